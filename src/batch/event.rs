@@ -1,0 +1,99 @@
+//! The events of a batch's life, as they stand in the log.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, Sequence, Uid};
+
+/// One event. The state of every batch is a fold over these, in the order of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BatchEvent {
+    /// A driver began a life on this log.
+    Opened { epoch: Epoch, lineage: Lineage },
+    /// What a batch is made of; never changes (I-2).
+    Planned(Plan),
+    /// A try at computing a planned batch begins.
+    AttemptStarted { batch: BatchId, attempt: u32 },
+    /// A try ended in a panic of user code.
+    AttemptFailed { batch: BatchId, attempt: u32, operator: String, panic: String },
+    /// Records that no attempt survived were set aside; the batch goes on without them.
+    DeadLettered { batch: BatchId, letters: Vec<DeadLetter> },
+    /// The batch was computed; what it produced is fingerprinted.
+    Committed(Commit),
+    /// Every sink has the batch.
+    Published { batch: BatchId },
+}
+
+/// The plan of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    pub batch: BatchId,
+    pub time: BatchTime,
+    /// Ticks that passed without a batch of their own since the last one.
+    pub merged_ticks: u64,
+    pub inputs: Vec<PlannedInput>,
+}
+
+/// What one source gives to a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedInput {
+    pub source: Uid,
+    pub tasks: Vec<PlannedTask>,
+}
+
+/// The smallest piece of work that a plan names; its place in the plan orders its records (I-3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PlannedTask {
+    /// A block that stands in the log at this sequence.
+    Block(Sequence),
+    /// A range that a direct source reads again, as that source encodes it.
+    Range(Vec<u8>),
+}
+
+/// A record that was set aside: the task it came in, and its place in that task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    pub source: Uid,
+    pub task: u32,
+    pub record: u64,
+    pub panic: String,
+}
+
+/// What a batch produced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commit {
+    pub batch: BatchId,
+    pub job_version: String,
+    /// Records per source, in the order of the plan.
+    pub records: Vec<(Uid, u64)>,
+    /// Fingerprints of what stateful operators and outputs produced, by uid.
+    pub digests: Vec<(Uid, Digest)>,
+    pub processing_ms: u64,
+}
+
+/// An order-free fingerprint of entries, with their exact count: equal contents give equal digests on any number of workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Digest {
+    pub count: u64,
+    pub sum: u64,
+}
+
+impl Digest {
+    /// Takes in one entry by the hash of its encoding.
+    #[inline]
+    pub fn add(&mut self, hash: u64) {
+        self.count += 1;
+        self.sum = self.sum.wrapping_add(hash);
+    }
+
+    /// Takes in what another digest took in.
+    pub fn merge(&mut self, other: Digest) {
+        self.count += other.count;
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x} over {}", self.sum, self.count)
+    }
+}

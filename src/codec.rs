@@ -1,0 +1,138 @@
+//! How values become bytes: bincode 2, standard configuration: little-endian varints.
+//!
+//! One configuration for everything that is stored, so that a byte means the same in the log, a manifest and a state table.
+
+use bincode::config::{Configuration, standard};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// What can travel through a stream: a plain value that serde can carry.
+///
+/// ```
+/// fn takes_records<T: floodmark::Record>(_: T) {}
+/// takes_records((1_u64, "one".to_string()));
+/// ```
+pub trait Record: Clone + Send + Sync + Serialize + DeserializeOwned + 'static {}
+impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Record for T {}
+
+/// A record by which others can be grouped.
+///
+/// ```
+/// fn takes_keys<K: floodmark::Key>(_: K) {}
+/// takes_keys("apple".to_string());
+/// ```
+pub trait Key: Record + Eq {}
+impl<T: Record + Eq> Key for T {}
+
+const CONFIGURATION: Configuration = standard();
+
+/// Bytes that do not decode as the type that was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct DecodeError(String);
+
+/// Appends the encoding of `value` to `bytes`.
+///
+/// # Errors
+/// When the type's own serde code fails (a sequence of unknown length, for example).
+pub fn encode_into<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) -> Result<(), bincode::error::EncodeError> {
+    bincode::serde::encode_into_std_write(value, bytes, CONFIGURATION).map(|_| ())
+}
+
+/// The encoding of `value`.
+///
+/// # Errors
+/// As [`encode_into`].
+pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, bincode::error::EncodeError> {
+    let mut bytes = Vec::new();
+    encode_into(value, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Decodes all of `bytes`; left-over bytes are an error.
+///
+/// # Errors
+/// When the bytes are not the encoding of a `T`.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match bincode::serde::decode_from_slice(bytes, CONFIGURATION) {
+        Ok((value, read)) if read == bytes.len() => Ok(value),
+        Ok((_, read)) => Err(DecodeError(format!("{} bytes left over after {read}", bytes.len() - read))),
+        Err(error) => Err(DecodeError(error.to_string())),
+    }
+}
+
+/// Decodes one value from the front of `bytes` and says how many bytes it took.
+///
+/// # Errors
+/// When the bytes do not begin with the encoding of a `T`.
+pub fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
+    bincode::serde::decode_from_slice(bytes, CONFIGURATION).map_err(|error| DecodeError(error.to_string()))
+}
+
+/// The pinned hash of a key: XXH3 (64 bits, seed 0) over its encoded bytes, never Rust's `Hash`, so that stored state and
+/// the routing of keys outlive every build. Key groups and partitions are ranges of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyHash(pub u64);
+
+/// The name under which manifests record the hash.
+pub const KEY_HASH_NAME: &str = "xxh3-64";
+
+impl KeyHash {
+    /// The hash of a key that is already encoded.
+    #[inline]
+    #[must_use]
+    pub fn of_encoded(bytes: &[u8]) -> Self {
+        Self(xxh3_64(bytes))
+    }
+
+    /// Which of `count` equal, contiguous ranges of hashes this one lies in: its key group, or its partition.
+    #[inline]
+    #[must_use]
+    pub fn bucket(self, count: u32) -> u32 {
+        ((u128::from(self.0) * u128::from(count)) >> 64) as u32
+    }
+}
+
+/// Hashes keys with one scratch buffer; one per thread of work.
+#[derive(Default)]
+pub struct KeyHasher {
+    scratch: Vec<u8>,
+}
+
+impl KeyHasher {
+    /// The pinned hash of `key`.
+    ///
+    /// # Panics
+    /// When the key's serde code fails; key types are round-tripped when a job starts, so this is the type's own bug.
+    #[inline]
+    pub fn hash<K: Serialize + ?Sized>(&mut self, key: &K) -> KeyHash {
+        self.scratch.clear();
+        encode_into(key, &mut self.scratch).expect("a key encodes");
+        KeyHash::of_encoded(&self.scratch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_hash_is_pinned_by_test_vectors() {
+        assert_eq!(KeyHash::of_encoded(b""), KeyHash(0x2d06_8005_38d3_94c2));
+        assert_eq!(KeyHasher::default().hash("apple"), KeyHash::of_encoded(b"\x05apple"));
+    }
+
+    #[test]
+    fn buckets_are_contiguous_ranges_of_hashes() {
+        assert_eq!(KeyHash(0).bucket(8), 0);
+        assert_eq!(KeyHash(u64::MAX / 2).bucket(8), 3);
+        assert_eq!(KeyHash(u64::MAX).bucket(8), 7);
+    }
+
+    #[test]
+    fn left_over_bytes_are_an_error() {
+        assert!(decode::<u8>(&[1, 2]).is_err());
+        assert_eq!(decode::<u8>(&[1]).unwrap(), 1);
+    }
+}

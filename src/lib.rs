@@ -1,0 +1,27 @@
+//! Floodmark: stateful stream jobs that survive anything.
+#![forbid(unsafe_code)]
+#![allow(dead_code)] // while the skeleton grows
+
+mod codec;
+mod error;
+mod id;
+mod text;
+
+mod disk;
+
+mod source;
+mod block;
+mod wal;
+mod batch;
+mod dataflow;
+mod operator;
+mod state;
+mod checkpoint;
+mod sink;
+mod recovery;
+mod driver;
+
+pub use codec::{Key, Record};
+pub use error::{Error, ErrorKind, Result};
+pub use id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid};
+pub use text::Text;
