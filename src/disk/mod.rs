@@ -13,10 +13,14 @@ use std::path::Path;
 #[cfg(any(test, feature = "testing"))]
 mod faulty;
 mod local;
+#[cfg(any(test, feature = "testing"))]
+mod memory;
 
 #[cfg(any(test, feature = "testing"))]
 pub use faulty::{Fault, FaultyDisk, TracedStep};
 pub use local::LocalDisk;
+#[cfg(any(test, feature = "testing"))]
+pub use memory::MemoryDisk;
 
 /// How the name of a temporary file ends. One that is found at a start is left over from a crash and means nothing.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
