@@ -76,7 +76,11 @@ impl Disk for LocalDisk {
     }
 
     fn remove(&self, _step: Step, path: &Path) -> io::Result<()> {
-        if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path)? } else { fs::remove_file(path)? }
+        if fs::symlink_metadata(path)?.is_dir() {
+            fs::remove_dir_all(path)?
+        } else {
+            fs::remove_file(path)?
+        }
         sync_directory(parent_of(path))
     }
 

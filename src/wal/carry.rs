@@ -61,7 +61,8 @@ pub(super) fn carry(disk: &dyn Disk, directory: &Path, scan: &WalScan, epoch: Ep
 fn old_frames(disk: &dyn Disk, directory: &Path, scan: &WalScan) -> Result<Vec<(FrameHeader, Vec<u8>)>, WalError> {
     let (newest, carry) = (scan.newest(), scan.carry);
     let file = segment_path(directory, newest.number);
-    let bytes = disk.read_at(&file, carry.offset, carry.len).map_err(|error| WalError::io(&file, carry.offset, error))?;
+    let bytes =
+        disk.read_at(&file, carry.offset, carry.len).map_err(|error| WalError::io(&file, carry.offset, error))?;
     let (mut frames, mut at, mut sequence) = (Vec::new(), 0, carry.first_sequence);
     while at < bytes.len() {
         let frame = Frame::decode_expected(&bytes[at..], scan.log_id, newest.epoch, sequence).map_err(|fault| {
@@ -80,7 +81,9 @@ fn old_frames(disk: &dyn Disk, directory: &Path, scan: &WalScan) -> Result<Vec<(
 fn report(scan: &WalScan, segment: &SegmentHeader) {
     let (carried, number, next) = (scan.whole_frames_beyond_proven, segment.number.0, scan.next_sequence.0);
     match &scan.tail {
-        Tail::Clean => tracing::info!(segment = number, next_sequence = next, carried, "the log goes on in a new segment"),
+        Tail::Clean => {
+            tracing::info!(segment = number, next_sequence = next, carried, "the log goes on in a new segment")
+        }
         Tail::Interrupted { segment: old, offset, bytes, reason, whole_frames_cut, .. } => tracing::warn!(
             segment = number,
             next_sequence = next,

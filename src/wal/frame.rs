@@ -254,7 +254,8 @@ mod tests {
         expected.extend(crc32fast::hash(b"abcde").to_le_bytes());
         let mut covered: Vec<u8> = (0..16).collect();
         covered.extend(&expected);
-        let rest = [[7, 0, 0, 0, 0, 0, 0, 0], [5, 0, 0, 0, 0, 0, 0, 0], [3, 0, 0, 0, 0, 0, 0, 0], [2, 0, 0, 0, 0, 0, 0, 0]];
+        let rest =
+            [[7, 0, 0, 0, 0, 0, 0, 0], [5, 0, 0, 0, 0, 0, 0, 0], [3, 0, 0, 0, 0, 0, 0, 0], [2, 0, 0, 0, 0, 0, 0, 0]];
         covered.extend(rest.concat());
         expected.extend(crc32fast::hash(&covered).to_le_bytes());
         expected.extend(rest.concat());
@@ -274,7 +275,10 @@ mod tests {
         let bytes = [&header().encode(LOG)[..], b"abcde"].concat();
         assert!(matches!(Frame::decode(&bytes, LogId(1)), Err(FrameFault::HeaderChecksum { .. })));
         let (expected, found) = (Epoch(4), Epoch(3));
-        assert_eq!(Frame::decode_expected(&bytes, LOG, Epoch(4), Sequence(7)), Err(FrameFault::Epoch { expected, found }));
+        assert_eq!(
+            Frame::decode_expected(&bytes, LOG, Epoch(4), Sequence(7)),
+            Err(FrameFault::Epoch { expected, found })
+        );
         let (expected, found) = (Sequence(8), Sequence(7));
         assert_eq!(
             Frame::decode_expected(&bytes, LOG, Epoch(3), Sequence(8)),

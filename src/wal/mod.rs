@@ -97,7 +97,8 @@ impl Wal {
         let file = segment_path(directory, header.number);
         let created = disk.create_whole(Step::WalRoll, &file, &header.encode());
         created.map_err(|error| WalError::io(&file, 0, error))?;
-        let segment = Segment { number: header.number, first_sequence: header.first_sequence, bytes: SEGMENT_HEADER_LEN as u64 };
+        let segment =
+            Segment { number: header.number, first_sequence: header.first_sequence, bytes: SEGMENT_HEADER_LEN as u64 };
         let shared = Shared::new(disk, directory, header.log, settings, vec![segment])?;
         Self::open(shared, &header, Sequence(1), SEGMENT_HEADER_LEN as u64, HashMap::new(), false)
     }
@@ -253,7 +254,10 @@ impl Wal {
 
 impl fmt::Debug for Wal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wal").field("log", &self.shared.log).field("directory", &self.shared.directory).finish_non_exhaustive()
+        f.debug_struct("Wal")
+            .field("log", &self.shared.log)
+            .field("directory", &self.shared.directory)
+            .finish_non_exhaustive()
     }
 }
 

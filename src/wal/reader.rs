@@ -4,11 +4,11 @@ use std::path::Path;
 
 use byteview::ByteView;
 
+use super::FrameAt;
 use super::damage::{Lost, WalDamage};
 use super::error::WalError;
 use super::frame::{FRAME_HEADER_LEN, Frame, FrameFault, FrameHeader};
 use super::segment::segment_path;
-use super::FrameAt;
 use crate::disk::Disk;
 use crate::id::LogId;
 

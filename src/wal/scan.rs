@@ -282,7 +282,8 @@ fn check_chain(
             return Err(broken(40, expected, newer.epoch.to_string()).into());
         }
         if newer.first_sequence < older.first_sequence {
-            let expected = format!("a first sequence of at least {}, as in segment {}", older.first_sequence, older.number);
+            let expected =
+                format!("a first sequence of at least {}, as in segment {}", older.first_sequence, older.number);
             return Err(broken(48, expected, newer.first_sequence.to_string()).into());
         }
     }

@@ -181,7 +181,13 @@ mod tests {
         let path = segment_path(Path::new("wal"), SegmentNumber(42));
         assert_eq!(path, Path::new("wal/00000000000000000042.log"));
         assert_eq!(segment_number("00000000000000000042.log"), Some(SegmentNumber(42)));
-        for name in ["42.log", "00000000000000000042.log.tmp", ".00000000000000000042.log.tmp", "reserve", "0000000000000000004x.log"] {
+        for name in [
+            "42.log",
+            "00000000000000000042.log.tmp",
+            ".00000000000000000042.log.tmp",
+            "reserve",
+            "0000000000000000004x.log",
+        ] {
             assert_eq!(segment_number(name), None, "{name}");
         }
         assert_eq!(segment_number("99999999999999999999.log"), None, "more than a number holds");

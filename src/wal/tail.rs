@@ -8,9 +8,9 @@
 //! What remains ambiguous: damage in the last synced group with nothing written after it looks like an interrupted write. A
 //! closing mark narrows it, as does a manifest that knows a later sequence.
 
+use super::FrameKind;
 use super::frame::{FRAME_HEADER_LEN, Frame, FrameFault, FrameHeader};
 use super::segment::SegmentHeader;
-use super::FrameKind;
 use crate::id::{SegmentNumber, Sequence};
 
 /// How the log ends.

@@ -101,7 +101,11 @@ fn after_a_failed_sync_every_append_is_poisoned_for_good() {
     );
     assert!(disk.fired());
     let right = TruncationRight::from_published_manifest(Sequence(2));
-    for error in [wal.append_and_wait(vec![block("b")]).unwrap_err(), wal.mark().unwrap_err(), wal.truncate_before(right).unwrap_err()] {
+    for error in [
+        wal.append_and_wait(vec![block("b")]).unwrap_err(),
+        wal.mark().unwrap_err(),
+        wal.truncate_before(right).unwrap_err(),
+    ] {
         assert_eq!(error.to_string(), failed.to_string());
     }
     assert_eq!(disk.trace().len(), 5, "nothing was tried again");
@@ -117,11 +121,14 @@ fn everything_that_waits_behind_a_failed_write_is_poisoned() {
     let (go_on, held) = mpsc::channel::<()>();
     let (arrived, arrivals) = mpsc::channel();
     // The first group's callback holds the log's thread until the others wait behind it.
-    wal.append(vec![event("first")], Box::new(move |result| {
-        arrived.send(()).unwrap();
-        held.recv().unwrap();
-        assert!(result.is_ok());
-    }));
+    wal.append(
+        vec![event("first")],
+        Box::new(move |result| {
+            arrived.send(()).unwrap();
+            held.recv().unwrap();
+            assert!(result.is_ok());
+        }),
+    );
     arrivals.recv().unwrap();
     for n in 0..5 {
         let answer = answer.clone();
@@ -129,10 +136,13 @@ fn everything_that_waits_behind_a_failed_write_is_poisoned() {
         wal.append(frames, Box::new(move |result| answer.send((n, result)).unwrap()));
     }
     go_on.send(()).unwrap();
-    let mut poisoned: Vec<i32> = (0..5).map(|_| answers.recv().unwrap()).map(|(n, result)| {
-        assert!(matches!(result, Err(WalError::Poisoned { .. })), "{result:?}");
-        n
-    }).collect();
+    let mut poisoned: Vec<i32> = (0..5)
+        .map(|_| answers.recv().unwrap())
+        .map(|(n, result)| {
+            assert!(matches!(result, Err(WalError::Poisoned { .. })), "{result:?}");
+            n
+        })
+        .collect();
     poisoned.sort_unstable();
     assert_eq!(poisoned, [0, 1, 2, 3, 4]);
 }
@@ -162,7 +172,10 @@ fn resume_carries_what_nothing_proves_to_be_synced_and_never_writes_an_old_segme
     assert_eq!((places[0].sequence, places[0].segment), (Sequence(5), SegmentNumber(2)));
 
     let (after, seen_after) = scan(&disk);
-    assert_eq!((after.tail, after.proven_synced_through, after.whole_frames_beyond_proven), (Tail::Clean, Sequence(4), 1));
+    assert_eq!(
+        (after.tail, after.proven_synced_through, after.whole_frames_beyond_proven),
+        (Tail::Clean, Sequence(4), 1)
+    );
     let texts = |seen: &[Seen]| seen.iter().map(|frame| frame.text.clone()).collect::<Vec<_>>();
     assert_eq!(texts(&seen_after)[..4], texts(&seen));
     // Whoever has seen a frame in the old segment still reads it, also when that segment is gone.
@@ -238,10 +251,13 @@ fn the_last_handle_may_go_within_a_callback() {
     let wal = create(&MemoryDisk::default(), small());
     let (sender, receiver) = mpsc::channel();
     let last = wal.clone();
-    wal.append(vec![event("e")], Box::new(move |result| {
-        sender.send(result.is_ok()).unwrap();
-        drop(last);
-    }));
+    wal.append(
+        vec![event("e")],
+        Box::new(move |result| {
+            sender.send(result.is_ok()).unwrap();
+            drop(last);
+        }),
+    );
     drop(wal);
     assert!(receiver.recv().unwrap());
 }

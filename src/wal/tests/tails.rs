@@ -293,7 +293,10 @@ fn every_flipped_byte_is_damage_where_it_is_proven_and_an_interrupted_write_wher
             (None, Err(WalError::Damage(damage))) => assert_eq!(damage.lost, Lost::Segment(SegmentNumber(1))),
             (Some(hit @ 0..6), Err(WalError::Damage(damage))) => {
                 let lost = seen[hit].at.sequence;
-                assert_eq!((damage.offset, damage.lost), (seen[hit].at.offset, Lost::Frames { first: lost, last: lost }));
+                assert_eq!(
+                    (damage.offset, damage.lost),
+                    (seen[hit].at.offset, Lost::Frames { first: lost, last: lost })
+                );
             }
             // The last group: nothing after it knows that it was synced.
             (Some(hit @ 6..), Ok((scan, kept))) => {
