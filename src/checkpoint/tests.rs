@@ -1,1 +1,5 @@
-//! Tests of chain and writer.
+//! The chain and the writer against a real directory, with a crash at every durable step.
+
+mod chain;
+mod kit;
+mod writer;
