@@ -190,7 +190,8 @@ fn create(disk: &dyn Disk, file: &Path, bytes: &[u8], ours: Epoch) -> Result<(),
     match disk.create_whole(Step::ManifestCreate, file, bytes) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let found = disk.read(file).map_err(|source| ChainError::CommitUnknown { file: file.to_path_buf(), source })?;
+            let found =
+                disk.read(file).map_err(|source| ChainError::CommitUnknown { file: file.to_path_buf(), source })?;
             if found == bytes {
                 return Ok(()); // ours: an earlier answer was lost
             }
@@ -204,7 +205,12 @@ fn create(disk: &dyn Disk, file: &Path, bytes: &[u8], ours: Epoch) -> Result<(),
 }
 
 /// A writer that was stalled while others went on, and removed what it was about to create, finds theirs here (I-8).
-fn refuse_if_overtaken(disk: &dyn Disk, directory: &Path, ours: ManifestSequence, epoch: Epoch) -> Result<(), ChainError> {
+fn refuse_if_overtaken(
+    disk: &dyn Disk,
+    directory: &Path,
+    ours: ManifestSequence,
+    epoch: Epoch,
+) -> Result<(), ChainError> {
     let names = disk.list(directory).map_err(|source| io_error("list", directory, source))?;
     let Some(newest) = names.iter().filter_map(|name| parse_name(name)).max().filter(|newest| *newest > ours) else {
         return Ok(());
@@ -237,7 +243,11 @@ fn check_links(facts: &ChainFacts, directory: &Path) -> Result<(), ChainError> {
     let mut parent: Option<&Link> = None;
     for (&sequence, link) in &facts.links {
         if sequence != expected {
-            return Err(ChainError::Hole { file: directory.join(file_name(expected)), first: facts.boundary(), newest });
+            return Err(ChainError::Hole {
+                file: directory.join(file_name(expected)),
+                first: facts.boundary(),
+                newest,
+            });
         }
         // A parent that is damaged has other bytes than its child saw; that is already told as its damage.
         if let (Some(Link::Sound { crc, .. }), Some(manifest)) = (parent, link.manifest())

@@ -131,7 +131,9 @@ impl ChainFacts {
                 ManifestKind::Rollback => {
                     let target = manifest.checkpoint.as_ref().map(|files| &files.directory);
                     let newer = match target {
-                        Some(target) => known.iter().position(|it| it.files.directory == *target).map_or(0, |place| place + 1),
+                        Some(target) => {
+                            known.iter().position(|it| it.files.directory == *target).map_or(0, |place| place + 1)
+                        }
                         None => 0,
                     };
                     for checkpoint in &mut known[newer..] {

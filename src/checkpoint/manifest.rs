@@ -220,7 +220,8 @@ impl Manifest {
     /// # Errors
     /// When the bytes are damaged, with offset, expected and found; or a whole manifest of another version.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestDamage> {
-        let damaged = |offset, expected: String, found: String| Err(ManifestDamage::Damaged { offset, expected, found });
+        let damaged =
+            |offset, expected: String, found: String| Err(ManifestDamage::Damaged { offset, expected, found });
         if bytes.len() < HEAD_LEN {
             return damaged(bytes.len(), format!("a head of {HEAD_LEN} bytes"), format!("{} bytes", bytes.len()));
         }
@@ -239,7 +240,8 @@ impl Manifest {
         if version != VERSION {
             return Err(ManifestDamage::Version { found: version });
         }
-        decode(&bytes[HEAD_LEN..]).or_else(|error| damaged(HEAD_LEN, "the body of a manifest".to_string(), error.to_string()))
+        decode(&bytes[HEAD_LEN..])
+            .or_else(|error| damaged(HEAD_LEN, "the body of a manifest".to_string(), error.to_string()))
     }
 }
 

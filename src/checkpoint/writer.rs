@@ -25,8 +25,8 @@ use std::time::Duration;
 use super::files::{crc32_of, is_table};
 use super::retention::{directory_name, garbage};
 use super::{
-    CheckpointError, CheckpointFile, CheckpointFiles, JobPoint, ManifestChain, ManifestDraft, ManifestKind, PublishedManifest,
-    WriterNonce,
+    CheckpointError, CheckpointFile, CheckpointFiles, JobPoint, ManifestChain, ManifestDraft, ManifestKind,
+    PublishedManifest, WriterNonce,
 };
 use crate::disk::{Disk, Step};
 use crate::id::{BatchId, Epoch};
@@ -167,10 +167,12 @@ impl Writer {
         self.settings.store.checkpoint(&directory).map_err(state)?;
 
         // RocksDB syncs neither all it links nor the parent of what it creates: everything is synced again, parents included.
-        self.settings
-            .disk
-            .sync_tree(Step::CheckpointFiles, &directory)
-            .map_err(|source| CheckpointError::Io { batch, doing: "sync", path: directory.clone(), source })?;
+        self.settings.disk.sync_tree(Step::CheckpointFiles, &directory).map_err(|source| CheckpointError::Io {
+            batch,
+            doing: "sync",
+            path: directory.clone(),
+            source,
+        })?;
         let (files, new_bytes) = self.inspect(batch, &directory)?;
 
         // The commit point. A crash before it leaves the parent checkpoint in force; after it, this one.
@@ -233,8 +235,12 @@ impl Writer {
         let manifests = chain.remove_superseded(&**disk).map_err(|source| CheckpointError::Chain { batch, source })?;
         for name in &unneeded {
             let path = self.directory.join(name);
-            disk.remove(Step::CheckpointRemove, &path)
-                .map_err(|source| CheckpointError::Io { batch, doing: "remove", path, source })?;
+            disk.remove(Step::CheckpointRemove, &path).map_err(|source| CheckpointError::Io {
+                batch,
+                doing: "remove",
+                path,
+                source,
+            })?;
         }
         if manifests > 0 || !unneeded.is_empty() {
             tracing::debug!(%batch, manifests, checkpoints = ?unneeded, "removed what no retained checkpoint needs");

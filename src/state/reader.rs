@@ -140,6 +140,7 @@ fn decode_entry<K: Key, S: State>(
         return Err(damaged(format!("expected a key with that hash, found one with {:016x}", found.0)));
     }
     let key = decode(key).map_err(|error| damaged(format!("its key is not of the operator's key type: {error}")))?;
-    let value = decode(value).map_err(|error| damaged(format!("its state is not of the operator's state type: {error}")))?;
+    let value =
+        decode(value).map_err(|error| damaged(format!("its state is not of the operator's state type: {error}")))?;
     Ok((hash, key, value))
 }

@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, ChecksumType, DB, DBCompactionStyle, DBCompressionType, IngestExternalFileOptions, LogLevel, Options,
-    SstFileWriter, UniversalCompactOptions,
+    BlockBasedOptions, ChecksumType, DB, DBCompactionStyle, DBCompressionType, IngestExternalFileOptions, LogLevel,
+    Options, SstFileWriter, UniversalCompactOptions,
 };
 
 use super::key::write_store_key;
@@ -150,9 +150,9 @@ impl StateStore {
     /// # Errors
     /// When RocksDB refuses, or the directory exists.
     pub fn checkpoint(&self, directory: &Path) -> Result<(), StateError> {
-        Checkpoint::new(&self.db)
-            .and_then(|checkpoint| checkpoint.create_checkpoint(directory))
-            .map_err(|source| StateError::Store { doing: "write a checkpoint", directory: directory.to_path_buf(), source })
+        Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(directory)).map_err(|source| {
+            StateError::Store { doing: "write a checkpoint", directory: directory.to_path_buf(), source }
+        })
     }
 
     /// A view for reading, for any thread; it sees every ingest that has returned.

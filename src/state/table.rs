@@ -251,9 +251,8 @@ impl<K: Key, S: State> StateTable<K, S> {
         let mut changed: Vec<(KeyHash, u32)> =
             self.changed.drain(..).map(|slot| (self.entries[slot as usize].hash, slot)).collect();
         let entries = &mut self.entries;
-        changed.sort_unstable_by(|a, b| {
-            a.0.cmp(&b.0).then_with(|| order(&entries[a.1 as usize], &entries[b.1 as usize]))
-        });
+        changed
+            .sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| order(&entries[a.1 as usize], &entries[b.1 as usize])));
 
         let mut run = FrozenRun::with_capacity(changed.len());
         for (hash, slot) in changed {
@@ -262,9 +261,10 @@ impl<K: Key, S: State> StateTable<K, S> {
                 run.push(
                     hash,
                     |bytes| encode_into(&entry.key, bytes).expect("a key encodes"),
-                    entry.value.as_ref().map(|value| {
-                        move |bytes: &mut Vec<u8>| encode_into(value, bytes).expect("a state encodes")
-                    }),
+                    entry
+                        .value
+                        .as_ref()
+                        .map(|value| move |bytes: &mut Vec<u8>| encode_into(value, bytes).expect("a state encodes")),
                 );
             }
             entry.changed = false;
@@ -318,8 +318,12 @@ impl<K: Key, S: State> StateTable<K, S> {
 
     /// Brings everything into order and drops vacant entries.
     fn fold(&mut self) {
-        let mut tail: Vec<(u32, Entry<K, S>)> =
-            self.entries.drain(self.body..).enumerate().map(|(place, entry)| ((self.body + place) as u32, entry)).collect();
+        let mut tail: Vec<(u32, Entry<K, S>)> = self
+            .entries
+            .drain(self.body..)
+            .enumerate()
+            .map(|(place, entry)| ((self.body + place) as u32, entry))
+            .collect();
         tail.sort_unstable_by(|a, b| order(&a.1, &b.1));
 
         // The index is not built again: each old slot is told its new one.

@@ -48,7 +48,8 @@ fn a_manifest_reads_back_and_every_flipped_bit_of_it_is_found() {
 
 #[test]
 fn the_bytes_of_a_manifest_are_pinned() {
-    let bytes = draft(3, 12, "12-3-00000000000000aa").at(ManifestSequence(4), 5, ManifestSequence(2)).to_bytes().unwrap();
+    let bytes =
+        draft(3, 12, "12-3-00000000000000aa").at(ManifestSequence(4), 5, ManifestSequence(2)).to_bytes().unwrap();
     assert_eq!(bytes[..8], *b"FLDMMANI");
     assert_eq!(bytes[8..12], 1_u32.to_le_bytes());
     assert_eq!(bytes[12..16], (bytes.len() as u32 - 20).to_le_bytes());
@@ -273,7 +274,8 @@ fn only_unnamed_directories_of_this_or_an_older_epoch_are_garbage() {
     let kept = directory_name(BatchId(1), Epoch(2), 1);
     let newer_kept = directory_name(BatchId(2), Epoch(2), 2);
     let chain = chain_of(job.path(), vec![first_claim(2), draft(2, 1, &kept), draft(2, 2, &newer_kept)]);
-    let (orphan, interrupted) = (directory_name(BatchId(9), Epoch(1), 3), directory_name(BatchId(9), Epoch(2), 4) + ".tmp");
+    let (orphan, interrupted) =
+        (directory_name(BatchId(9), Epoch(1), 3), directory_name(BatchId(9), Epoch(2), 4) + ".tmp");
     let foreign = ["notes", "1-2-3", "1-2-0000000000000001-x"].map(String::from);
     let newer = directory_name(BatchId(9), Epoch(3), 5);
     let mut on_disk = vec![kept, newer_kept, orphan.clone(), interrupted.clone(), newer];

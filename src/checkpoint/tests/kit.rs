@@ -213,7 +213,8 @@ impl Life {
             monotonic: Box::new(|| Duration::ZERO),
         };
         let spawned = Checkpointer::spawn(settings, move |report| sender.send(report).unwrap());
-        let checkpointer = spawned.map_err(|source| ChainError::Io { doing: "start in", path: job.to_path_buf(), source })?;
+        let checkpointer =
+            spawned.map_err(|source| ChainError::Io { doing: "start in", path: job.to_path_buf(), source })?;
         Ok(Self { job: job.to_path_buf(), epoch, table, checkpointer, reports, started_from })
     }
 

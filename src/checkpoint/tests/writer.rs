@@ -181,7 +181,11 @@ fn a_crash_before_or_after_every_durable_step_leaves_the_newest_or_the_next_chec
             let from = life.started_from.0;
             assert!(from == done || from == done + 1, "{death:?} in {}: {from} after {done}", steps[number]);
             assert_eq!(life.sum(), sum_after(from), "{death:?} in {}", steps[number]);
-            if from == done { old += 1 } else { new += 1 }
+            if from == done {
+                old += 1
+            } else {
+                new += 1
+            }
 
             // The job goes on, and what the crash left behind is gone after two more checkpoints.
             for batch in from + 1..=from + 2 {
