@@ -190,10 +190,12 @@ fn create(disk: &dyn Disk, file: &Path, bytes: &[u8], ours: Epoch) -> Result<(),
     match disk.create_whole(Step::ManifestCreate, file, bytes) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let found =
-                disk.read(file).map_err(|source| ChainError::CommitUnknown { file: file.to_path_buf(), source })?;
+            let unknown = |source| ChainError::CommitUnknown { file: file.to_path_buf(), source };
+            let found = disk.read(file).map_err(unknown)?;
             if found == bytes {
-                return Ok(()); // ours: an earlier answer was lost
+                // Ours: an earlier answer was lost, and perhaps with it the sync of the name.
+                let directory = file.parent().unwrap_or(file);
+                return disk.sync_tree(Step::ManifestCreate, directory).map_err(unknown);
             }
             match Manifest::from_bytes(&found) {
                 Ok(theirs) => Err(ChainError::Fenced { file: file.to_path_buf(), ours, theirs: theirs.epoch }),

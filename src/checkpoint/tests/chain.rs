@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::retention::{directory_name, garbage, retained};
 use super::super::*;
 use super::kit::*;
-use crate::disk::Disk;
+use crate::disk::{Disk, Fault, FaultyDisk, LocalDisk};
 use crate::id::{BatchId, Epoch, Lineage, ManifestSequence, Sequence};
 
 fn path(job: &Path, sequence: u64) -> PathBuf {
@@ -14,7 +14,7 @@ fn path(job: &Path, sequence: u64) -> PathBuf {
 }
 
 fn chain_of(job: &Path, drafts: Vec<ManifestDraft>) -> ManifestChain {
-    let disk = TestDisk::new(Death::Never);
+    let disk = disk();
     let mut chain = ManifestChain::new(job, ManifestChain::observe(&*disk, job).unwrap(), 2);
     for draft in drafts {
         chain.publish(&*disk, draft).unwrap();
@@ -23,7 +23,7 @@ fn chain_of(job: &Path, drafts: Vec<ManifestDraft>) -> ManifestChain {
 }
 
 fn observe(job: &Path) -> Result<ChainFacts, ChainError> {
-    ManifestChain::observe(&*TestDisk::new(Death::Never), job)
+    ManifestChain::observe(&LocalDisk, job)
 }
 
 fn standings(facts: &ChainFacts) -> Vec<(String, bool)> {
@@ -138,7 +138,7 @@ fn a_damaged_manifest_is_a_fact_with_file_and_reason_and_the_older_ones_stand() 
     let rejection =
         ManifestDraft::rejection(&instead, Epoch(2), WriterNonce(2), ManifestSequence(3), None, "damaged".to_string());
     let mut chain = ManifestChain::new(job.path(), facts, 2);
-    let published = chain.publish(&*TestDisk::new(Death::Never), rejection).unwrap();
+    let published = chain.publish(&LocalDisk, rejection).unwrap();
     assert_eq!(published.sequence(), ManifestSequence(4));
     assert_eq!(published.oldest_needed(), Sequence(0), "a damaged manifest may need anything");
     assert_eq!(observe(job.path()).unwrap().newest().unwrap().sequence, ManifestSequence(4));
@@ -165,7 +165,7 @@ fn a_manifest_under_another_name_is_damage() {
 #[test]
 fn of_two_writers_that_create_the_same_manifest_one_is_fenced() {
     let job = tempfile::tempdir().unwrap();
-    let disk = TestDisk::new(Death::Never);
+    let disk = disk();
     chain_of(job.path(), vec![first_claim(1)]);
     let facts = observe(job.path()).unwrap();
     let mut first = ManifestChain::new(job.path(), facts.clone(), 2);
@@ -184,16 +184,18 @@ fn a_create_whose_answer_was_lost_is_a_success_when_it_is_repeated() {
     chain_of(job.path(), vec![first_claim(1)]);
     let facts = observe(job.path()).unwrap();
     let mut chain = ManifestChain::new(job.path(), facts, 2);
-    let error = chain.publish(&*TestDisk::new(Death::After(0)), draft(1, 1, "a")).unwrap_err();
+    let dying = FaultyDisk::new(disk());
+    dying.arm(1, Fault::DieAfter);
+    let error = chain.publish(&dying, draft(1, 1, "a")).unwrap_err();
     assert!(matches!(error, ChainError::CommitUnknown { .. }), "{error}");
-    let published = chain.publish(&*TestDisk::new(Death::Never), draft(1, 1, "a")).unwrap();
+    let published = chain.publish(&LocalDisk, draft(1, 1, "a")).unwrap();
     assert_eq!(published.sequence(), ManifestSequence(2));
 }
 
 #[test]
 fn a_stalled_writer_that_creates_a_removed_manifest_again_is_fenced_and_changes_nothing() {
     let job = tempfile::tempdir().unwrap();
-    let disk = TestDisk::new(Death::Never);
+    let disk = disk();
     chain_of(job.path(), vec![first_claim(1)]);
     let mut stalled = ManifestChain::new(job.path(), observe(job.path()).unwrap(), 2);
     let mut chain = ManifestChain::new(job.path(), observe(job.path()).unwrap(), 2);
@@ -213,7 +215,7 @@ fn a_stalled_writer_that_creates_a_removed_manifest_again_is_fenced_and_changes_
 #[test]
 fn claims_repeat_a_checkpoint_and_do_not_count_as_one() {
     let job = tempfile::tempdir().unwrap();
-    let disk = TestDisk::new(Death::Never);
+    let disk = disk();
     let mut chain = chain_of(job.path(), vec![first_claim(1), draft(1, 1, "a"), draft(1, 2, "b")]);
     for epoch in 2..6 {
         let claim = ManifestDraft::claim(chain.facts().newest().unwrap(), Epoch(epoch), WriterNonce(u128::from(epoch)));
@@ -226,7 +228,7 @@ fn claims_repeat_a_checkpoint_and_do_not_count_as_one() {
 #[test]
 fn a_rejected_checkpoint_is_marked_also_when_a_claim_repeated_it_and_is_not_counted_by_retention() {
     let job = tempfile::tempdir().unwrap();
-    let disk = TestDisk::new(Death::Never);
+    let disk = disk();
     let mut chain = chain_of(job.path(), vec![first_claim(1), draft(1, 1, "a"), draft(1, 2, "b")]);
     let claim = ManifestDraft::claim(chain.facts().newest().unwrap(), Epoch(2), WriterNonce(2));
     chain.publish(&*disk, claim).unwrap();
@@ -250,7 +252,7 @@ fn a_rejected_checkpoint_is_marked_also_when_a_claim_repeated_it_and_is_not_coun
 #[test]
 fn a_rollback_abandons_what_is_newer_than_its_target() {
     let job = tempfile::tempdir().unwrap();
-    let disk = TestDisk::new(Death::Never);
+    let disk = disk();
     let mut chain = chain_of(job.path(), vec![first_claim(1), draft(1, 1, "a"), draft(1, 2, "b")]);
     let target = chain.facts().checkpoints()[1].manifest.clone();
     chain.publish(&*disk, ManifestDraft::rollback(&target, Epoch(2), WriterNonce(2), Lineage(8))).unwrap();
@@ -286,7 +288,7 @@ fn only_unnamed_directories_of_this_or_an_older_epoch_are_garbage() {
 #[test]
 fn a_damaged_manifest_keeps_everything_until_enough_newer_checkpoints_stand() {
     let job = tempfile::tempdir().unwrap();
-    let disk = TestDisk::new(Death::Never);
+    let disk = disk();
     let orphan = vec![directory_name(BatchId(9), Epoch(1), 3)];
     chain_of(job.path(), vec![first_claim(1), draft(1, 1, "a"), draft(1, 2, "b")]);
     fs::write(path(job.path(), 3), b"rot").unwrap();
@@ -306,5 +308,5 @@ fn foreign_names_among_the_manifests_are_reported_and_left_alone() {
     fs::write(job.path().join("manifests").join(".00000000000000000002.tmp"), b"torn").unwrap();
     let facts = observe(job.path()).unwrap();
     assert_eq!(facts.others, [".00000000000000000002.tmp"]);
-    assert_eq!(TestDisk::new(Death::Never).list(&job.path().join("manifests")).unwrap().len(), 2);
+    assert_eq!(LocalDisk.list(&job.path().join("manifests")).unwrap().len(), 2);
 }

@@ -1,119 +1,19 @@
-//! What the tests stand on: a small real disk that can die at a step, and a job that counts.
+//! What the tests stand on: a job that counts, and is started and stopped as a driver does it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::super::*;
 use crate::codec::{KeyHash, KeyHasher};
-use crate::disk::{Disk, DiskFile, Step};
+use crate::disk::{Disk, LocalDisk};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence};
 use crate::state::{OperatorNumber, StateStore, StateTable, decode_entries};
 
-/// When a [`TestDisk`] dies: before or after its n-th durable step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Death {
-    Never,
-    Before(usize),
-    After(usize),
-}
-
-/// A real directory; after its death nothing succeeds any more.
-#[derive(Debug)]
-pub struct TestDisk {
-    death: Death,
-    passed: AtomicUsize,
-    pub steps: Mutex<Vec<Step>>,
-}
-
-impl TestDisk {
-    pub fn new(death: Death) -> Arc<Self> {
-        Arc::new(Self { death, passed: AtomicUsize::new(0), steps: Mutex::new(Vec::new()) })
-    }
-
-    fn alive(&self) -> io::Result<()> {
-        let passed = self.passed.load(Ordering::SeqCst);
-        let dead = match self.death {
-            Death::Never => false,
-            Death::Before(step) | Death::After(step) => passed > step,
-        };
-        if dead { Err(io::Error::other("the disk is dead")) } else { Ok(()) }
-    }
-
-    fn step<T>(&self, step: Step, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        self.alive()?;
-        let number = self.passed.fetch_add(1, Ordering::SeqCst);
-        self.steps.lock().unwrap().push(step);
-        if self.death == Death::Before(number) {
-            return Err(io::Error::other("the disk dies before the step"));
-        }
-        let done = act()?;
-        if self.death == Death::After(number) {
-            return Err(io::Error::other("the disk dies after the step"));
-        }
-        Ok(done)
-    }
-}
-
-impl Disk for TestDisk {
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.alive()?;
-        fs::create_dir_all(path)
-    }
-
-    fn create_whole(&self, step: Step, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.step(step, || OpenOptions::new().write(true).create_new(true).open(path)?.write_all(bytes))
-    }
-
-    fn open_append(&self, _: &Path) -> io::Result<Box<dyn DiskFile>> {
-        struct Nothing;
-        impl DiskFile for Nothing {
-            fn append(&mut self, _: Step, _: &mut [IoSlice<'_>]) -> io::Result<()> {
-                Err(io::Error::other("checkpoints append to nothing"))
-            }
-            fn sync(&mut self, _: Step) -> io::Result<()> {
-                Err(io::Error::other("checkpoints append to nothing"))
-            }
-        }
-        Ok(Box::new(Nothing))
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        self.alive()?;
-        fs::read(path)
-    }
-
-    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        let bytes = self.read(path)?;
-        let end = bytes.get(offset as usize..offset as usize + len);
-        end.map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-    }
-
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.alive()?;
-        let mut names = Vec::new();
-        for entry in fs::read_dir(path)? {
-            names.push(entry?.file_name().into_string().unwrap());
-        }
-        names.sort_unstable();
-        Ok(names)
-    }
-
-    fn remove(&self, step: Step, path: &Path) -> io::Result<()> {
-        self.step(step, || if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) })
-    }
-
-    fn sync_tree(&self, step: Step, path: &Path) -> io::Result<()> {
-        self.step(step, || File::open(path)?.sync_all())
-    }
-
-    fn pass(&self, step: Step) -> io::Result<()> {
-        self.step(step, || Ok(()))
-    }
+/// A disk without faults.
+pub fn disk() -> Arc<dyn Disk> {
+    Arc::new(LocalDisk)
 }
 
 pub const OPERATOR: OperatorNumber = OperatorNumber(1);
@@ -174,7 +74,7 @@ pub struct Life {
 
 impl Life {
     /// Starts as a driver does: observe, claim, build the live directory from the newest usable checkpoint, load.
-    pub fn start(job: &Path, disk: Arc<TestDisk>) -> Result<Self, ChainError> {
+    pub fn start(job: &Path, disk: Arc<dyn Disk>) -> Result<Self, ChainError> {
         let facts = ManifestChain::observe(&*disk, job)?;
         let epoch = facts.highest_epoch().unwrap_or_default().next();
         let nonce = WriterNonce::random();
@@ -254,5 +154,5 @@ impl Life {
 }
 
 pub fn names(directory: &Path) -> Vec<String> {
-    TestDisk::new(Death::Never).list(directory).unwrap()
+    LocalDisk.list(directory).unwrap()
 }

@@ -2,21 +2,23 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
+use std::sync::Arc;
 
 use super::super::*;
 use super::kit::*;
-use crate::disk::Step;
+use crate::disk::{Fault, FaultyDisk, LocalDisk, Step};
 use crate::id::BatchId;
 
 #[test]
 fn a_restart_finds_the_state_of_the_newest_checkpoint() {
     let job = tempfile::tempdir().unwrap();
-    let mut life = Life::start(job.path(), TestDisk::new(Death::Never)).unwrap();
+    let mut life = Life::start(job.path(), disk()).unwrap();
     life.batch(1, 0..1_000).unwrap();
     let done = life.batch(2, 500..1_500).unwrap();
     assert_eq!(done.batch, BatchId(2));
     assert!(life.end().is_none());
-    let life = Life::start(job.path(), TestDisk::new(Death::Never)).unwrap();
+    let life = Life::start(job.path(), disk()).unwrap();
     assert_eq!((life.started_from, life.sum(), life.table.len()), (BatchId(2), 2_000, 1_500));
     assert!(life.end().is_none());
 }
@@ -24,7 +26,7 @@ fn a_restart_finds_the_state_of_the_newest_checkpoint() {
 #[test]
 fn checkpoints_share_files_and_one_opens_after_others_are_removed() {
     let job = tempfile::tempdir().unwrap();
-    let mut life = Life::start(job.path(), TestDisk::new(Death::Never)).unwrap();
+    let mut life = Life::start(job.path(), disk()).unwrap();
     let first = life.batch(1, 0..50_000).unwrap();
     let second = life.batch(2, 0..10).unwrap();
     assert!(second.new_bytes * 5 < first.new_bytes, "{} after {}", second.new_bytes, first.new_bytes);
@@ -34,7 +36,7 @@ fn checkpoints_share_files_and_one_opens_after_others_are_removed() {
     assert_eq!(directories.iter().map(|name| &name[..2]).collect::<Vec<_>>(), ["2-", "3-"]);
 
     // The newest goes too, as if it had been damaged: what it shares with the older one stays.
-    let disk = TestDisk::new(Death::Never);
+    let disk = disk();
     fs::remove_dir_all(job.path().join("checkpoints").join(&directories[1])).unwrap();
     let facts = ManifestChain::observe(&*disk, job.path()).unwrap();
     let checkpoints = facts.checkpoints();
@@ -51,12 +53,12 @@ fn checkpoints_share_files_and_one_opens_after_others_are_removed() {
 fn checksums_of_files_that_stay_are_inherited_and_right() {
     let job = tempfile::tempdir().unwrap();
     for life in 0..3 {
-        let mut life_now = Life::start(job.path(), TestDisk::new(Death::Never)).unwrap();
+        let mut life_now = Life::start(job.path(), disk()).unwrap();
         for batch in 1..15 {
             life_now.batch(life * 20 + batch, batch * 10..batch * 200).unwrap();
         }
         assert!(life_now.end().is_none());
-        let facts = ManifestChain::observe(&*TestDisk::new(Death::Never), job.path()).unwrap();
+        let facts = ManifestChain::observe(&LocalDisk, job.path()).unwrap();
         for checkpoint in facts.checkpoints() {
             let directory = job.path().join("checkpoints").join(&checkpoint.files.directory);
             verify_files(&directory, &checkpoint.files.files, true).unwrap();
@@ -69,10 +71,10 @@ fn checksums_of_files_that_stay_are_inherited_and_right() {
 #[test]
 fn a_flipped_byte_in_any_file_of_a_checkpoint_is_found_by_a_full_check() {
     let job = tempfile::tempdir().unwrap();
-    let mut life = Life::start(job.path(), TestDisk::new(Death::Never)).unwrap();
+    let mut life = Life::start(job.path(), disk()).unwrap();
     life.batch(1, 0..1_000).unwrap();
     assert!(life.end().is_none());
-    let facts = ManifestChain::observe(&*TestDisk::new(Death::Never), job.path()).unwrap();
+    let facts = ManifestChain::observe(&LocalDisk, job.path()).unwrap();
     let checkpoints = facts.checkpoints();
     let files = &checkpoints[0].files.files;
     let directory = job.path().join("checkpoints").join(&checkpoints[0].files.directory);
@@ -96,7 +98,7 @@ fn a_flipped_byte_in_any_file_of_a_checkpoint_is_found_by_a_full_check() {
 #[test]
 fn a_checkpoint_of_a_batch_that_is_not_published_is_refused() {
     let job = tempfile::tempdir().unwrap();
-    let life = Life::start(job.path(), TestDisk::new(Death::Never)).unwrap();
+    let life = Life::start(job.path(), disk()).unwrap();
     let mut point = point(3);
     point.published_through = BatchId(2);
     let error = life.checkpointer.request(CheckpointRequest { runs: Vec::new(), point }).unwrap_err();
@@ -107,7 +109,7 @@ fn a_checkpoint_of_a_batch_that_is_not_published_is_refused() {
 #[test]
 fn a_damaged_newest_checkpoint_is_rejected_and_the_older_one_carries_on() {
     let job = tempfile::tempdir().unwrap();
-    let disk = TestDisk::new(Death::Never);
+    let disk = disk();
     let mut life = Life::start(job.path(), disk.clone()).unwrap();
     life.batch(1, 0..100).unwrap();
     life.batch(2, 0..100).unwrap();
@@ -143,11 +145,15 @@ fn a_damaged_newest_checkpoint_is_rejected_and_the_older_one_carries_on() {
     assert!(life.end().is_none());
 }
 
-/// Runs batches 1 to 5 over one life, until the disk dies. Gives the last batch whose checkpoint was reported done.
-fn run_until_death(job: &std::path::Path, death: Death) -> (u64, Vec<Step>) {
-    let disk = TestDisk::new(death);
+/// Runs batches 1 to 5 in one life, until the disk fails. Gives the last batch whose checkpoint was reported done, and the
+/// durable steps that were taken.
+fn run_until_failure(job: &Path, fault: Option<(u64, Fault)>) -> (u64, Vec<Step>) {
+    let disk = FaultyDisk::new(disk());
+    if let Some((number, fault)) = fault {
+        disk.arm(number, fault);
+    }
     let mut done = 0;
-    if let Ok(mut life) = Life::start(job, disk.clone()) {
+    if let Ok(mut life) = Life::start(job, Arc::new(disk.clone())) {
         for batch in 1..=5 {
             match life.batch(batch, 0..batch * 10) {
                 Ok(report) => done = report.batch.0,
@@ -156,8 +162,8 @@ fn run_until_death(job: &std::path::Path, death: Death) -> (u64, Vec<Step>) {
         }
         life.end();
     }
-    let steps = disk.steps.lock().unwrap().clone();
-    (done, steps)
+    assert_eq!(disk.fired(), fault.is_some(), "a fault that never strikes proves nothing");
+    (done, disk.trace().into_iter().map(|step| step.step).collect())
 }
 
 fn sum_after(batch: u64) -> u64 {
@@ -165,22 +171,22 @@ fn sum_after(batch: u64) -> u64 {
 }
 
 #[test]
-fn a_crash_before_or_after_every_durable_step_leaves_the_newest_or_the_next_checkpoint_whole() {
+fn a_crash_or_an_error_at_every_durable_step_leaves_the_newest_or_the_next_checkpoint_whole() {
     let probe = tempfile::tempdir().unwrap();
-    let (done, steps) = run_until_death(probe.path(), Death::Never);
+    let (done, steps) = run_until_failure(probe.path(), None);
     assert_eq!(done, 5);
     for step in [Step::ManifestCreate, Step::ManifestRemove, Step::CheckpointFiles, Step::CheckpointRemove] {
         assert!(steps.contains(&step), "{step} never passed");
     }
     let (mut old, mut new) = (0, 0);
-    for number in 0..steps.len() {
-        for death in [Death::Before(number), Death::After(number)] {
+    for (number, step) in (1..).zip(steps) {
+        for fault in [Fault::DieBefore, Fault::DieAfter, Fault::FailOnce] {
             let job = tempfile::tempdir().unwrap();
-            let (done, _) = run_until_death(job.path(), death);
-            let mut life = Life::start(job.path(), TestDisk::new(Death::Never)).unwrap();
+            let (done, _) = run_until_failure(job.path(), Some((number, fault)));
+            let mut life = Life::start(job.path(), disk()).unwrap();
             let from = life.started_from.0;
-            assert!(from == done || from == done + 1, "{death:?} in {}: {from} after {done}", steps[number]);
-            assert_eq!(life.sum(), sum_after(from), "{death:?} in {}", steps[number]);
+            assert!(from == done || from == done + 1, "{fault:?} in {step}: {from} after {done}");
+            assert_eq!(life.sum(), sum_after(from), "{fault:?} in {step}");
             if from == done {
                 old += 1
             } else {
@@ -192,9 +198,9 @@ fn a_crash_before_or_after_every_durable_step_leaves_the_newest_or_the_next_chec
                 life.batch(batch, 0..batch * 10).unwrap();
             }
             assert!(life.end().is_none());
-            assert_eq!(names(&job.path().join("checkpoints")).len(), 2, "{death:?} in {}", steps[number]);
-            let facts = ManifestChain::observe(&*TestDisk::new(Death::Never), job.path()).unwrap();
-            assert_eq!((facts.links.len(), facts.superseded.len()), (2, 0), "{death:?} in {}", steps[number]);
+            assert_eq!(names(&job.path().join("checkpoints")).len(), 2, "{fault:?} in {step}");
+            let facts = ManifestChain::observe(&LocalDisk, job.path()).unwrap();
+            assert_eq!((facts.links.len(), facts.superseded.len()), (2, 0), "{fault:?} in {step}");
         }
     }
     assert!(old > 0 && new > 0, "both outcomes were seen: {old} old, {new} new");
