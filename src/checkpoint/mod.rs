@@ -9,6 +9,8 @@ mod error;
 mod facts;
 mod files;
 mod manifest;
+#[cfg(feature = "testing")]
+mod measure;
 mod retention;
 mod writer;
 
@@ -22,4 +24,6 @@ pub(crate) use files::{CheckpointFile, verify_files};
 pub(crate) use manifest::{
     CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestDraft, ManifestKind, OperatorEntry, WriterNonce,
 };
+#[cfg(feature = "testing")]
+pub use measure::CheckpointTrial;
 pub(crate) use writer::{CheckpointDone, CheckpointRequest, Checkpointer, CheckpointerSettings};
