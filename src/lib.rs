@@ -24,4 +24,11 @@ mod driver;
 pub use codec::{Key, Record};
 pub use error::{Error, ErrorKind, Result};
 pub use id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid};
+pub use sink::{FileSink, MemorySink, PublishedBatch, Sink, SinkError};
 pub use text::Text;
+
+/// What tests of a job, or of a sink, need.
+#[cfg(feature = "testing")]
+pub mod testing {
+    pub use crate::sink::conformance::{SinkPlace, check_sink};
+}

@@ -1,0 +1,36 @@
+# Everything is built with `cargo … --release`: one profile, so that RocksDB is compiled once for all of it
+# (docs/decisions/0002-one-build-of-rocksdb.md).
+
+.PHONY: help setup demo test test-code test-docs bench kill-loop ci
+.DEFAULT_GOAL := help
+
+BENCHES := $(patsubst benches/%.rs,%,$(wildcard benches/*.rs))
+SEED ?=
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## fetch what the build needs into .tools; every other target does it first
+	@scripts/setup.sh
+
+demo: setup ## word count over a socket, killed three times, compared with a plain count (SEED=n repeats a run)
+	cargo build --release --workspace --example network_word_count --bin demo
+	cargo run --release --quiet --package recovery-tests --bin demo -- $(if $(SEED),--seed $(SEED))
+
+test: test-code test-docs ## all tests
+
+test-code: setup ## unit and integration tests, short kill loops among them
+	cargo test --release --workspace --lib --bins --tests --examples
+
+test-docs: setup ## the examples in the documentation
+	cargo test --release --workspace --doc
+
+bench: setup ## all measurements, one after the other
+	@set -e; for bench in $(BENCHES); do echo "== $$bench"; cargo bench --bench "$$bench"; done
+
+kill-loop: setup ## 30 random SIGKILLs over file_word_count and over the acknowledged receiver (SEED=n)
+	cargo build --release --workspace --example network_word_count --example file_word_count --bin kill_loop
+	cargo run --release --quiet --package recovery-tests --bin kill_loop -- --kills 30 $(if $(SEED),--seed $(SEED))
+
+ci: ## what .ci/run does: format, lints, tests, documentation
+	@.ci/run
