@@ -8,7 +8,7 @@ use byteview::ByteView;
 use tokio::sync::oneshot;
 
 use crate::block::error::StoreError;
-use crate::block::gate::{Gate, Room};
+use crate::block::gate::Gate;
 use crate::block::head::{BlockHead, BlockRef};
 use crate::block::tracker::BlockTracker;
 use crate::error::Error;
@@ -43,7 +43,19 @@ pub(crate) enum Stored {
     Known,
 }
 
-type Reply = oneshot::Sender<Result<Stored, StoreError>>;
+/// Who waits for an answer, and what is held until then.
+struct Reply {
+    to: oneshot::Sender<Result<Stored, StoreError>>,
+    held: Box<dyn Send>,
+}
+
+impl Reply {
+    fn send(self, answer: Result<Stored, StoreError>) {
+        drop(self.held);
+        // Whoever asked may have gone, as the buffer of an unreliable receiver never asks. The block counts all the same.
+        drop(self.to.send(answer));
+    }
+}
 
 /// Where receivers hand in their blocks. One per job; clones are handles.
 #[derive(Clone)]
@@ -98,11 +110,17 @@ impl Intake {
     }
 
     /// Hands in a block; the answer comes when it is durable. Calls for one source must not overlap: their order is the
-    /// order of its blocks. `room` is held until the log has answered.
-    pub fn offer(&self, source: &Uid, block: NewBlock, room: Room) -> oneshot::Receiver<Result<Stored, StoreError>> {
-        let (reply, answer) = oneshot::channel();
+    /// order of its blocks. `held` (the block's room, at least) is dropped when the answer is there.
+    pub fn offer(
+        &self,
+        source: &Uid,
+        block: NewBlock,
+        held: impl Send + 'static,
+    ) -> oneshot::Receiver<Result<Stored, StoreError>> {
+        let (to, answer) = oneshot::channel();
+        let reply = Reply { to, held: Box::new(held) };
         if let Some(failure) = self.failure(source) {
-            answer_with(reply, Err(failure));
+            reply.send(Err(failure));
             return answer;
         }
         if let Some(position) = block.position {
@@ -110,7 +128,7 @@ impl Intake {
             let newest = under_way.entry(source.clone()).or_default();
             if self.0.tracker.position(source).is_some_and(|logged| position <= logged) {
                 drop(under_way);
-                answer_with(reply, Ok(Stored::Known));
+                reply.send(Ok(Stored::Known));
                 return answer;
             }
             if newest.newest.is_some_and(|newest| position <= newest) {
@@ -119,11 +137,11 @@ impl Intake {
             }
             newest.newest = Some(position);
         }
-        self.append(source.clone(), block, room, reply);
+        self.append(source.clone(), block, reply);
         answer
     }
 
-    fn append(&self, source: Uid, block: NewBlock, room: Room, reply: Reply) {
+    fn append(&self, source: Uid, block: NewBlock, reply: Reply) {
         let NewBlock { position, records, payload } = block;
         let head = BlockHead { source, position, records };
         let (shared, body) = (Arc::clone(&self.0), payload.clone());
@@ -140,8 +158,7 @@ impl Intake {
                     }
                     Err(error) => Err(shared.fail(&source, error)),
                 };
-                drop(room);
-                answer_with(reply, result);
+                reply.send(result);
                 shared.answer_repeated(&source);
             }),
         );
@@ -174,18 +191,13 @@ impl Shared {
             waiting.repeated.extract_if(.., |(position, _)| is_ready(*position)).collect::<Vec<_>>()
         };
         for (_, reply) in ready {
-            answer_with(reply, self.failure.get().map_or(Ok(Stored::Known), |cause| Err(refused(source, cause))));
+            reply.send(self.failure.get().map_or(Ok(Stored::Known), |cause| Err(refused(source, cause))));
         }
     }
 }
 
 fn refused(source: &Uid, cause: &str) -> StoreError {
     StoreError::Log { source_uid: source.to_string(), cause: cause.to_string() }
-}
-
-fn answer_with(reply: Reply, answer: Result<Stored, StoreError>) {
-    // Whoever asked may have gone, as the buffer of an unreliable receiver never asks. The block counts all the same.
-    drop(reply.send(answer));
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! A job has one for the rate that the controller sets, which all its receivers share, and each receiver that has a
 //! `max_rate` has one of its own. Over any time T a bucket lets at most `rate · T + rate · 50 ms` records pass (at least one).
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -22,7 +23,7 @@ pub(crate) struct RateLimiter {
     /// Records per second as bits of an `f64`; infinity for no limit, which costs one load.
     rate: AtomicU64,
     bucket: Mutex<Bucket>,
-    raised: Notify,
+    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -39,7 +40,7 @@ impl RateLimiter {
             clock,
             rate: AtomicU64::new(f64::INFINITY.to_bits()),
             bucket: Mutex::new(Bucket { tokens: 0.0, filled_at_ms }),
-            raised: Notify::new(),
+            changed: Notify::new(),
         };
         limiter.set_rate(rate);
         limiter
@@ -49,7 +50,7 @@ impl RateLimiter {
     pub fn set_rate(&self, rate: Option<f64>) {
         let rate = rate.unwrap_or(f64::INFINITY).max(f64::MIN_POSITIVE);
         self.rate.store(rate.to_bits(), Ordering::Release);
-        self.raised.notify_waiters();
+        self.changed.notify_waiters();
     }
 
     /// Records per second; infinity for no limit.
@@ -57,33 +58,8 @@ impl RateLimiter {
         f64::from_bits(self.rate.load(Ordering::Acquire))
     }
 
-    /// Waits until records may pass and takes at least one and at most `wanted` of them (0 only for 0).
-    pub async fn acquire_up_to(&self, wanted: u64) -> u64 {
-        loop {
-            let raised = self.raised.notified();
-            let mut raised = std::pin::pin!(raised);
-            raised.as_mut().enable();
-            let wait = match self.try_take(wanted) {
-                Ok(granted) => return granted,
-                Err(wait) => wait,
-            };
-            tokio::select! {
-                () = self.clock.sleep(wait) => {}
-                () = raised => {}
-            }
-        }
-    }
-
-    /// Waits until `records` have passed.
-    pub async fn acquire(&self, records: u64) {
-        let mut open = records;
-        while open > 0 {
-            open -= self.acquire_up_to(open).await;
-        }
-    }
-
-    /// What may pass now, or how long to wait.
-    fn try_take(&self, wanted: u64) -> Result<u64, Duration> {
+    /// What may pass now, at least one and at most `wanted` (0 only for 0), or how long to wait.
+    pub fn try_take(&self, wanted: u64) -> Result<u64, Duration> {
         let rate = self.rate();
         if rate.is_infinite() || wanted == 0 {
             return Ok(wanted);
@@ -102,6 +78,11 @@ impl RateLimiter {
         let wait_ms = ((needed - bucket.tokens) / rate * 1000.0).ceil().clamp(1.0, 60_000.0);
         Err(Duration::from_millis(wait_ms as u64))
     }
+
+    /// Gives back what was taken and not used.
+    fn give_back(&self, records: u64) {
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner).tokens += records as f64;
+    }
 }
 
 /// What limits one receiver: its own `max_rate`, and the rate that it shares with the job's other receivers.
@@ -112,22 +93,42 @@ pub(crate) struct ReceiverRate {
 }
 
 impl ReceiverRate {
-    /// As [`RateLimiter::acquire_up_to`], of both.
+    /// Waits until records may pass by both limits and takes at least one and at most `wanted` of them (0 only for 0). If the
+    /// future is dropped while it waits, nothing is taken.
     pub async fn acquire_up_to(&self, wanted: u64) -> u64 {
-        let granted = match &self.own {
-            Some(own) => own.acquire_up_to(wanted).await,
-            None => return self.shared.acquire_up_to(wanted).await,
-        };
-        self.shared.acquire(granted).await;
-        granted
+        loop {
+            let (own, shared) = (self.own.as_ref().unwrap_or(&self.shared), &self.shared);
+            let (own_changed, shared_changed) = (own.changed.notified(), shared.changed.notified());
+            let (mut own_changed, mut shared_changed) = (pin!(own_changed), pin!(shared_changed));
+            // From here on no change is missed, even before the first await.
+            own_changed.as_mut().enable();
+            shared_changed.as_mut().enable();
+            let wait = match self.try_take(wanted) {
+                Ok(granted) => return granted,
+                Err(wait) => wait,
+            };
+            tokio::select! {
+                () = shared.clock.sleep(wait) => {}
+                () = own_changed => {}
+                () = shared_changed => {}
+            }
+        }
     }
 
-    /// As [`RateLimiter::acquire`], of both.
+    /// Waits until `records` have passed.
     pub async fn acquire(&self, records: u64) {
-        if let Some(own) = &self.own {
-            own.acquire(records).await;
+        let mut open = records;
+        while open > 0 {
+            open -= self.acquire_up_to(open).await;
         }
-        self.shared.acquire(records).await;
+    }
+
+    fn try_take(&self, wanted: u64) -> Result<u64, Duration> {
+        let Some(own) = &self.own else { return self.shared.try_take(wanted) };
+        let allowed = own.try_take(wanted)?;
+        let granted = self.shared.try_take(allowed);
+        own.give_back(allowed - granted.as_ref().unwrap_or(&0));
+        granted
     }
 }
 
@@ -143,8 +144,8 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_limit_everything_passes_at_once() {
-        let (_clock, limiter) = limiter(None);
-        assert_eq!(limiter.acquire_up_to(u64::MAX).await, u64::MAX);
+        let (_clock, shared) = limiter(None);
+        assert_eq!(ReceiverRate { own: None, shared }.acquire_up_to(u64::MAX).await, u64::MAX);
     }
 
     #[test]
@@ -177,8 +178,8 @@ mod tests {
     async fn raising_the_rate_wakes_those_who_wait() {
         let (_clock, limiter) = limiter(Some(0.001));
         let waiter = tokio::spawn({
-            let limiter = Arc::clone(&limiter);
-            async move { limiter.acquire(5).await }
+            let rate = ReceiverRate { own: None, shared: Arc::clone(&limiter) };
+            async move { rate.acquire(5).await }
         });
         tokio::task::yield_now().await;
         limiter.set_rate(None);
@@ -192,5 +193,16 @@ mod tests {
         let rate = ReceiverRate { own: Some(own), shared };
         clock.advance(Duration::from_secs(10));
         assert_eq!(rate.acquire_up_to(1000).await, 5);
+    }
+
+    #[test]
+    fn what_the_shared_rate_refuses_is_given_back_to_the_own_one() {
+        let (clock, own) = limiter(Some(1000.0));
+        let shared = Arc::new(RateLimiter::new(Arc::new(clock.clone()), Some(100.0)));
+        let rate = ReceiverRate { own: Some(Arc::clone(&own)), shared };
+        clock.advance(Duration::from_millis(50));
+        assert_eq!(rate.try_take(50), Ok(5));
+        assert!(rate.try_take(50).is_err());
+        assert_eq!(own.try_take(50), Ok(45));
     }
 }
