@@ -55,7 +55,11 @@ pub struct DeadLetter {
     pub source: Uid,
     pub task: u32,
     pub record: u64,
+    /// The operator whose code panicked, and what it said.
+    pub operator: String,
     pub panic: String,
+    /// The record's encoding.
+    pub bytes: Vec<u8>,
 }
 
 /// What a batch produced.

@@ -1,10 +1,11 @@
 //! Which operator's user code is running on this thread, so that a panic can be reported by name.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 thread_local! {
     static RUNNING: RefCell<Option<Arc<str>>> = const { RefCell::new(None) };
+    static EXECUTION: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
 /// Notes that the named operator's code runs from here on.
@@ -18,9 +19,15 @@ pub(crate) fn enter(operator: &Arc<str>) {
     });
 }
 
-/// The operator whose code ran last on this thread.
-pub(crate) fn running() -> String {
-    RUNNING.with(|running| running.borrow().as_ref().map_or_else(|| "the dataflow".to_string(), |name| name.to_string()))
+/// Notes that this execution is worked on from here on.
+pub(crate) fn enter_execution(execution: u64) {
+    EXECUTION.set(Some(execution));
+}
+
+/// The execution that was worked on last on this thread, and the operator whose code ran last.
+pub(crate) fn running() -> (Option<u64>, String) {
+    let name = RUNNING.with(|running| running.borrow().as_ref().map(ToString::to_string));
+    (EXECUTION.get(), name.unwrap_or_else(|| "the dataflow".to_string()))
 }
 
 /// What a caught panic said.

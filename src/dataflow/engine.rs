@@ -13,7 +13,7 @@ use timely::communication::Config as Communication;
 use crate::dataflow::graph::Graph;
 use crate::dataflow::push::BatchContext;
 use crate::dataflow::report::WorkerReport;
-use crate::dataflow::task::Task;
+use crate::dataflow::task::{BlockReader, Task};
 use crate::dataflow::worker::{self, FromWorker, StateQuery, ToWorker, WorkerSeat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::loader::StateLoader;
@@ -28,7 +28,8 @@ pub(crate) struct Width {
 /// What comes out of a running engine.
 pub(crate) enum EngineEvent {
     Done { execution: u64, worker: u32, report: WorkerReport },
-    Panicked { operator: String, panic: String },
+    /// User code panicked, while this execution was worked on if it is known.
+    Panicked { execution: Option<u64>, operator: String, panic: String },
     SourceFailed(Error),
 }
 
@@ -52,11 +53,12 @@ impl Engine {
         graph: Arc<Graph>,
         width: Width,
         loader: StateLoader,
+        blocks: BlockReader,
         tell: impl Fn(EngineEvent) + Send + Sync + 'static,
     ) -> Result<Self> {
         let (inboxes, outboxes): (Vec<_>, Vec<_>) = (0..width.workers).map(|_| channel()).unzip();
         let (ready, readiness) = channel();
-        let seats = Seats { graph, width, loader, outboxes: Mutex::new(outboxes.into_iter().map(Some).collect()), ready };
+        let seats = Seats { graph, width, loader, blocks, outboxes: Mutex::new(outboxes.into_iter().map(Some).collect()), ready };
         let tell: Arc<dyn Fn(EngineEvent) + Send + Sync> = Arc::new(tell);
         let communication = if width.workers == 1 { Communication::Thread } else { Communication::Process(width.workers as usize) };
         let config = timely::Config { communication, worker: WorkerConfig::default() };
@@ -140,6 +142,7 @@ struct Seats {
     graph: Arc<Graph>,
     width: Width,
     loader: StateLoader,
+    blocks: BlockReader,
     outboxes: Mutex<Vec<Option<Receiver<ToWorker>>>>,
     ready: Sender<Result<Thread>>,
 }
@@ -153,17 +156,18 @@ impl Seats {
             FromWorker::Ready(thread) => drop(ready.send(Ok(thread))),
             FromWorker::NotReady(error) => drop(ready.send(Err(error))),
             FromWorker::Done { execution, report } => tell(EngineEvent::Done { execution, worker, report }),
-            FromWorker::Panicked { operator, panic } => tell(EngineEvent::Panicked { operator, panic }),
+            FromWorker::Panicked { execution, operator, panic } => tell(EngineEvent::Panicked { execution, operator, panic }),
             FromWorker::SourceFailed(error) => tell(EngineEvent::SourceFailed(error)),
             FromWorker::Gone => {
                 drop(ready.send(Err(Error::new(ErrorKind::UserCode, "a worker panicked while it loaded its state"))));
-                tell(EngineEvent::Panicked { operator: "the dataflow".into(), panic: "a worker thread ended".into() });
+                tell(EngineEvent::Panicked { execution: None, operator: "the dataflow".into(), panic: "a worker thread ended".into() });
             }
         };
         WorkerSeat {
             graph: self.graph.clone(),
             partitions: self.width.partitions,
             loader: self.loader.clone(),
+            blocks: self.blocks.clone(),
             inbox,
             tell: Arc::new(translate),
         }

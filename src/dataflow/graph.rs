@@ -11,9 +11,10 @@ use crate::codec::KeyHash;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::push::{Downstream, ErasedPush, Unit};
 use crate::dataflow::report::{OutputTray, Port};
-use crate::dataflow::task::{SourceFailure, Task, TaskReport};
+use crate::dataflow::task::{BlockReader, SourceFailure, Task, TaskReport};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, Uid};
 use crate::sink::SinkError;
+use crate::source::TaskPayload;
 use crate::state::descriptor::StateDescriptor;
 use crate::state::FrozenRun;
 use crate::state::loader::StateLoader;
@@ -51,6 +52,7 @@ pub(crate) struct WorkerContext {
     pub workers: u32,
     pub partitions: u32,
     pub loader: StateLoader,
+    pub blocks: BlockReader,
 }
 
 impl WorkerContext {
@@ -70,6 +72,9 @@ pub(crate) fn owner(partition: u32, workers: u32, partitions: u32) -> u32 {
 pub(crate) trait Source: Send + Sync {
     fn uid(&self) -> &Uid;
     fn stage(&self, context: &WorkerContext, downstream: Downstream) -> Box<dyn RunTask>;
+
+    /// The encoding of one record of a task, read again.
+    fn record(&self, payload: &TaskPayload, record: u64, blocks: &BlockReader) -> Result<Vec<u8>, crate::Error>;
 }
 
 /// The first stage of a dataflow on one worker.

@@ -21,7 +21,7 @@ use crate::dataflow::chunk::{Chunk, Origin};
 use crate::dataflow::graph::{Graph, NodeId, Operator, Reduce, RunTask, WorkerContext, owner};
 use crate::dataflow::push::{BatchContext, Downstream, ErasedPush, Unit};
 use crate::dataflow::report::{OutputTray, Port, Reports};
-use crate::dataflow::task::{SourceFailure, Task};
+use crate::dataflow::task::{BlockReader, SourceFailure, Task};
 use crate::state::loader::StateLoader;
 
 type Chunks<'s> = Stream<'s, u64, Vec<Chunk>>;
@@ -50,6 +50,7 @@ pub(crate) struct Lowering<'a> {
     pub workers: u32,
     pub partitions: u32,
     pub loader: StateLoader,
+    pub blocks: BlockReader,
 }
 
 /// A stage's chain of narrow operators, with the ports it ends in.
@@ -111,6 +112,7 @@ impl Lowering<'_> {
             workers: self.workers,
             partitions: self.partitions,
             loader: self.loader.clone(),
+            blocks: self.blocks.clone(),
         }
     }
 
@@ -165,6 +167,7 @@ fn source_stage<'s>(
         move |_frontiers| {
             input.for_each(|capability: InputCapability<u64>, tasks| {
                 let execution = *capability.time();
+                blame::enter_execution(execution);
                 for task in tasks.drain(..) {
                     if failure.borrow().is_some() {
                         return;
@@ -217,6 +220,7 @@ fn wide_stage<'s>(
                 };
                 let held = capabilities.as_mut().expect("capabilities are held until the input is closed");
                 let mut by_partition = in_source_order(gathered.remove(&execution).unwrap_or_default());
+                blame::enter_execution(execution);
                 blame::enter(&name);
                 let mut reduce = reduce.borrow_mut();
                 for &partition in &owned {

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use byteview::ByteView;
+
 use crate::dataflow::graph::NodeId;
+use crate::error::Result;
 use crate::source::TaskPayload;
+use crate::wal::FrameAt;
 
 /// One block or range to be turned into records.
 #[derive(Clone, Debug)]
@@ -31,6 +35,20 @@ impl RecordFilter {
 
     pub fn takes(&self, record: u64) -> bool {
         self.first.is_none_or(|first| record < first) && self.skip.binary_search(&record).is_err()
+    }
+}
+
+/// Reads the payload of a block back from the log. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct BlockReader(Arc<dyn Fn(FrameAt) -> Result<ByteView> + Send + Sync>);
+
+impl BlockReader {
+    pub fn new(read: impl Fn(FrameAt) -> Result<ByteView> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read))
+    }
+
+    pub fn read(&self, at: FrameAt) -> Result<ByteView> {
+        (self.0)(at)
     }
 }
 

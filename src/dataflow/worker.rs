@@ -14,7 +14,7 @@ use crate::dataflow::graph::{Graph, NodeId};
 use crate::dataflow::lower::{Lowered, Lowering};
 use crate::dataflow::push::BatchContext;
 use crate::dataflow::report::WorkerReport;
-use crate::dataflow::task::Task;
+use crate::dataflow::task::{BlockReader, Task};
 use crate::state::loader::StateLoader;
 
 /// What the driver tells a worker.
@@ -51,7 +51,7 @@ pub(crate) enum FromWorker {
     /// All workers are through with this execution; this is what this one did.
     Done { execution: u64, report: WorkerReport },
     /// User code panicked; the worker has dropped its dataflow.
-    Panicked { operator: String, panic: String },
+    Panicked { execution: Option<u64>, operator: String, panic: String },
     /// The input of a task could not be had.
     SourceFailed(crate::Error),
     /// The thread is about to end without having been told to.
@@ -63,6 +63,7 @@ pub(crate) struct WorkerSeat {
     pub graph: Arc<Graph>,
     pub partitions: u32,
     pub loader: StateLoader,
+    pub blocks: BlockReader,
     pub inbox: Receiver<ToWorker>,
     pub tell: Arc<dyn Fn(FromWorker) + Send + Sync>,
 }
@@ -90,6 +91,7 @@ pub(crate) fn run(worker: &mut Worker, seat: WorkerSeat) {
         workers: worker.peers() as u32,
         partitions: seat.partitions,
         loader: seat.loader.clone(),
+        blocks: seat.blocks.clone(),
     };
     let dataflow = worker.next_dataflow_index();
     match worker.dataflow::<u64, _, _>(|scope| lowering.build(scope)) {
@@ -120,7 +122,8 @@ fn serve(worker: &mut Worker, seat: &WorkerSeat, mut lowered: Lowered) {
         }
         // A panic of user code ends this dataflow: it is never stepped again, since it would go on as if the batch were done.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.step_or_park(None))) {
-            let failure = FromWorker::Panicked { operator: blame::running(), panic: blame::panic_message(&*panic) };
+            let (execution, operator) = blame::running();
+            let failure = FromWorker::Panicked { execution, operator, panic: blame::panic_message(&*panic) };
             (seat.tell)(failure);
             return wait_for_stop(seat);
         }

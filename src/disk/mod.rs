@@ -48,11 +48,13 @@ pub enum Step {
     LiveBuild,
     /// A sink publishes a batch.
     SinkPublish,
+    /// Records that are set aside are written down.
+    DeadLetters,
 }
 
 impl Step {
     /// Every step, in the order of a batch's life.
-    pub const ALL: [Step; 10] = [
+    pub const ALL: [Step; 11] = [
         Step::WalAppend,
         Step::WalSync,
         Step::WalRoll,
@@ -63,6 +65,7 @@ impl Step {
         Step::CheckpointRemove,
         Step::LiveBuild,
         Step::SinkPublish,
+        Step::DeadLetters,
     ];
 
     /// The name of the step, `area.verb`.
@@ -79,6 +82,7 @@ impl Step {
             Step::CheckpointRemove => "checkpoint.remove",
             Step::LiveBuild => "live.build",
             Step::SinkPublish => "sink.publish",
+            Step::DeadLetters => "letters.create",
         }
     }
 }

@@ -1,1 +1,247 @@
-//! (to come)
+//! The driver: the one place where decisions are taken. A single thread that plans batches, gives them to the dataflow,
+//! commits, publishes, and asks for checkpoints, in one order.
+//!
+//! Its work is split by what happens to a batch: `start` (recovery), `plan`, `done` (commit and publish), `checkpoints`,
+//! `failure` (attempts), `stop`. Live batches, batches recomputed in recovery and batches recomputed after a failed attempt take
+//! the same way: they stand in the [`History`] and are given to the dataflow in order; what was committed before is compared
+//! instead of committed, what was published is not published again.
+
+mod checkpoints;
+mod done;
+mod failure;
+mod history;
+pub(crate) mod inputs;
+mod letters;
+mod lock;
+pub(crate) mod message;
+mod plan;
+pub(crate) mod settings;
+pub(crate) mod start;
+pub(crate) mod status;
+mod stop;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+use crate::batch::event::BatchEvent;
+use crate::batch::ticker::Ticker;
+use crate::checkpoint::{Checkpointer, JobPoint};
+use crate::clock::ClockWatch;
+use crate::codec::encode;
+use crate::dataflow::engine::{Engine, EngineEvent};
+use crate::dataflow::graph::{Deliver, Graph, NodeId};
+use crate::dataflow::push::BatchContext;
+use crate::dataflow::report::WorkerReport;
+use crate::dataflow::task::BlockReader;
+use crate::dataflow::worker::StateQuery;
+use crate::driver::history::History;
+use crate::driver::inputs::{Inputs, Trial};
+use crate::driver::message::DriverMessage;
+use crate::driver::settings::{IN_FLIGHT, JobSettings};
+use crate::driver::status::Shared;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence, Uid};
+use crate::source::{PidRateEstimator, Supervisor};
+use crate::state::loader::StoredOperator;
+use crate::state::StateStore;
+use crate::wal::{FrameKind, NewFrame, Wal};
+
+/// The running job, as its driver holds it.
+pub(crate) struct Driver {
+    settings: JobSettings,
+    graph: Arc<Graph>,
+    shared: Arc<Shared>,
+    inbox: Receiver<DriverMessage>,
+    sender: Sender<DriverMessage>,
+
+    wal: Wal,
+    log: LogId,
+    epoch: Epoch,
+    lineage: Lineage,
+
+    inputs: Inputs,
+    supervisor: Option<Arc<Supervisor>>,
+    runtime: tokio::runtime::Runtime,
+    estimator: PidRateEstimator,
+    rate: Option<f64>,
+
+    store: Arc<StateStore>,
+    stored: HashMap<Uid, StoredOperator>,
+    checkpointer: Option<Checkpointer>,
+    checkpoint: CheckpointClock,
+
+    blocks: BlockReader,
+    engine: Option<Engine>,
+    generation: u64,
+    in_flight: VecDeque<InFlight>,
+    history: History,
+    deliveries: Vec<(NodeId, Box<dyn Deliver>)>,
+
+    ticker: Option<Ticker>,
+    watch: ClockWatch,
+    tick: Tick,
+    next_batch: BatchId,
+    last_time: Option<BatchTime>,
+    zero_time: BatchTime,
+    committed_through: BatchId,
+    published_through: BatchId,
+    /// The publication that the log does not know yet; it is written with the next plan, to spare a sync.
+    unlogged_publication: Option<BatchId>,
+    queries: VecDeque<StateQuery>,
+    stopping: Stopping,
+}
+
+/// When the next checkpoint is due.
+#[derive(Default)]
+struct CheckpointClock {
+    /// The batch that the newest published checkpoint covers.
+    newest: BatchId,
+    /// The batch whose checkpoint is frozen, or being written.
+    pending: Option<BatchId>,
+    /// Batches given since the last freeze, and the milliseconds that those took which are done.
+    batches: u64,
+    replay_ms: u64,
+    /// Where the job stood when the pending checkpoint's batch was planned.
+    point: Option<JobPoint>,
+}
+
+/// What is known of the time.
+#[derive(Default)]
+struct Tick {
+    pending: bool,
+    /// The monotonic time at which it was noticed.
+    at_ms: u64,
+}
+
+/// Whether, and how far, the job is stopping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stopping {
+    #[default]
+    No,
+    /// Receivers are being stopped; what they took in is on its way to the log.
+    Receiving,
+    /// What was received is being computed; then a last checkpoint.
+    Draining,
+    /// Nothing is left to do.
+    Done,
+}
+
+/// A batch that the dataflow has.
+struct InFlight {
+    batch: BatchId,
+    execution: u64,
+    freeze: bool,
+    reports: Vec<WorkerReport>,
+    /// Monotonic times: of its tick, and when it could begin.
+    ticked_ms: u64,
+    given_ms: u64,
+}
+
+impl Driver {
+    /// Runs until the job has stopped, or fails.
+    pub fn run(mut self) -> Result<()> {
+        let outcome = self.serve();
+        let closed = self.close(outcome.is_ok());
+        outcome.and(closed)
+    }
+
+    fn serve(&mut self) -> Result<()> {
+        while self.stopping != Stopping::Done {
+            self.advance()?;
+            if self.stopping == Stopping::Done {
+                break;
+            }
+            let message = self.inbox.recv().expect("the driver holds a sender itself");
+            self.handle(message)?;
+        }
+        Ok(())
+    }
+
+    fn handle(&mut self, message: DriverMessage) -> Result<()> {
+        match message {
+            DriverMessage::Tick => {
+                self.take_tick();
+                Ok(())
+            }
+            DriverMessage::Engine { generation, event } if generation == self.generation => self.engine_event(event),
+            DriverMessage::Engine { .. } => Ok(()),
+            DriverMessage::Checkpoint(done) => self.checkpoint_done(done),
+            DriverMessage::ReceivingFailed(error) => Err(error),
+            DriverMessage::ReceiversStopped(stopped) => self.receivers_stopped(stopped),
+            DriverMessage::Query(query) => {
+                self.queries.push_back(query);
+                Ok(())
+            }
+            DriverMessage::Stop { graceful } => self.begin_stop(graceful),
+        }
+    }
+
+    fn engine_event(&mut self, event: EngineEvent) -> Result<()> {
+        match event {
+            EngineEvent::Done { execution, report, .. } => self.worker_done(execution, report),
+            EngineEvent::Panicked { execution, operator, panic } => self.attempt_failed(execution, operator, panic),
+            EngineEvent::SourceFailed(error) => Err(error),
+        }
+    }
+
+    /// Gives the dataflow what it may have: batches to recompute first, then new ones.
+    fn advance(&mut self) -> Result<()> {
+        loop {
+            if !self.queries.is_empty() {
+                // Queries see committed state: they wait until no batch is under way, and new batches wait for them.
+                if self.in_flight.is_empty() && self.history.all_given() {
+                    self.answer_queries();
+                }
+                if self.history.all_given() && !self.queries.is_empty() {
+                    return Ok(());
+                }
+            }
+            if self.in_flight.len() >= IN_FLIGHT {
+                return Ok(());
+            }
+            if let Some(batch) = self.history.give() {
+                self.give(batch, &Trial::default())?;
+            } else if self.may_plan() {
+                self.plan_batch()?;
+            } else {
+                return self.advance_stop();
+            }
+        }
+    }
+
+    fn answer_queries(&mut self) {
+        let engine = self.engine.as_ref().expect("an engine runs while the driver serves");
+        self.queries.drain(..).for_each(|query| engine.query(&query));
+    }
+
+    /// Hands a planned batch to the dataflow.
+    fn give(&mut self, batch: BatchId, trial: &Trial) -> Result<()> {
+        let freeze = !trial.is_trial && self.checkpoint_is_due(batch)?;
+        let past = self.history.get(batch);
+        let tasks = self.inputs.tasks(past, trial);
+        let time = past.plan.time;
+        let engine = self.engine.as_mut().expect("an engine runs while the driver serves");
+        let execution = engine.run(|execution| BatchContext { execution, batch, time, freeze }, tasks);
+        let (given_ms, ticked_ms) = (self.settings.clock.monotonic_ms(), self.tick.at_ms);
+        self.in_flight.push_back(InFlight { batch, execution, freeze, reports: Vec::new(), ticked_ms, given_ms });
+        Ok(())
+    }
+
+    /// Appends events to the log and waits until they are durable. A publication that the log does not know yet goes first.
+    fn log_events(&mut self, events: &[BatchEvent]) -> Result<Vec<Sequence>> {
+        let publication = self.unlogged_publication.take().map(|batch| BatchEvent::Published { batch });
+        let frames: Vec<NewFrame> = publication.iter().chain(events).map(event_frame).collect();
+        let at = self.wal.append_and_wait(frames).map_err(|error| {
+            Error::caused_by(ErrorKind::Environment, "the log cannot be written; restart to recover", error)
+        })?;
+        self.shared.update(|status| status.log_bytes = self.wal.statistics().bytes_written);
+        Ok(at.into_iter().skip(publication.iter().count()).map(|at| at.sequence).collect())
+    }
+}
+
+/// An event as a frame of the log.
+fn event_frame(event: &BatchEvent) -> NewFrame {
+    let head = encode(event).expect("an event encodes");
+    NewFrame { kind: FrameKind::Event, head, body: byteview::ByteView::default() }
+}

@@ -1,0 +1,172 @@
+//! Checkpoints: when one is due, what its manifest says, and what a published one lets go.
+
+use crate::checkpoint::{CheckpointDone, CheckpointError, CheckpointRequest, JobPoint, KeyLayout, LogPoint, OperatorEntry};
+use crate::driver::Driver;
+use crate::driver::done::BatchResult;
+use crate::driver::settings::{JobSettings, KEY_GROUPS};
+use crate::driver::{CheckpointClock, Stopping};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{BatchId, BatchTime, Sequence};
+use crate::state::descriptor::StateDescriptor;
+use crate::state::loader::StoredOperator;
+use crate::state::{FrozenRun, OperatorNumber};
+use crate::wal::TruncationRight;
+
+impl Driver {
+    /// Whether state is to be frozen after this batch, which is about to be computed.
+    ///
+    /// Only after the newest plan: the positions of the sources are those after it.
+    pub(super) fn checkpoint_is_due(&mut self, batch: BatchId) -> Result<bool> {
+        if self.checkpoint.pending.is_some() || !self.history.is_last(batch) {
+            return Ok(false);
+        }
+        let batches = self.checkpoint.batches + self.in_flight.len() as u64 + 1;
+        let by_count = batches >= self.settings.checkpoint_every;
+        let by_time = self.checkpoint.replay_ms >= self.settings.recovery_target_ms;
+        let last = self.stopping == Stopping::Draining && self.inputs.tracker.pending().blocks == 0;
+        if !(by_count || by_time || last) {
+            return Ok(false);
+        }
+        self.checkpoint.point = Some(self.job_point(batch)?);
+        self.checkpoint.pending = Some(batch);
+        Ok(true)
+    }
+
+    /// Where the job stands after `batch`, the newest planned one.
+    fn job_point(&self, batch: BatchId) -> Result<JobPoint> {
+        let needed_here = self.history.get(batch).planned_at;
+        let oldest_needed = self.inputs.tracker.oldest_unplanned().unwrap_or(needed_here).min(needed_here);
+        Ok(JobPoint {
+            batch,
+            next_batch: batch.next(),
+            last_batch_time: self.last_time.unwrap_or_default(),
+            zero_time: self.zero_time,
+            published_through: batch,
+            positions: self.inputs.positions()?,
+            log: LogPoint { log: self.log, next: needed_here.next(), oldest_needed },
+            ..self.settings.first_point(self.lineage, self.log, &[])
+        })
+    }
+
+    /// The batch is published: its frozen state becomes a checkpoint, in the background (I-5).
+    pub(super) fn request_checkpoint(&mut self, batch: BatchId, result: BatchResult) -> Result<()> {
+        let mut point = self.checkpoint.point.take().expect("the batch was frozen for a checkpoint");
+        let mut runs: Vec<(OperatorNumber, FrozenRun)> = Vec::new();
+        for (node, _, descriptor) in self.graph.stateful() {
+            let number = self.stored[&descriptor.uid].number;
+            let entries = result.entries.get(&node).copied().unwrap_or_default();
+            point.operators.push(operator_entry(&descriptor, number, entries));
+        }
+        for (node, frozen) in result.frozen {
+            if let Some((_, _, descriptor)) = self.graph.stateful().find(|(stateful, ..)| *stateful == node) {
+                let number = self.stored[&descriptor.uid].number;
+                runs.extend(frozen.into_iter().map(|run| (number, run)));
+            }
+        }
+        self.checkpoint = CheckpointClock { newest: self.checkpoint.newest, pending: Some(batch), ..CheckpointClock::default() };
+        let checkpointer = self.checkpointer.as_ref().expect("a checkpointer runs while the driver serves");
+        checkpointer.request(CheckpointRequest { runs, point }).map_err(checkpoint_failed)
+    }
+
+    /// A checkpoint is published: what only older ones needed goes. On an error the job stops: the newest published checkpoint
+    /// and the log still stand.
+    pub(super) fn checkpoint_done(&mut self, done: Result<CheckpointDone, CheckpointError>) -> Result<()> {
+        let done = done.map_err(checkpoint_failed)?;
+        self.checkpoint.pending = None;
+        self.checkpoint.newest = done.batch;
+        self.history.checkpointed(done.batch);
+        for (_, _, descriptor) in self.graph.stateful() {
+            // What a migration changed is in this checkpoint in its new version.
+            let stored = self.stored.get_mut(&descriptor.uid).expect("every operator has a number");
+            stored.version = descriptor.version;
+        }
+        self.wal
+            .truncate_before(TruncationRight::from_published_manifest(done.published.oldest_needed()))
+            .map_err(|error| Error::caused_by(ErrorKind::Environment, "the log cannot be truncated", error))?;
+        self.inputs.release(done.published.oldest_positions())?;
+        self.shared.update(|status| {
+            status.checkpoint = done.batch;
+            status.checkpoints += 1;
+            status.checkpoint_bytes += done.new_bytes;
+            status.checkpoint_ms = done.duration.as_millis() as u64;
+        });
+        Ok(())
+    }
+
+    /// Waits until no checkpoint is being written: the store then holds what the newest published one holds.
+    pub(super) fn settle_checkpoint(&mut self) -> Result<()> {
+        use crate::driver::message::DriverMessage;
+        let frozen_only = self.checkpoint.point.take().is_some();
+        if frozen_only {
+            // Its batch was not committed: what was frozen is gone with the dataflow.
+            self.checkpoint.pending = None;
+        }
+        let mut later = Vec::new();
+        while self.checkpoint.pending.is_some() {
+            match self.inbox.recv().expect("the driver holds a sender itself") {
+                DriverMessage::Checkpoint(done) => self.checkpoint_done(done)?,
+                message => later.push(message),
+            }
+        }
+        for message in later {
+            self.sender.send(message).expect("the driver holds the receiver itself");
+        }
+        Ok(())
+    }
+}
+
+impl JobSettings {
+    /// Where a job stands before its first batch.
+    pub(super) fn first_point(
+        &self,
+        lineage: crate::id::Lineage,
+        log: crate::id::LogId,
+        operators: &[OperatorEntry],
+    ) -> JobPoint {
+        JobPoint {
+            job_name: self.name.clone(),
+            job_version: self.version.clone(),
+            lineage,
+            batch: BatchId(0),
+            next_batch: BatchId(1),
+            last_batch_time: BatchTime(0),
+            zero_time: BatchTime(0),
+            published_through: BatchId(0),
+            positions: Vec::new(),
+            log: LogPoint { log, next: Sequence(1), oldest_needed: Sequence(1) },
+            keys: self.key_layout(),
+            operators: operators.to_vec(),
+        }
+    }
+
+    pub(super) fn key_layout(&self) -> KeyLayout {
+        KeyLayout::of_this_build(KEY_GROUPS, self.width.partitions)
+    }
+}
+
+/// An operator as the manifest lists it.
+pub(super) fn operator_entry(descriptor: &StateDescriptor, number: OperatorNumber, entries: u64) -> OperatorEntry {
+    let text = |schema: &crate::state::schema::Schema| schema.text().unwrap_or_default().to_string();
+    OperatorEntry {
+        uid: descriptor.uid.clone(),
+        number,
+        kind: descriptor.kind.to_string(),
+        key_type: text(&descriptor.key_schema),
+        state_type: text(&descriptor.state_schema),
+        state_version: descriptor.version,
+        entries,
+    }
+}
+
+/// What a manifest says of an operator, as the loader needs it.
+pub(super) fn stored_operator(entry: &OperatorEntry) -> StoredOperator {
+    StoredOperator { number: entry.number, version: entry.state_version }
+}
+
+fn checkpoint_failed(error: CheckpointError) -> Error {
+    let kind = match &error {
+        CheckpointError::Chain { source: crate::checkpoint::ChainError::Fenced { .. }, .. } => ErrorKind::Fenced,
+        _ => ErrorKind::Environment,
+    };
+    Error::caused_by(kind, "the checkpoint was not taken; the one before it and the log still stand", error)
+}

@@ -1,0 +1,228 @@
+//! A batch is computed: commit, publish, and what follows from it.
+//!
+//! | a crash | leaves | caught by the row |
+//! |---|---|---|
+//! | before the commit is synced | a plan | recomputed from the same plan |
+//! | after the commit, before all sinks have the batch | a commit | recomputed, digest compared, published |
+//! | after publishing, before that is logged | the same | published again: sinks are idempotent |
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::batch::event::{BatchEvent, Commit, Digest};
+use crate::dataflow::blame::panic_message;
+use crate::dataflow::chunk::{Origin, Records};
+use crate::dataflow::graph::{Delivery, NodeId};
+use crate::dataflow::report::{OutputPart, WorkerReport};
+use crate::driver::{Driver, InFlight};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{BatchId, Uid};
+use crate::sink::SinkError;
+use crate::source::BatchSample;
+use crate::state::FrozenRun;
+
+/// What all workers together did in a batch.
+#[derive(Default)]
+pub(super) struct BatchResult {
+    records: BTreeMap<NodeId, u64>,
+    failed: u64,
+    digests: BTreeMap<NodeId, Digest>,
+    outputs: BTreeMap<NodeId, Vec<(Origin, Records)>>,
+    pub frozen: BTreeMap<NodeId, Vec<FrozenRun>>,
+    pub entries: BTreeMap<NodeId, u64>,
+}
+
+impl BatchResult {
+    fn of(reports: Vec<WorkerReport>) -> Self {
+        let mut result = Self::default();
+        for report in reports {
+            for (node, records, failed) in report.records {
+                *result.records.entry(node).or_default() += records;
+                result.failed += failed;
+            }
+            for (node, digest) in report.digests {
+                result.digests.entry(node).or_default().merge(digest);
+            }
+            for OutputPart { node, origin, records } in report.outputs {
+                result.outputs.entry(node).or_default().push((origin, records));
+            }
+            for (node, runs) in report.frozen {
+                result.frozen.entry(node).or_default().extend(runs);
+            }
+            for (node, entries) in report.entries {
+                *result.entries.entry(node).or_default() += entries;
+            }
+        }
+        // Partitions in their order, whichever worker had them.
+        result.outputs.values_mut().for_each(|parts| parts.sort_by_key(|(origin, _)| *origin));
+        result
+    }
+}
+
+impl Driver {
+    /// One worker is through with a batch. When all are, it is committed; batches complete in order.
+    pub(super) fn worker_done(&mut self, execution: u64, report: WorkerReport) -> Result<()> {
+        let workers = self.settings.width.workers as usize;
+        let batch = self.in_flight.iter_mut().find(|batch| batch.execution == execution);
+        batch.expect("only batches that were given are reported").reports.push(report);
+        while self.in_flight.front().is_some_and(|front| front.reports.len() == workers) {
+            let done = self.in_flight.pop_front().expect("there is a front");
+            self.batch_done(done)?;
+        }
+        Ok(())
+    }
+
+    fn batch_done(&mut self, mut done: InFlight) -> Result<()> {
+        let now_ms = self.settings.clock.monotonic_ms();
+        let mut result = BatchResult::of(std::mem::take(&mut done.reports));
+        let processing_ms = now_ms - done.given_ms;
+        // The batch behind it could begin only now.
+        if let Some(next) = self.in_flight.front_mut() {
+            next.given_ms = now_ms;
+        }
+        let commit = self.commit_of(&done, &result, processing_ms);
+        let live = self.commit(commit)?;
+        self.publish(done.batch, std::mem::take(&mut result.outputs))?;
+        self.forget_payloads(done.batch);
+        self.checkpoint.batches += 1;
+        self.checkpoint.replay_ms += processing_ms;
+        if live {
+            self.sample_rate(&done, &result, processing_ms, now_ms);
+        }
+        self.note_done(&done, &result, live, now_ms);
+        if done.freeze {
+            self.request_checkpoint(done.batch, result)?;
+        }
+        Ok(())
+    }
+
+    fn commit_of(&self, done: &InFlight, result: &BatchResult, processing_ms: u64) -> Commit {
+        let name = |node: &NodeId| Uid::from(&*self.graph.node(*node).name);
+        Commit {
+            batch: done.batch,
+            job_version: self.settings.version.clone(),
+            records: result.records.iter().map(|(node, records)| (name(node), *records)).collect(),
+            digests: result.digests.iter().map(|(node, digest)| (name(node), *digest)).collect(),
+            processing_ms,
+        }
+    }
+
+    /// Commits a batch, or compares it with its commit if it has one. Says whether it was computed for the first time.
+    fn commit(&mut self, commit: Commit) -> Result<bool> {
+        let batch = commit.batch;
+        let known = self.history.get(batch).commit.clone();
+        let live = known.is_none();
+        let stands = match &known {
+            None => false,
+            Some(known) => self.compare(known, &commit)?,
+        };
+        if !stands {
+            self.log_events(&[BatchEvent::Committed(commit.clone())])?;
+            self.history.get_mut(batch).commit = Some(commit);
+        }
+        self.committed_through = self.committed_through.max(batch);
+        Ok(live)
+    }
+
+    /// Whether a recomputed batch is what was committed. A difference under the same job version stops the job (I-3); under a
+    /// new one it is reported, and the new result stands.
+    fn compare(&self, known: &Commit, now: &Commit) -> Result<bool> {
+        let differs = known.digests.iter().find_map(|(uid, before)| {
+            let (_, after) = now.digests.iter().find(|(other, _)| other == uid)?;
+            (before != after).then_some((uid, before, after))
+        });
+        let Some((uid, before, after)) = differs else { return Ok(true) };
+        let batch = known.batch;
+        if known.job_version != now.job_version {
+            tracing::warn!(%batch, %uid, "the new job version computes another result; it stands from here on");
+            return Ok(false);
+        }
+        let message = format!(
+            "batch {batch} gives another result when it is recomputed: \"{uid}\" had the digest {before}, and has {after} now, \
+             with the same job version {}. A function of the job depends on something besides its arguments: a clock, a random \
+             number, the order of a hash map. If the result may differ, give the job a new version",
+            known.job_version
+        );
+        Err(Error::new(ErrorKind::UserCode, message))
+    }
+
+    /// Hands a committed batch to every output, unless that is on record (I-4).
+    fn publish(&mut self, batch: BatchId, mut outputs: BTreeMap<NodeId, Vec<(Origin, Records)>>) -> Result<()> {
+        let past = self.history.get(batch);
+        if past.published {
+            return Ok(());
+        }
+        self.settings
+            .disk
+            .pass(crate::disk::Step::SinkPublish)
+            .map_err(|error| Error::caused_by(ErrorKind::Environment, format!("batch {batch} cannot be published"), error))?;
+        let delivery = Delivery { lineage: self.lineage, epoch: self.epoch, batch, time: past.plan.time };
+        for (node, deliver) in &mut self.deliveries {
+            let name = &self.graph.node(*node).name;
+            let parts = outputs.remove(node).unwrap_or_default().into_iter().map(|(_, records)| records).collect();
+            let published = catch_unwind(AssertUnwindSafe(|| deliver.publish(delivery, parts)));
+            published
+                .map_err(|panic| {
+                    let panic = panic_message(&*panic);
+                    Error::new(ErrorKind::UserCode, format!("\"{name}\" panicked with batch {batch}: {panic}"))
+                })?
+                .map_err(|error| sink_failed(name, batch, error))?;
+        }
+        self.history.get_mut(batch).published = true;
+        self.published_through = batch;
+        self.unlogged_publication = Some(batch);
+        Ok(())
+    }
+
+    fn forget_payloads(&self, batch: BatchId) {
+        let sequences: Vec<_> = self.history.get(batch).blocks.keys().copied().collect();
+        self.inputs.tracker.forget(&sequences);
+    }
+
+    /// Lets the rate of the sources follow what the batch took.
+    fn sample_rate(&mut self, done: &InFlight, result: &BatchResult, processing_ms: u64, now_ms: u64) {
+        if !self.settings.backpressure {
+            return;
+        }
+        let sample = BatchSample {
+            finished_at_ms: now_ms,
+            records: result.records.values().sum(),
+            processing_ms,
+            scheduling_ms: done.given_ms.saturating_sub(done.ticked_ms),
+        };
+        if let Some(rate) = self.estimator.compute(sample) {
+            self.rate = Some(rate);
+            if let Some(supervisor) = &self.supervisor {
+                supervisor.set_rate(Some(rate));
+            }
+        }
+    }
+
+    fn note_done(&self, done: &InFlight, result: &BatchResult, live: bool, now_ms: u64) {
+        let records: u64 = result.records.values().sum();
+        let stateful = self.graph.stateful().filter_map(|(node, ..)| result.entries.get(&node));
+        let (keys, failed) = (stateful.sum(), result.failed);
+        if failed > 0 {
+            tracing::warn!(batch = %done.batch, failed, "records could not be decoded and are not in the stream");
+        }
+        self.shared.update(|status| {
+            status.committed = done.batch;
+            status.published = self.published_through;
+            status.keys = keys;
+            status.processing_ms = now_ms - done.given_ms;
+            if live {
+                status.batches += 1;
+                status.records += records;
+                status.failed_records += failed;
+                status.latency_ms = now_ms - done.ticked_ms;
+                if records > 0 {
+                    status.last_commit_ms = Some(now_ms);
+                }
+            }
+        });
+    }
+}
+
+fn sink_failed(name: &str, batch: BatchId, error: SinkError) -> Error {
+    Error::caused_by(error.kind(), format!("\"{name}\" did not take batch {batch}"), error)
+}

@@ -1,0 +1,77 @@
+//! A failed attempt: a recovery without a new process.
+//!
+//! User code panicked, so the dataflow is dropped; a new one starts from the newest checkpoint, the batches since are
+//! recomputed, and the batch is tried again. Attempts are counted in the log before they run, so that they can be told from
+//! deaths of the process; each start of the job has a new budget.
+
+use crate::batch::event::BatchEvent;
+use crate::dataflow::engine::Engine;
+use crate::driver::Driver;
+use crate::driver::message::DriverMessage;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::BatchId;
+use crate::state::loader::StateLoader;
+
+impl Driver {
+    /// Starts a dataflow on the state of the newest published checkpoint.
+    pub(super) fn start_engine(&mut self) -> Result<()> {
+        self.generation += 1;
+        let (sender, generation) = (self.sender.clone(), self.generation);
+        let tell = move |event| drop(sender.send(DriverMessage::Engine { generation, event }));
+        let loader = StateLoader::new(self.store.reader(), self.stored.clone());
+        self.engine = Some(Engine::start(self.graph.clone(), self.settings.width, loader, self.blocks.clone(), tell)?);
+        Ok(())
+    }
+
+    /// Drops the dataflow, and starts another one from the newest published checkpoint.
+    pub(super) fn restart_engine(&mut self) -> Result<()> {
+        self.drop_engine();
+        self.settle_checkpoint()?;
+        self.checkpoint.batches = 0;
+        self.checkpoint.replay_ms = 0;
+        self.history.rewind();
+        self.start_engine()
+    }
+
+    /// Ends the dataflow; whatever it still says is void.
+    pub(super) fn drop_engine(&mut self) {
+        self.generation += 1;
+        self.in_flight.clear();
+        if let Some(engine) = self.engine.take() {
+            engine.stop();
+        }
+    }
+
+    /// User code panicked in a batch.
+    pub(super) fn attempt_failed(&mut self, execution: Option<u64>, operator: String, panic: String) -> Result<()> {
+        let given = self.in_flight.iter().find(|batch| Some(batch.execution) == execution).or(self.in_flight.front());
+        let batch = given.map(|batch| batch.batch).ok_or_else(|| {
+            Error::new(ErrorKind::UserCode, format!("\"{operator}\" panicked between batches: {panic}"))
+        })?;
+        let attempt = self.record_failure(batch, &operator, &panic)?;
+        if attempt < self.settings.attempts {
+            self.restart_engine()?;
+            self.history.get_mut(batch).attempts += 1;
+            let attempt = self.history.get(batch).attempts;
+            self.log_events(&[BatchEvent::AttemptStarted { batch, attempt }])?;
+            return Ok(());
+        }
+        if self.settings.dead_letters {
+            return self.set_letters_aside(batch);
+        }
+        let message = format!("batch {batch} failed {attempt} times; \"{operator}\" panicked: {panic}");
+        Err(Error::new(ErrorKind::UserCode, message))
+    }
+
+    /// Counts a failed attempt, in the log too; says how many there were since the job started.
+    pub(super) fn record_failure(&mut self, batch: BatchId, operator: &str, panic: &str) -> Result<u32> {
+        let past = self.history.get_mut(batch);
+        past.failed += 1;
+        let (failed, attempt) = (past.failed, past.attempts);
+        tracing::warn!(%batch, attempt, operator, panic, "an attempt failed");
+        self.shared.update(|status| status.failed_attempts += 1);
+        let (operator, panic) = (operator.to_string(), panic.to_string());
+        self.log_events(&[BatchEvent::AttemptFailed { batch, attempt, operator, panic }])?;
+        Ok(failed)
+    }
+}

@@ -1,0 +1,155 @@
+//! The inputs of batches: what the sources give to a plan, and how a plan becomes tasks again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::batch::event::{DeadLetter, PlannedInput, PlannedTask};
+use crate::block::{BatchLimits, BlockRef, BlockTracker};
+use crate::dataflow::graph::NodeId;
+use crate::dataflow::task::{RecordFilter, Task};
+use crate::driver::history::PastBatch;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{Sequence, Uid};
+use crate::source::{ErasedDirect, OfferLimits, SourceError, TaskPayload};
+
+/// A direct source of the job.
+pub(crate) struct DirectInput {
+    pub uid: Uid,
+    pub source: Box<dyn ErasedDirect>,
+}
+
+/// All sources, as the driver sees them.
+pub(crate) struct Inputs {
+    /// Every source of the graph.
+    pub nodes: Vec<(Uid, NodeId)>,
+    pub directs: Vec<DirectInput>,
+    pub tracker: Arc<BlockTracker>,
+}
+
+/// What one batch takes in.
+pub(crate) struct Taken {
+    pub inputs: Vec<PlannedInput>,
+    pub blocks: BTreeMap<Sequence, BlockRef>,
+}
+
+impl Inputs {
+    /// Takes what is there, within the limits: logged blocks first, then ranges of direct sources. Sources are in the order of
+    /// the graph.
+    ///
+    /// # Errors
+    /// When a direct source cannot be asked.
+    pub fn take(&mut self, limits: BatchLimits, direct: OfferLimits, directs_too: bool) -> Result<Taken> {
+        let blocks = self.tracker.take(limits);
+        let mut by_source: BTreeMap<Uid, Vec<PlannedTask>> = BTreeMap::new();
+        for block in &blocks {
+            by_source.entry(block.source.clone()).or_default().push(PlannedTask::Block(block.at.sequence));
+        }
+        if directs_too {
+            for input in &mut self.directs {
+                let ranges = input.source.offer(&direct).map_err(|error| failed(&input.uid, "be asked", error))?;
+                for range in &ranges {
+                    input.source.advance(range).map_err(|error| failed(&input.uid, "advance", error))?;
+                }
+                if !ranges.is_empty() {
+                    by_source.insert(input.uid.clone(), ranges.into_iter().map(PlannedTask::Range).collect());
+                }
+            }
+        }
+        let in_graph_order = self.nodes.iter().filter_map(|(uid, _)| by_source.remove_entry(uid));
+        let inputs = in_graph_order.map(|(source, tasks)| PlannedInput { source, tasks }).collect();
+        Ok(Taken { inputs, blocks: blocks.into_iter().map(|block| (block.at.sequence, block)).collect() })
+    }
+
+    /// The tasks of a planned batch, each with its weight in bytes. `trial` limits them while a culprit is looked for.
+    pub fn tasks(&self, batch: &PastBatch, trial: &Trial) -> Vec<(u64, Task)> {
+        let mut tasks = Vec::new();
+        for input in &batch.plan.inputs {
+            let node = self.nodes.iter().find(|(uid, _)| *uid == input.source).map(|(_, node)| *node);
+            let node = node.expect("recovery has checked that every planned source is in the program");
+            for (index, task) in input.tasks.iter().enumerate() {
+                let index = index as u32;
+                let Some(first) = trial.limit(&input.source, index) else { continue };
+                let filter = RecordFilter { skip: skipped(&batch.letters, &trial.letters, &input.source, index), first };
+                let (bytes, payload) = match task {
+                    PlannedTask::Range(range) => (1, TaskPayload::Range(range.clone())),
+                    PlannedTask::Block(sequence) => {
+                        let block = &batch.blocks[sequence];
+                        let memory = self.tracker.payload(*sequence).map(TaskPayload::Memory);
+                        (block.bytes, memory.unwrap_or(TaskPayload::Logged(block.at)))
+                    }
+                };
+                tasks.push((bytes, Task { source: node, index, payload, filter }));
+            }
+        }
+        tasks
+    }
+
+    /// The encoded positions of all sources after the newest plan.
+    ///
+    /// # Errors
+    /// When a position cannot be encoded.
+    pub fn positions(&self) -> Result<Vec<(Uid, Vec<u8>)>> {
+        let receivers = self.tracker.planned_positions().into_iter();
+        let mut positions: Vec<(Uid, Vec<u8>)> =
+            receivers.map(|(uid, position)| (uid, crate::codec::encode(&position).expect("a number encodes"))).collect();
+        for input in &self.directs {
+            let position = input.source.position().map_err(|error| failed(&input.uid, "say its position", error))?;
+            positions.push((input.uid.clone(), position));
+        }
+        Ok(positions)
+    }
+
+    /// Tells the direct sources what no retained checkpoint can ask for again.
+    ///
+    /// # Errors
+    /// When a position cannot be decoded.
+    pub fn release(&mut self, positions: &[(Uid, Vec<u8>)]) -> Result<()> {
+        for input in &mut self.directs {
+            if let Some((_, position)) = positions.iter().find(|(uid, _)| *uid == input.uid) {
+                input.source.release(position).map_err(|error| failed(&input.uid, "release its input", error))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which part of a batch an attempt computes: all of it, unless a culprit is looked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trial {
+    /// Nothing of it is committed, and no state is frozen.
+    pub is_trial: bool,
+    /// Only the tasks before this one (source, index), and so many records of this one.
+    pub until: Option<(Uid, u32, u64)>,
+    /// Sources that come before that of `until` in the plan; those after it take no part.
+    pub sources_before: Vec<Uid>,
+    /// Records that were found and are set aside.
+    pub letters: Vec<DeadLetter>,
+}
+
+impl Trial {
+    /// How many records of a task take part: `None` for none of it, `Some(None)` for all.
+    #[allow(clippy::option_option)] // "no part" and "no limit" are two things
+    fn limit(&self, source: &Uid, task: u32) -> Option<Option<u64>> {
+        let Some((last, index, records)) = &self.until else { return Some(None) };
+        if source == last {
+            return match task.cmp(index) {
+                std::cmp::Ordering::Less => Some(None),
+                std::cmp::Ordering::Equal => Some(Some(*records)),
+                std::cmp::Ordering::Greater => None,
+            };
+        }
+        self.sources_before.contains(source).then_some(None)
+    }
+}
+
+/// The records of a task that are set aside, sorted.
+fn skipped(known: &[DeadLetter], found: &[DeadLetter], source: &Uid, task: u32) -> Arc<[u64]> {
+    let of_task = known.iter().chain(found).filter(|letter| letter.source == *source && letter.task == task);
+    let mut records: Vec<u64> = of_task.map(|letter| letter.record).collect();
+    records.sort_unstable();
+    records.into()
+}
+
+fn failed(uid: &Uid, doing: &str, error: SourceError) -> Error {
+    Error::caused_by(ErrorKind::Environment, format!("source \"{uid}\" cannot {doing}"), error)
+}

@@ -1,0 +1,97 @@
+//! Planning: at a tick, what is there becomes the next batch.
+//!
+//! | a crash | leaves | caught by the row |
+//! |---|---|---|
+//! | before the plan is synced | blocks, no plan | go into the next plan |
+//! | after | a plan | recomputed from the same plan |
+
+use crate::batch::event::{BatchEvent, Plan};
+use crate::batch::ticker::next_batch_time;
+use crate::block::BatchLimits;
+use crate::driver::history::PastBatch;
+use crate::driver::{Driver, Stopping};
+use crate::error::Result;
+use crate::source::OfferLimits;
+
+impl Driver {
+    pub(super) fn take_tick(&mut self) {
+        if let Some(ticker) = &self.ticker {
+            ticker.take();
+        }
+        if let Some(jump) = self.watch.check(&*self.settings.clock) {
+            tracing::warn!(%jump, "the clock jumped; batch times still rise");
+        }
+        if !self.tick.pending {
+            self.tick.pending = true;
+            self.tick.at_ms = self.settings.clock.monotonic_ms();
+        }
+    }
+
+    /// Whether a batch may be planned now: a tick has passed, or the job is draining what it had received.
+    pub(super) fn may_plan(&self) -> bool {
+        match self.stopping {
+            Stopping::No => self.tick.pending,
+            Stopping::Draining => self.wants_another_batch(),
+            Stopping::Receiving | Stopping::Done => false,
+        }
+    }
+
+    /// Plans a batch, makes the plan durable (I-2), and puts it where the dataflow is given its batches from.
+    pub(super) fn plan_batch(&mut self) -> Result<()> {
+        self.tick.pending = false;
+        let draining = self.stopping == Stopping::Draining;
+        let taken = self.inputs.take(self.batch_limits(), self.offer_limits(), !draining)?;
+        let empty = taken.inputs.is_empty();
+        let (time, merged_ticks) = next_batch_time(self.last_time, self.settings.clock.epoch_ms(), self.settings.interval_ms);
+        let plan = Plan { batch: self.next_batch, time, merged_ticks, inputs: taken.inputs };
+        let attempt = BatchEvent::AttemptStarted { batch: plan.batch, attempt: 1 };
+        let at = self.log_events(&[BatchEvent::Planned(plan.clone()), attempt])?;
+        if self.last_time.is_none() {
+            self.zero_time.0 = time.0.saturating_sub(self.settings.interval_ms);
+        }
+        self.last_time = Some(time);
+        self.next_batch = plan.batch.next();
+        let monotonic_ms = self.settings.clock.monotonic_ms();
+        self.note_input_end(empty);
+        self.shared.update(|status| {
+            status.planned = plan.batch;
+            status.planned_time = time;
+            status.merged_ticks += merged_ticks;
+            if !empty {
+                status.first_record_ms.get_or_insert(monotonic_ms);
+            }
+        });
+        self.history.push(PastBatch {
+            plan,
+            planned_at: at[0],
+            blocks: taken.blocks,
+            letters: Vec::new(),
+            commit: None,
+            published: false,
+            failed: 0,
+            attempts: 1,
+        });
+        Ok(())
+    }
+
+    fn batch_limits(&self) -> BatchLimits {
+        self.settings.limits
+    }
+
+    /// What direct sources may offer: the rate that the last batches showed, for one interval.
+    fn offer_limits(&self) -> OfferLimits {
+        let BatchLimits { records, bytes } = self.settings.limits;
+        let interval_s = self.settings.interval_ms as f64 / 1_000.0;
+        let by_rate = self.rate.map_or(u64::MAX, |rate| ((rate * interval_s) as u64).max(1));
+        let by_maximum = self.settings.receiver.max_rate.map_or(u64::MAX, |rate| ((rate * interval_s) as u64).max(1));
+        OfferLimits { records: records.min(by_rate).min(by_maximum), bytes }
+    }
+
+    /// Whether all input is used up, as far as this plan tells.
+    fn note_input_end(&mut self, empty: bool) {
+        let ended = self.supervisor.as_ref().is_none_or(|supervisor| supervisor.all_ended());
+        // Receivers end before the driver looks at what they left, so nothing can come in between.
+        let used_up = empty && ended && self.in_flight.is_empty() && self.inputs.tracker.pending().blocks == 0;
+        self.shared.update(|status| status.input_used_up = used_up);
+    }
+}

@@ -1,0 +1,78 @@
+//! Stopping. Gracefully: receive no more, compute what was received, take a checkpoint, leave nothing to replay. Hard: end at
+//! once; recovery does the rest.
+
+use crate::driver::message::DriverMessage;
+use crate::driver::{Driver, Stopping};
+use crate::error::{Error, ErrorKind, Result};
+
+impl Driver {
+    pub(super) fn begin_stop(&mut self, graceful: bool) -> Result<()> {
+        if !graceful {
+            self.stopping = Stopping::Done;
+            return Ok(());
+        }
+        if self.stopping != Stopping::No {
+            return Ok(());
+        }
+        self.ticker = None;
+        let Some(supervisor) = self.supervisor.clone() else {
+            self.stopping = Stopping::Draining;
+            return Ok(());
+        };
+        self.stopping = Stopping::Receiving;
+        let sender = self.sender.clone();
+        self.runtime.spawn(async move {
+            let stopped = supervisor.stop().await.map_err(Error::from);
+            drop(sender.send(DriverMessage::ReceiversStopped(stopped)));
+        });
+        Ok(())
+    }
+
+    pub(super) fn receivers_stopped(&mut self, stopped: Result<()>) -> Result<()> {
+        stopped?;
+        self.stopping = Stopping::Draining;
+        Ok(())
+    }
+
+    /// Whether draining needs one more batch: for blocks that wait, or for a last checkpoint after the last batch.
+    pub(super) fn wants_another_batch(&self) -> bool {
+        if self.inputs.tracker.pending().blocks > 0 {
+            return true;
+        }
+        let newest = self.next_batch.0 - 1;
+        let covered = self.checkpoint.newest.0 == newest || self.checkpoint.pending.is_some_and(|batch| batch.0 == newest);
+        !covered && self.checkpoint.pending.is_none() && self.in_flight.is_empty()
+    }
+
+    /// Nothing can be given to the dataflow: when stopping, see whether all is done.
+    pub(super) fn advance_stop(&mut self) -> Result<()> {
+        let idle = self.in_flight.is_empty() && self.checkpoint.pending.is_none();
+        if self.stopping == Stopping::Draining && idle && !self.wants_another_batch() {
+            if self.unlogged_publication.is_some() {
+                self.log_events(&[])?;
+            }
+            self.stopping = Stopping::Done;
+        }
+        Ok(())
+    }
+
+    /// Ends everything that runs. After an error the log is not marked as closed: what is in doubt stays in doubt.
+    pub(super) fn close(mut self, orderly: bool) -> Result<()> {
+        self.ticker = None;
+        if let Some(supervisor) = self.supervisor.take() {
+            supervisor.abort();
+        }
+        self.drop_engine();
+        let checkpoints = self.checkpointer.take().map_or(Ok(()), |checkpointer| {
+            checkpointer.stop().map(drop).map_err(|error| Error::caused_by(ErrorKind::Environment, "checkpoints", error))
+        });
+        let closed = if orderly {
+            self.wal.close().map_err(|error| Error::caused_by(ErrorKind::Environment, "the log cannot be closed", error))
+        } else {
+            Ok(())
+        };
+        // A runtime must not be dropped inside of another one, and the driver may be.
+        self.runtime.shutdown_background();
+        checkpoints.and(closed)
+    }
+}
