@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_text_encodes_and_hashes_as_the_same_string_does() {
-        let (text, string) = (Text::from("längeres Wort als zwanzig Zeichen"), "längeres Wort als zwanzig Zeichen".to_string());
+        let (text, string) =
+            (Text::from("längeres Wort als zwanzig Zeichen"), "längeres Wort als zwanzig Zeichen".to_string());
         assert_eq!(encode(&text).unwrap(), encode(&string).unwrap());
         assert_eq!(KeyHasher::default().hash(&text), KeyHasher::default().hash(&string));
         assert_eq!(decode::<Text>(&encode(&string).unwrap()).unwrap(), text);

@@ -18,12 +18,7 @@ use crate::wal::FrameAt;
 /// The log, as receivers need it. Appends of one caller are acknowledged in their order.
 pub(crate) trait BlockLog: Send + Sync {
     /// Appends a block; `done` is called once, after the block is durable or cannot be.
-    fn append_block(
-        &self,
-        head: Vec<u8>,
-        body: ByteView,
-        done: Box<dyn FnOnce(Result<FrameAt, Error>) + Send>,
-    );
+    fn append_block(&self, head: Vec<u8>, body: ByteView, done: Box<dyn FnOnce(Result<FrameAt, Error>) + Send>);
 }
 
 /// A finished block.

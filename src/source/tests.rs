@@ -340,7 +340,11 @@ async fn a_queue_ends_when_its_last_handle_is_dropped() {
     until(|| supervisor.all_ended()).await;
 }
 
-async fn socket(f: &Fixture, settings: ReceiverSettings, max_line_bytes: usize) -> (Supervisor, TcpListener, TcpStream) {
+async fn socket(
+    f: &Fixture,
+    settings: ReceiverSettings,
+    max_line_bytes: usize,
+) -> (Supervisor, TcpListener, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let supervisor = f.start(settings, SocketLines::new(address, max_line_bytes));
