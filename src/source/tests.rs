@@ -154,6 +154,8 @@ async fn a_restarted_receiver_goes_on_at_its_stored_position_and_what_it_repeats
     );
     until(|| supervisor.all_ended()).await;
     assert_eq!(f.blocks::<u64>(), [[2], [3]]);
+    let counts = supervisor.status()[0].counts.clone();
+    assert_eq!((counts.records, counts.repeated), (2, 2));
     assert_eq!(supervisor.status()[0].state, ReceiverState::Ended);
 }
 

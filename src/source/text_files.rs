@@ -1,6 +1,6 @@
 //! Text files that appear in a directory.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
+use crate::clock::{Clock, SystemClock};
 use crate::source::direct::{DirectSource, OfferLimits, RangeReader};
 use crate::source::error::SourceError;
 use crate::source::lines::MAX_LINE_BYTES;
@@ -24,6 +25,9 @@ const SMALLEST_PIECE_BYTES: u64 = 4 << 10;
 const MAX_FILES_PER_BATCH: usize = 1_000;
 /// Bytes of a record, before any was read.
 const ASSUMED_RECORD_BYTES: u64 = 64;
+/// Two changes of a directory this far apart never leave the same time of modification (the coarsest file systems count in
+/// steps of two seconds).
+const SETTLED_AFTER_MS: u64 = 3_000;
 /// A name is forgotten after it was missing from so many listings in turn: one empty listing (a file system that was not
 /// mounted for a moment) must not have every file taken again.
 const LISTINGS_UNTIL_FORGOTTEN: u32 = 16;
@@ -54,20 +58,51 @@ pub struct TextFiles {
     /// Files that were seen and not taken, in the order in which they will be; so that each is looked at once.
     waiting: BTreeMap<(i64, String), FileStamp>,
     waiting_names: HashSet<String>,
+    /// What the last offer was made of: the only ones that a plan may have taken since.
+    offered: Vec<(i64, String)>,
     /// In how many listings in turn a taken name was missing.
     missing: HashMap<String, u32>,
-    /// Entries that can never be taken, and were reported or are no files.
+    /// Names that can never be taken, and were reported.
     refused: HashSet<OsString>,
     density: Arc<Density>,
+    clock: Arc<dyn Clock>,
+    listed: Option<Listed>,
+}
+
+/// The directory as it was last listed: while it stays so, it need not be listed again.
+#[derive(Debug)]
+struct Listed {
+    /// The directory's own time of modification.
+    modified_ns: i64,
+    /// When that was first seen, on the monotonic clock.
+    since_ms: u64,
+    /// It was listed so long after `since_ms` that every later change shows in another time of modification.
+    is_settled: bool,
+    /// How many names the position had; fewer tell that it went back.
+    taken: usize,
 }
 
 /// How far a directory was taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TextFilesPosition {
     /// Names of files that were taken whole.
-    taken: BTreeSet<String>,
+    #[serde(serialize_with = "in_order")]
+    taken: HashSet<String>,
     /// The one file that was taken in part.
     partial: Option<PartialFile>,
+}
+
+impl TextFilesPosition {
+    fn is_partial(&self, name: &str) -> bool {
+        self.partial.as_ref().is_some_and(|partial| partial.name == name)
+    }
+}
+
+/// Equal positions have equal bytes, whatever the order of a hash set.
+fn in_order<S: Serializer>(names: &HashSet<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut names: Vec<_> = names.iter().collect();
+    names.sort_unstable();
+    serializer.collect_seq(names)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,10 +142,19 @@ impl TextFiles {
             max_line_bytes: MAX_LINE_BYTES,
             waiting: BTreeMap::new(),
             waiting_names: HashSet::new(),
+            offered: Vec::new(),
             missing: HashMap::new(),
             refused: HashSet::new(),
             density: Arc::default(),
+            clock: Arc::new(SystemClock::default()),
+            listed: None,
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// Takes at most so many files in one batch (default 1,000; at least 1).
@@ -144,11 +188,18 @@ impl TextFiles {
     fn look(&mut self, position: &TextFilesPosition) -> Result<(), SourceError> {
         let directory = self.directory.clone();
         let failed = |error| SourceError::Directory { path: directory.clone(), error };
-        let mut present = HashSet::new();
+        // Before the listing, so that a change during it shows as a later one.
+        let modified = fs::metadata(&directory).and_then(|metadata| FileStamp::of(&metadata)).map_err(failed)?;
+        if !self.must_list(modified.modified_ns, position) {
+            return Ok(());
+        }
+        let (mut present, mut known) = (Vec::new(), 0);
         for entry in fs::read_dir(&directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = match entry.file_name().into_string() {
-                Ok(name) if is_hidden_or_temporary(&name) => continue,
+                Ok(name) if is_hidden_or_temporary(&name) || entry.file_type().is_ok_and(|kind| kind.is_dir()) => {
+                    continue;
+                }
                 Ok(name) => name,
                 Err(name) => {
                     if self.refused.insert(name) {
@@ -157,45 +208,53 @@ impl TextFiles {
                     continue;
                 }
             };
-            if self.is_new(&name, position)
+            if self.waiting_names.contains(&name) || position.taken.contains(&name) {
+                known += 1;
+            } else if !position.is_partial(&name)
                 && let Some(stamp) = self.stamp_of(&name)?
             {
+                known += 1;
                 self.waiting_names.insert(name.clone());
                 self.waiting.insert((stamp.modified_ns, name.clone()), stamp);
             }
-            present.insert(name);
+            present.push(name);
         }
-        if self.waiting_names.iter().any(|name| !present.contains(name)) {
-            self.waiting.retain(|(_, name), _| present.contains(name));
-            self.waiting_names.retain(|name| present.contains(name));
+        // In most batches every name that we know was met, and nothing is to be done.
+        if known < self.waiting_names.len() + position.taken.len() || !self.missing.is_empty() {
+            let present: HashSet<_> = present.iter().map(String::as_str).collect();
+            self.waiting.retain(|(_, name), _| present.contains(name.as_str()));
+            self.waiting_names.retain(|name| present.contains(name.as_str()));
+            self.note_missing(position, &present);
         }
-        self.note_missing(position, &present);
         Ok(())
     }
 
-    fn is_new(&self, name: &str, position: &TextFilesPosition) -> bool {
-        !self.waiting_names.contains(name)
-            && !position.taken.contains(name)
-            && position.partial.as_ref().is_none_or(|partial| partial.name != name)
-            && !self.refused.contains(std::ffi::OsStr::new(name))
+    /// Whether the directory may hold other names than at the last listing; notes that it is listed now.
+    fn must_list(&mut self, modified_ns: i64, position: &TextFilesPosition) -> bool {
+        let (now_ms, taken) = (self.clock.monotonic_ms(), position.taken.len());
+        let unchanged = self.listed.as_ref().filter(|listed| listed.modified_ns == modified_ns);
+        if unchanged.is_some_and(|listed| listed.is_settled && listed.taken <= taken) && self.missing.is_empty() {
+            return false;
+        }
+        let since_ms = unchanged.map_or(now_ms, |listed| listed.since_ms);
+        let is_settled = now_ms - since_ms >= SETTLED_AFTER_MS;
+        self.listed = Some(Listed { modified_ns, since_ms, is_settled, taken });
+        true
     }
 
-    fn note_missing(&mut self, position: &TextFilesPosition, present: &HashSet<String>) {
-        self.missing.retain(|name, _| !present.contains(name) && position.taken.contains(name));
-        for name in position.taken.iter().filter(|name| !present.contains(*name)) {
+    fn note_missing(&mut self, position: &TextFilesPosition, present: &HashSet<&str>) {
+        self.missing.retain(|name, _| !present.contains(name.as_str()) && position.taken.contains(name));
+        for name in position.taken.iter().filter(|name| !present.contains(name.as_str())) {
             *self.missing.entry(name.clone()).or_insert(0) += 1;
         }
     }
 
     /// The stamp of a file; `None` if there is no such file (any more).
-    fn stamp_of(&mut self, name: &str) -> Result<Option<FileStamp>, SourceError> {
+    fn stamp_of(&self, name: &str) -> Result<Option<FileStamp>, SourceError> {
         let path = self.directory.join(name);
         match fs::metadata(&path).and_then(|metadata| Ok((metadata.is_file(), FileStamp::of(&metadata)?))) {
             Ok((true, stamp)) => Ok(Some(stamp)),
-            Ok((false, _)) => {
-                self.refused.insert(name.into());
-                Ok(None)
-            }
+            Ok((false, _)) => Ok(None),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(SourceError::File { path, offset: 0, error }),
         }
@@ -240,7 +299,7 @@ impl DirectSource for TextFiles {
             };
             files += 1;
         }
-        // What is offered is not yet taken, so it goes on waiting; `look` keeps it until the position says otherwise.
+        // What is offered is not yet taken, so it goes on waiting; `prune` ends that when it was planned.
         let mut offered = Vec::new();
         while files < self.max_files_per_batch && offer.has_room() {
             let Some((name, stamp)) = self.next_waiting()? else { break };
@@ -248,6 +307,7 @@ impl DirectSource for TextFiles {
             offered.push(((stamp.modified_ns, name), stamp));
             files += 1;
         }
+        self.offered = offered.iter().map(|(key, _)| key.clone()).collect();
         self.waiting.extend(offered);
         Ok(offer.ranges)
     }
@@ -274,12 +334,13 @@ impl DirectSource for TextFiles {
         for (name, _) in self.missing.extract_if(|_, listings| *listings >= LISTINGS_UNTIL_FORGOTTEN) {
             position.taken.remove(&name);
         }
-        // What was planned since the last offer waits no more.
-        let is_taken = |name: &String| {
-            position.taken.contains(name) || position.partial.as_ref().is_some_and(|partial| partial.name == *name)
-        };
-        self.waiting.retain(|(_, name), _| !is_taken(name));
-        self.waiting_names.retain(|name| !is_taken(name));
+        for key in std::mem::take(&mut self.offered) {
+            let name = &key.1;
+            if position.is_partial(name) || position.taken.contains(name) {
+                self.waiting_names.remove(name);
+                self.waiting.remove(&key);
+            }
+        }
         Ok(())
     }
 }

@@ -2,11 +2,13 @@
 
 use std::fs::{self, File};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock::ManualClock;
 use crate::text::Text;
 
 /// A directory, and the source that reads it as a driver would.
@@ -270,4 +272,27 @@ fn a_directory_that_does_not_exist_is_an_error_that_names_it() {
     let mut direct = Direct::new(TextFiles::new("/no/such/directory"));
     let error = direct.offer(&OfferLimits::UNLIMITED).unwrap_err().to_string();
     assert!(error.starts_with("/no/such/directory: the directory cannot be listed: "), "{error}");
+}
+
+#[test]
+fn a_directory_that_did_not_change_is_not_listed_again() {
+    let clock = ManualClock::at(0);
+    let mut f = fixture_with(|files| files.clock(Arc::new(clock.clone())));
+    f.put("a", 2, "one\n");
+    assert_eq!(f.batch(u64::MAX), ["one"]);
+    // Sneaks in a file and sets the directory's time back, as if both changes had come in one tick of its clock.
+    let sneak_in = |f: &Fixture, name: &str| {
+        let modified = f.directory.path().metadata().unwrap().modified().unwrap();
+        f.put(name, 1, &format!("{name}\n"));
+        File::open(f.directory.path()).unwrap().set_modified(modified).unwrap();
+    };
+    sneak_in(&f, "b");
+    assert_eq!(f.batch(u64::MAX), ["b"], "two changes may have the same time");
+    clock.advance(Duration::from_secs(3));
+    sneak_in(&f, "c");
+    assert_eq!(f.batch(u64::MAX), ["c"], "listed once more when the time has settled");
+    sneak_in(&f, "d");
+    assert_eq!(f.batch(u64::MAX), [""; 0], "not listed");
+    f.put("e", 0, "e\n");
+    assert_eq!(f.batch(u64::MAX), ["d", "e"]);
 }
