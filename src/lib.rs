@@ -10,17 +10,17 @@ mod text;
 
 mod disk;
 
-mod source;
-mod block;
-mod wal;
 mod batch;
-mod dataflow;
-mod operator;
-mod state;
+mod block;
 mod checkpoint;
-mod sink;
-mod recovery;
+mod dataflow;
 mod driver;
+mod operator;
+mod recovery;
+mod sink;
+mod source;
+mod state;
+mod wal;
 
 pub use codec::{Key, Record};
 pub use error::{Error, ErrorKind, Result};

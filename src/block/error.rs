@@ -21,7 +21,9 @@ pub enum StoreError {
         cause: String,
     },
     /// The records are more than one block may hold: store fewer at a time.
-    #[error("a block of source {source_uid} would have {bytes} bytes, the limit is {limit}: store fewer records at a time")]
+    #[error(
+        "a block of source {source_uid} would have {bytes} bytes, the limit is {limit}: store fewer records at a time"
+    )]
     TooLarge {
         /// The source's uid.
         source_uid: String,

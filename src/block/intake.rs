@@ -18,12 +18,7 @@ use crate::wal::FrameAt;
 /// The log, as receivers need it. Appends of one caller are acknowledged in their order.
 pub(crate) trait BlockLog: Send + Sync {
     /// Appends a block; `done` is called once, after the block is durable or cannot be.
-    fn append_block(
-        &self,
-        head: Vec<u8>,
-        body: ByteView,
-        done: Box<dyn FnOnce(Result<FrameAt, Error>) + Send>,
-    );
+    fn append_block(&self, head: Vec<u8>, body: ByteView, done: Box<dyn FnOnce(Result<FrameAt, Error>) + Send>);
 }
 
 /// A finished block.
@@ -41,6 +36,14 @@ pub(crate) enum Stored {
     Logged,
     /// What it holds was in the log before, as its position tells; it was dropped.
     Known,
+}
+
+/// A block that was handed in.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    pub answer: oneshot::Receiver<Result<Stored, StoreError>>,
+    /// It had come before, as its position told, and was dropped.
+    pub is_repeated: bool,
 }
 
 /// Who waits for an answer, and what is held until then.
@@ -111,34 +114,21 @@ impl Intake {
 
     /// Hands in a block; the answer comes when it is durable. Calls for one source must not overlap: their order is the
     /// order of its blocks. `held` (the block's room, at least) is dropped when the answer is there.
-    pub fn offer(
-        &self,
-        source: &Uid,
-        block: NewBlock,
-        held: impl Send + 'static,
-    ) -> oneshot::Receiver<Result<Stored, StoreError>> {
+    pub fn offer(&self, source: &Uid, block: NewBlock, held: impl Send + 'static) -> Offered {
         let (to, answer) = oneshot::channel();
         let reply = Reply { to, held: Box::new(held) };
-        if let Some(failure) = self.failure(source) {
-            reply.send(Err(failure));
-            return answer;
-        }
-        if let Some(position) = block.position {
-            let mut under_way = self.0.under_way();
-            let newest = under_way.entry(source.clone()).or_default();
-            if self.0.tracker.position(source).is_some_and(|logged| position <= logged) {
-                drop(under_way);
-                reply.send(Ok(Stored::Known));
-                return answer;
+        let new = match self.failure(source) {
+            Some(failure) => {
+                reply.send(Err(failure));
+                return Offered { answer, is_repeated: false };
             }
-            if newest.newest.is_some_and(|newest| position <= newest) {
-                newest.repeated.push((position, reply));
-                return answer;
-            }
-            newest.newest = Some(position);
+            None => self.0.unless_repeated(source, block.position, reply),
+        };
+        let is_repeated = new.is_none();
+        if let Some(reply) = new {
+            self.append(source.clone(), block, reply);
         }
-        self.append(source.clone(), block, reply);
-        answer
+        Offered { answer, is_repeated }
     }
 
     fn append(&self, source: Uid, block: NewBlock, reply: Reply) {
@@ -168,6 +158,24 @@ impl Intake {
 impl Shared {
     fn under_way(&self) -> MutexGuard<'_, HashMap<Uid, UnderWay>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives back the reply of a block that is new; one that came before is answered here, when its first coming is logged.
+    fn unless_repeated(&self, source: &Uid, position: Option<Position>, reply: Reply) -> Option<Reply> {
+        let Some(position) = position else { return Some(reply) };
+        let mut under_way = self.under_way();
+        let of_source = under_way.entry(source.clone()).or_default();
+        if self.tracker.position(source).is_some_and(|logged| position <= logged) {
+            drop(under_way);
+            reply.send(Ok(Stored::Known));
+            return None;
+        }
+        if of_source.newest.is_some_and(|newest| position <= newest) {
+            of_source.repeated.push((position, reply));
+            return None;
+        }
+        of_source.newest = Some(position);
+        Some(reply)
     }
 
     /// Notes the log's failure and reports the first.
@@ -230,7 +238,7 @@ mod tests {
         async fn offer(&self, position: Option<u64>) -> oneshot::Receiver<Result<Stored, StoreError>> {
             let room = self.intake.gate().room(3).await;
             let block = NewBlock { position: position.map(Position), records: 1, payload: ByteView::from("abc") };
-            self.intake.offer(&Uid::from("s"), block, room)
+            self.intake.offer(&Uid::from("s"), block, room).answer
         }
     }
 

@@ -78,7 +78,8 @@ impl BlockLog for MemoryLog {
                 let head_len = head.len() as u32;
                 state.blocks.push((BlockHead::decode(&head).unwrap(), body.clone()));
                 let sequence = Sequence(state.blocks.len() as u64);
-                let at = FrameAt { sequence, segment: SegmentNumber(1), offset: 0, head_len, body_len: body.len() as u32 };
+                let at =
+                    FrameAt { sequence, segment: SegmentNumber(1), offset: 0, head_len, body_len: body.len() as u32 };
                 if state.held {
                     state.waiting.push((at, done));
                     return;

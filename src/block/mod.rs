@@ -15,5 +15,5 @@ pub(crate) mod memory_log;
 pub use error::StoreError;
 pub(crate) use gate::{Gate, ReceiveLimits, Room};
 pub(crate) use head::{BlockHead, BlockRef};
-pub(crate) use intake::{BlockLog, Intake, NewBlock, Stored};
+pub(crate) use intake::{BlockLog, Intake, NewBlock, Offered, Stored};
 pub(crate) use tracker::{BatchLimits, BlockTracker, Pending};

@@ -123,6 +123,25 @@ impl ReceiverRate {
         }
     }
 
+    /// Takes all of `records` if they may pass now, or nothing.
+    pub fn try_acquire(&self, records: u64) -> bool {
+        match self.try_take(records) {
+            Ok(granted) if granted == records => true,
+            Ok(granted) => {
+                self.give_back(granted);
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn give_back(&self, records: u64) {
+        self.shared.give_back(records);
+        if let Some(own) = &self.own {
+            own.give_back(records);
+        }
+    }
+
     fn try_take(&self, wanted: u64) -> Result<u64, Duration> {
         let Some(own) = &self.own else { return self.shared.try_take(wanted) };
         let allowed = own.try_take(wanted)?;

@@ -1,5 +1,6 @@
 //! Where records come from: receivers, whose blocks are logged before they count, and direct sources, which are read again.
 
+mod direct;
 mod error;
 mod limiter;
 mod line_buffer;
@@ -13,15 +14,23 @@ mod socket;
 mod store;
 mod supervisor;
 mod task;
+mod text_files;
+mod text_range;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod text_files_tests;
 
+pub use direct::{DirectSource, OfferLimits, RangeReader};
 pub use error::SourceError;
 pub use queue::{Pushed, Queue};
 pub use receiver::{Receiver, ReceiverContext, ReceiverError};
 pub use task::ReadSummary;
+pub use text_files::{TextFiles, TextFilesPosition};
+pub use text_range::{FileStamp, TextRange};
 
+pub(crate) use direct::{Direct, ErasedDirect, RangesReader};
 pub(crate) use lines::{LinesReader, MAX_LINE_BYTES};
 pub(crate) use queue::QueueReceiver;
 pub(crate) use rate::{BatchSample, PidRateEstimator, PidSettings};

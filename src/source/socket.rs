@@ -139,7 +139,10 @@ impl Connection<'_> {
 
     fn report_cut_line(&self, why: &str) {
         if self.buffer.begun_bytes() > 0 {
-            self.store.report_error(format_args!("{} bytes of an unfinished line are dropped: {why}", self.buffer.begun_bytes()));
+            self.store.report_error(format_args!(
+                "{} bytes of an unfinished line are dropped: {why}",
+                self.buffer.begun_bytes()
+            ));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use byteview::ByteView;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::block::{Intake, NewBlock, StoreError, Stored};
+use crate::block::{Intake, NewBlock, Offered, StoreError, Stored};
 use crate::clock::Clock;
 use crate::id::{Position, Uid};
 use crate::source::limiter::ReceiverRate;
@@ -64,11 +64,25 @@ struct Counters {
     blocks: AtomicU64,
     records: AtomicU64,
     bytes: AtomicU64,
+    /// Records that had come before, as their positions told, and were dropped.
+    repeated: AtomicU64,
     errors: AtomicU64,
     restarts: AtomicU64,
     last_error: Mutex<Option<String>>,
     /// The source has ended, and stored nothing since.
     at_end: AtomicBool,
+}
+
+impl Counters {
+    fn count(&self, records: u64, bytes: u64, is_repeated: bool) {
+        if is_repeated {
+            self.repeated.fetch_add(records, Ordering::Relaxed);
+        } else {
+            self.blocks.fetch_add(1, Ordering::Relaxed);
+            self.records.fetch_add(records, Ordering::Relaxed);
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A snapshot of one source's counters.
@@ -78,6 +92,8 @@ pub(crate) struct SourceCounts {
     pub records: u64,
     /// Bytes of payload.
     pub bytes: u64,
+    /// Records that had come before, as their positions told, and were dropped.
+    pub repeated: u64,
     pub errors: u64,
     pub restarts: u64,
     pub last_error: Option<String>,
@@ -149,7 +165,8 @@ impl BlockStore {
     /// what was received already is not held up by the rate.
     pub async fn admit(&self, records: u64) -> Result<(), StoreError> {
         self.check()?;
-        if self.is_stopping() {
+        // Mostly nothing holds it up, and then a single record costs no timer and no waiting list.
+        if self.intake.gate().is_open() && self.rate.try_acquire(records) || self.is_stopping() {
             return Ok(());
         }
         let allowed = async {
@@ -190,11 +207,11 @@ impl BlockStore {
         let room = self.intake.gate().room(bytes as u64).await;
         let Some((position, records, payload)) = take() else { return Ok(None) };
         self.counters.at_end.store(false, Ordering::Release);
-        self.counters.blocks.fetch_add(1, Ordering::Relaxed);
-        self.counters.records.fetch_add(records, Ordering::Relaxed);
-        self.counters.bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
+        let bytes = payload.len() as u64;
         let held = (room, OpenBlock::new(&self.open));
-        let answer = self.intake.offer(&self.uid, NewBlock { position, records, payload }, held);
+        let Offered { answer, is_repeated } =
+            self.intake.offer(&self.uid, NewBlock { position, records, payload }, held);
+        self.counters.count(records, bytes, is_repeated);
         Ok(Some(Logging { answer }))
     }
 
@@ -229,6 +246,7 @@ impl BlockStore {
             blocks: counters.blocks.load(Ordering::Relaxed),
             records: counters.records.load(Ordering::Relaxed),
             bytes: counters.bytes.load(Ordering::Relaxed),
+            repeated: counters.repeated.load(Ordering::Relaxed),
             errors: counters.errors.load(Ordering::Relaxed),
             restarts: counters.restarts.load(Ordering::Relaxed),
             last_error: counters.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),

@@ -32,7 +32,8 @@ pub(crate) struct ReceiverSource {
     run: Run,
 }
 
-type Run = Box<dyn FnOnce(Arc<BlockStore>, watch::Sender<ReceiverState>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+type Run =
+    Box<dyn FnOnce(Arc<BlockStore>, watch::Sender<ReceiverState>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 impl ReceiverSource {
     pub fn new<R: Receiver>(uid: Uid, settings: ReceiverSettings, receiver: R) -> Self {
@@ -110,9 +111,9 @@ impl Supervisor {
 
     /// Whether every source has ended and all it gave is logged. True without receivers.
     pub fn all_ended(&self) -> bool {
-        self.receivers.iter().all(|receiver| {
-            *receiver.state.borrow() == ReceiverState::Ended || receiver.store.is_at_end()
-        })
+        self.receivers
+            .iter()
+            .all(|receiver| *receiver.state.borrow() == ReceiverState::Ended || receiver.store.is_at_end())
     }
 
     /// What each receiver does, in the order of their declaration.

@@ -154,6 +154,8 @@ async fn a_restarted_receiver_goes_on_at_its_stored_position_and_what_it_repeats
     );
     until(|| supervisor.all_ended()).await;
     assert_eq!(f.blocks::<u64>(), [[2], [3]]);
+    let counts = supervisor.status()[0].counts.clone();
+    assert_eq!((counts.records, counts.repeated), (2, 2));
     assert_eq!(supervisor.status()[0].state, ReceiverState::Ended);
 }
 
@@ -340,7 +342,11 @@ async fn a_queue_ends_when_its_last_handle_is_dropped() {
     until(|| supervisor.all_ended()).await;
 }
 
-async fn socket(f: &Fixture, settings: ReceiverSettings, max_line_bytes: usize) -> (Supervisor, TcpListener, TcpStream) {
+async fn socket(
+    f: &Fixture,
+    settings: ReceiverSettings,
+    max_line_bytes: usize,
+) -> (Supervisor, TcpListener, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let supervisor = f.start(settings, SocketLines::new(address, max_line_bytes));

@@ -1,0 +1,281 @@
+//! Direct sources: their data can be read again, so only the ranges are logged, with the plan.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{self, Record};
+use crate::source::error::SourceError;
+use crate::source::task::{ReadSummary, TaskBytes, TaskReader, unexpected};
+
+/// What a direct source may offer to one batch.
+///
+/// ```
+/// let limits = floodmark::OfferLimits { records: 1_000, bytes: 1 << 20 };
+/// assert!(limits.records < floodmark::OfferLimits::UNLIMITED.records);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OfferLimits {
+    /// Records; a source that cannot count them before it reads estimates.
+    pub records: u64,
+    /// Bytes, as they are read.
+    pub bytes: u64,
+}
+
+impl OfferLimits {
+    /// No limits.
+    pub const UNLIMITED: Self = Self { records: u64::MAX, bytes: u64::MAX };
+}
+
+/// A replayable source: files, a log, partitions of a broker.
+///
+/// The driver asks for ranges of new input, plans them, and workers read them, perhaps more than once: after a crash the same
+/// ranges are read again, so nothing is lost and everything counts exactly once, as long as a range always reads as the same
+/// records (I-3).
+///
+/// ```
+/// use floodmark::{DirectSource, OfferLimits, RangeReader, ReadSummary, SourceError};
+/// use std::sync::Arc;
+///
+/// /// All numbers below a bound.
+/// struct Numbers(u64);
+/// struct NumbersReader;
+///
+/// impl DirectSource for Numbers {
+///     type Item = u64;
+///     type Range = (u64, u64);
+///     type Position = u64;
+///
+///     fn offer(&mut self, position: &u64, limits: &OfferLimits) -> Result<Vec<(u64, u64)>, SourceError> {
+///         let end = self.0.min(position.saturating_add(limits.records));
+///         Ok(if *position < end { vec![(*position, end)] } else { vec![] })
+///     }
+///
+///     fn advance(position: &mut u64, range: &(u64, u64)) {
+///         *position = range.1;
+///     }
+///
+///     fn reader(&self) -> Arc<dyn RangeReader<Item = u64, Range = (u64, u64)>> {
+///         Arc::new(NumbersReader)
+///     }
+/// }
+///
+/// impl RangeReader for NumbersReader {
+///     type Item = u64;
+///     type Range = (u64, u64);
+///
+///     fn read(&self, range: &(u64, u64), emit: &mut dyn FnMut(u64)) -> Result<ReadSummary, SourceError> {
+///         (range.0..range.1).for_each(emit);
+///         Ok(ReadSummary { records: range.1 - range.0, failed: 0 })
+///     }
+/// }
+/// # let limits = OfferLimits { records: 2, bytes: u64::MAX };
+/// # assert_eq!(Numbers(3).offer(&0, &limits).unwrap(), [(0, 2)]);
+/// ```
+pub trait DirectSource: Send + 'static {
+    /// The records of the stream.
+    type Item: Record;
+    /// What one task reads, and reads again. It stands in the plan, so its encoding should be small and must stay readable.
+    type Range: Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
+    /// How far the source was taken. It stands in every checkpoint; `default` is the beginning.
+    type Position: Serialize + DeserializeOwned + Clone + Default + Send + 'static;
+
+    /// New input since `position`, in the order in which it is to count, within the limits, at least one range if there is
+    /// any input. Called in every batch on the driver's thread, so it must not block for long. What was offered is not taken
+    /// before [`advance`](Self::advance).
+    ///
+    /// # Errors
+    /// When the source cannot be asked, or what was taken before is no longer what it was; the job stops with the error.
+    fn offer(&mut self, position: &Self::Position, limits: &OfferLimits) -> Result<Vec<Self::Range>, SourceError>;
+
+    /// The position after a planned range; a pure function.
+    fn advance(position: &mut Self::Position, range: &Self::Range);
+
+    /// What reads ranges on the workers.
+    fn reader(&self) -> Arc<dyn RangeReader<Item = Self::Item, Range = Self::Range>>;
+
+    /// Drops from the position what is no longer needed to tell new input from old. Called before each
+    /// [`offer`](Self::offer).
+    ///
+    /// # Errors
+    /// As [`offer`](Self::offer).
+    fn prune(&mut self, _position: &mut Self::Position) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// Nothing before `position` will be asked for again: no retained checkpoint needs it.
+    fn release(&mut self, _position: &Self::Position) {}
+}
+
+/// Reads ranges of a direct source.
+///
+/// See [`DirectSource`] for an example.
+pub trait RangeReader: Send + Sync {
+    /// The records.
+    type Item;
+    /// What is read.
+    type Range;
+
+    /// Hands every record of `range` to `emit`, in order. May be asked twice for the same range, on any worker.
+    ///
+    /// # Errors
+    /// When the range cannot be read as it was planned; the attempt fails.
+    fn read(&self, range: &Self::Range, emit: &mut dyn FnMut(Self::Item)) -> Result<ReadSummary, SourceError>;
+}
+
+/// A direct source as the driver sees it: ranges and positions are bytes.
+pub(crate) trait ErasedDirect: Send {
+    /// Goes back to a stored position, or to the beginning.
+    fn restore(&mut self, position: Option<&[u8]>) -> Result<(), SourceError>;
+    /// Encoded ranges of new input; does not advance.
+    fn offer(&mut self, limits: &OfferLimits) -> Result<Vec<Vec<u8>>, SourceError>;
+    /// Takes a range that was planned, now or before a restart.
+    fn advance(&mut self, range: &[u8]) -> Result<(), SourceError>;
+    /// The encoded position, for a checkpoint.
+    fn position(&self) -> Result<Vec<u8>, SourceError>;
+    /// Nothing before this encoded position will be asked for again.
+    fn release(&mut self, position: &[u8]) -> Result<(), SourceError>;
+}
+
+/// A direct source and its position.
+pub(crate) struct Direct<S: DirectSource> {
+    source: S,
+    position: S::Position,
+}
+
+impl<S: DirectSource> Direct<S> {
+    pub fn new(source: S) -> Self {
+        Self { source, position: S::Position::default() }
+    }
+
+    /// What workers read the source's tasks with.
+    pub fn task_reader(&self) -> RangesReader<S::Item, S::Range> {
+        RangesReader(self.source.reader())
+    }
+}
+
+impl<S: DirectSource> ErasedDirect for Direct<S> {
+    fn restore(&mut self, position: Option<&[u8]>) -> Result<(), SourceError> {
+        self.position = match position {
+            Some(bytes) => decode("a position", bytes)?,
+            None => S::Position::default(),
+        };
+        Ok(())
+    }
+
+    fn offer(&mut self, limits: &OfferLimits) -> Result<Vec<Vec<u8>>, SourceError> {
+        self.source.prune(&mut self.position)?;
+        let ranges = self.source.offer(&self.position, limits)?;
+        ranges.iter().map(|range| encode("a range", range)).collect()
+    }
+
+    fn advance(&mut self, range: &[u8]) -> Result<(), SourceError> {
+        S::advance(&mut self.position, &decode("a range", range)?);
+        Ok(())
+    }
+
+    fn position(&self) -> Result<Vec<u8>, SourceError> {
+        encode("a position", &self.position)
+    }
+
+    fn release(&mut self, position: &[u8]) -> Result<(), SourceError> {
+        self.source.release(&decode("a position", position)?);
+        Ok(())
+    }
+}
+
+/// Reads encoded ranges.
+pub(crate) struct RangesReader<T, R>(Arc<dyn RangeReader<Item = T, Range = R>>);
+
+impl<T, R: DeserializeOwned> TaskReader<T> for RangesReader<T, R> {
+    fn read(&self, bytes: TaskBytes<'_>, emit: &mut dyn FnMut(T)) -> Result<ReadSummary, SourceError> {
+        match bytes {
+            TaskBytes::Range(range) => self.0.read(&decode("a range", range)?, emit),
+            TaskBytes::Block(_) => Err(unexpected("a range")),
+        }
+    }
+}
+
+fn encode<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>, SourceError> {
+    codec::encode(value)
+        .map_err(|error| SourceError::other(format!("{what} of a direct source cannot be encoded: {error}")))
+}
+
+fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, SourceError> {
+    codec::decode(bytes).map_err(|error| SourceError::Decode {
+        what: format!("{what} of {}", std::any::type_name::<T>()),
+        cause: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Numbers(u64);
+    struct NumbersReader;
+
+    impl DirectSource for Numbers {
+        type Item = u64;
+        type Range = (u64, u64);
+        type Position = u64;
+
+        fn offer(&mut self, position: &u64, limits: &OfferLimits) -> Result<Vec<(u64, u64)>, SourceError> {
+            let end = self.0.min(position.saturating_add(limits.records));
+            Ok(if *position < end { vec![(*position, end)] } else { vec![] })
+        }
+
+        fn advance(position: &mut u64, range: &(u64, u64)) {
+            *position = range.1;
+        }
+
+        fn reader(&self) -> Arc<dyn RangeReader<Item = u64, Range = (u64, u64)>> {
+            Arc::new(NumbersReader)
+        }
+    }
+
+    impl RangeReader for NumbersReader {
+        type Item = u64;
+        type Range = (u64, u64);
+
+        fn read(&self, range: &(u64, u64), emit: &mut dyn FnMut(u64)) -> Result<ReadSummary, SourceError> {
+            (range.0..range.1).for_each(emit);
+            Ok(ReadSummary { records: range.1 - range.0, failed: 0 })
+        }
+    }
+
+    #[test]
+    fn an_offer_is_taken_only_when_it_is_planned() {
+        let mut direct = Direct::new(Numbers(10));
+        let limits = OfferLimits { records: 6, ..OfferLimits::UNLIMITED };
+        let first = direct.offer(&limits).unwrap();
+        assert_eq!(first, direct.offer(&limits).unwrap());
+        direct.advance(&first[0]).unwrap();
+        let second = direct.offer(&limits).unwrap();
+        let mut numbers = Vec::new();
+        for range in first.iter().chain(&second) {
+            direct.task_reader().read(TaskBytes::Range(range), &mut |number| numbers.push(number)).unwrap();
+        }
+        assert_eq!(numbers, (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_restored_position_goes_on_where_it_was() {
+        let mut direct = Direct::new(Numbers(10));
+        let offer = direct.offer(&OfferLimits::UNLIMITED).unwrap();
+        direct.advance(&offer[0]).unwrap();
+        let position = direct.position().unwrap();
+        let mut restored = Direct::new(Numbers(12));
+        restored.restore(Some(&position)).unwrap();
+        assert_eq!(restored.offer(&OfferLimits::UNLIMITED).unwrap(), [codec::encode(&(10_u64, 12_u64)).unwrap()]);
+        restored.restore(None).unwrap();
+        assert_eq!(restored.position().unwrap(), codec::encode(&0_u64).unwrap());
+    }
+
+    #[test]
+    fn a_position_of_another_type_is_an_error_that_names_the_type() {
+        let error = Direct::new(Numbers(1)).restore(Some(&[1, 2, 3])).unwrap_err().to_string();
+        assert!(error.starts_with("a position of u64 cannot be decoded: "), "{error}");
+    }
+}
