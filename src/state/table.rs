@@ -136,10 +136,8 @@ impl<K: Key, S: State> StateTable<K, S> {
 
     #[inline]
     fn find_in_body(&self, hash: KeyHash, key: &K) -> Option<Slot> {
-        let range = self.directory.range(hash);
-        let start = range.start;
-        let found = self.entries[range].iter().position(|entry| entry.is_of(hash, key))?;
-        Some(Slot((start + found) as u32)) // fits: every place of a table does
+        let found = self.directory.places(hash).find(|&place| self.entries[place].is_of(hash, key))?;
+        Some(Slot(found as u32)) // fits: every place of a table does
     }
 
     /// Where a key is; a key that is new gets an entry without a value. The table keeps a copy of the key that shares
