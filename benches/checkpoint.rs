@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench checkpoint [rounds]`: for two sizes of state, 1,000 changed keys per checkpoint; median, mean and
 //! largest of time and new bytes, the restart, and the speed of the table by itself.
+#![allow(clippy::disallowed_methods)] // a measurement reads the real clock
 
 use std::time::{Duration, Instant};
 
@@ -29,11 +30,8 @@ fn measure(keys: u64, rounds: usize) {
     println!("  first insertion        {took:>10.2?}   {}", per_second(keys, took));
     let (bytes, took) = timed(|| trial.checkpoint());
     println!("  first checkpoint       {took:>10.2?}   {bytes} bytes");
-    let (_, took) = timed(|| trial.count(0..keys));
-    println!("  update of every key    {took:>10.2?}   {}", per_second(keys, took));
-    trial.checkpoint();
     let ((found, sum), took) = timed(|| trial.pass());
-    assert_eq!((found as u64, sum), (keys, keys * 2));
+    assert_eq!((found as u64, sum), (keys, keys));
     println!("  pass in order          {took:>10.2?}   {}", per_second(keys, took));
     println!("  table                  {:>8} KiB", trial.memory_bytes() >> 10);
 
@@ -45,8 +43,11 @@ fn measure(keys: u64, rounds: usize) {
         times.push(took);
         sizes.push(bytes);
     }
-    let expected = keys * 2 + (rounds * CHANGED) as u64;
     report(times, sizes);
+    let (_, took) = timed(|| trial.count(0..keys));
+    println!("  update of every key    {took:>10.2?}   {}", per_second(keys, took));
+    trial.checkpoint();
+    let expected = keys * 2 + (rounds * CHANGED) as u64;
 
     trial.end();
     let (trial, took) = timed(|| CheckpointTrial::start(place.path()));

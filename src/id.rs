@@ -108,6 +108,11 @@ random_id! {
     LogId
 }
 
+random_id! {
+    /// The random number by which the writer of a manifest knows its own, drawn once per life of a driver.
+    WriterNonce
+}
+
 /// The user's name for a stateful operator, a source or a sink: unique in a job, and the only link between the code and
 /// what is stored (I-9).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

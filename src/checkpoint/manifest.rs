@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::CheckpointFile;
 use crate::codec::{KEY_HASH_NAME, KeyHash, decode, encode_into};
-use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, ManifestSequence, Sequence, Uid};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, ManifestSequence, Sequence, Uid, WriterNonce};
 use crate::state::OperatorNumber;
 
 /// The first bytes of every manifest.
@@ -23,17 +23,6 @@ pub(super) const MAGIC: [u8; 8] = *b"FLDMMANI";
 pub(super) const VERSION: u32 = 1;
 /// Bytes before the body.
 pub(super) const HEAD_LEN: usize = 20;
-
-/// A random number by which a writer knows its own manifests again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct WriterNonce(pub u128);
-
-impl WriterNonce {
-    /// Draws a new one, once per life of a driver.
-    pub fn random() -> Self {
-        Self(rand::random())
-    }
-}
 
 /// What a manifest is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use super::{
     CheckpointDone, CheckpointError, CheckpointRequest, Checkpointer, CheckpointerSettings, JobPoint, KeyLayout,
-    LogPoint, ManifestChain, ManifestDraft, ManifestKind, Standing, WriterNonce, verify_files,
+    LogPoint, ManifestChain, ManifestDraft, ManifestKind, Standing, verify_files,
 };
 use crate::codec::{KeyHash, KeyHasher};
 use crate::disk::LocalDisk;
-use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence};
+use crate::id::{BatchId, BatchTime, Lineage, LogId, Sequence, WriterNonce};
 use crate::state::{OperatorNumber, StateStore, StateTable, decode_entries};
 
 const OPERATOR: OperatorNumber = OperatorNumber(1);

@@ -22,7 +22,7 @@ pub(crate) use error::{ChainError, CheckpointError};
 pub(crate) use facts::{ChainFacts, KnownCheckpoint, Link, Standing};
 pub(crate) use files::{CheckpointFile, verify_files};
 pub(crate) use manifest::{
-    CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestDraft, ManifestKind, OperatorEntry, WriterNonce,
+    CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestDraft, ManifestKind, OperatorEntry,
 };
 #[cfg(feature = "testing")]
 pub use measure::CheckpointTrial;

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::{ChainFacts, Link, Standing};
-use crate::id::{BatchId, Epoch, ManifestSequence};
+use crate::id::{BatchId, Epoch, ManifestSequence, WriterNonce};
 
 /// What stays.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,8 +46,8 @@ pub(super) fn garbage(facts: &ChainFacts, keep: usize, epoch: Epoch, on_disk: &[
 }
 
 /// The name of a new checkpoint's directory; no name is used twice (I-10).
-pub(super) fn directory_name(batch: BatchId, epoch: Epoch, random: u64) -> String {
-    format!("{batch}-{epoch}-{random:016x}")
+pub(super) fn directory_name(batch: BatchId, epoch: Epoch, random: WriterNonce) -> String {
+    format!("{batch}-{epoch}-{:016x}", random.0 as u64) // the lower half is random enough
 }
 
 /// The batch and the epoch in a directory's name, also of one that was interrupted (`….tmp`).

@@ -26,10 +26,10 @@ use super::files::{crc32_of, is_table};
 use super::retention::{directory_name, garbage};
 use super::{
     CheckpointError, CheckpointFile, CheckpointFiles, JobPoint, ManifestChain, ManifestDraft, ManifestKind,
-    PublishedManifest, WriterNonce,
+    PublishedManifest,
 };
 use crate::disk::{Disk, Step};
-use crate::id::{BatchId, Epoch};
+use crate::id::{BatchId, Epoch, WriterNonce};
 use crate::state::{FrozenRun, OperatorNumber, StateStore};
 
 /// The directory of checkpoints inside of a job's directory.
@@ -162,7 +162,7 @@ impl Writer {
         self.settings.store.ingest(runs).map_err(state)?;
 
         // From here on a crash leaves a directory that no manifest names.
-        let name = directory_name(batch, self.settings.epoch, rand::random());
+        let name = directory_name(batch, self.settings.epoch, WriterNonce::random());
         let directory = self.directory.join(&name);
         self.settings.store.checkpoint(&directory).map_err(state)?;
 

@@ -7,6 +7,7 @@
 //! One order everywhere: by key hash, then by encoded key. A partition is a contiguous range of hashes, so it is a
 //! contiguous range of the table, of a run and of the store.
 
+mod directory;
 mod error;
 mod frozen;
 mod key;

@@ -1,9 +1,11 @@
 //! The state of one operator in one partition, in memory.
 //!
 //! # Layout
-//! `entries[..body]` is sorted by (hash, encoded key); behind it lies a tail in the order of arrival. An index by hash finds
-//! a slot in either. At the end of a batch ([`StateTable::settle`]) a tail that has outgrown a quarter of the body is folded
-//! into it, which also drops dead entries, so an insertion costs O(1) amortised and a full pass is a scan of one array.
+//! `entries[..body]` is sorted by (hash, encoded key); behind it lies a tail in the order of arrival. Hashes are even, so a
+//! directory of where each small range of them begins finds a key of the body with one look at the directory and one at the
+//! entries; the tail has an index by hash. At the end of a batch ([`StateTable::settle`]) a tail that has outgrown a quarter
+//! of the body is folded into it, which also drops vacant entries, so an insertion costs O(1) amortised and a full pass is a
+//! scan of one array.
 //!
 //! # What an entry can be
 //! | value | changed | stored | it is |
@@ -28,6 +30,7 @@ use std::ops::ControlFlow;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as IndexEntry;
 
+use super::directory::Directory;
 use super::{FrozenRun, State};
 use crate::codec::{Key, KeyHash, decode, encode_into};
 
@@ -57,7 +60,10 @@ pub(crate) struct StateTable<K, S> {
     entries: Vec<Entry<K, S>>,
     /// How many entries, from the front, are in order.
     body: usize,
-    index: HashTable<u32>,
+    /// Finds a key of the body.
+    directory: Directory,
+    /// Finds a key of the tail.
+    tail: HashTable<u32>,
     changed: Vec<u32>,
     live: usize,
     tombstones: usize,
@@ -71,6 +77,13 @@ struct Entry<K, S> {
     value: Option<S>,
     changed: bool,
     stored: bool,
+}
+
+impl<K: Eq, S> Entry<K, S> {
+    #[inline]
+    fn is_of(&self, hash: KeyHash, key: &K) -> bool {
+        self.hash == hash && self.key == *key
+    }
 }
 
 impl<K, S> Entry<K, S> {
@@ -88,10 +101,7 @@ impl<K, S> Entry<K, S> {
 /// A tail this short is never worth a fold.
 const SMALL_TAIL: usize = 1024;
 
-/// Marks an entry that a fold drops.
-const GONE: u32 = u32::MAX;
-
-/// The hash by which the index is addressed. The top bits of a key hash are the same all over a partition, and the index
+/// The hash by which the tail's index is addressed. The top bits of a key hash are the same all over a partition, and the index
 /// takes its tags from the top: so turn them away.
 #[inline]
 fn index_hash(hash: KeyHash) -> u64 {
@@ -104,7 +114,8 @@ impl<K: Key, S: State> StateTable<K, S> {
         Self {
             entries: Vec::new(),
             body: 0,
-            index: HashTable::new(),
+            directory: Directory::default(),
+            tail: HashTable::new(),
             changed: Vec::new(),
             live: 0,
             tombstones: 0,
@@ -115,13 +126,18 @@ impl<K: Key, S: State> StateTable<K, S> {
     /// Where a key is, if the table knows it (it may be there without a value).
     #[inline]
     pub fn slot(&self, hash: KeyHash, key: &K) -> Option<Slot> {
+        if let Some(slot) = self.find_in_body(hash, key) {
+            return Some(slot);
+        }
         let entries = &self.entries;
-        self.index
-            .find(index_hash(hash), |&slot| {
-                let entry = &entries[slot as usize];
-                entry.hash == hash && entry.key == *key
-            })
-            .map(|&slot| Slot(slot))
+        let found = self.tail.find(index_hash(hash), |&slot| entries[slot as usize].is_of(hash, key));
+        found.map(|&slot| Slot(slot))
+    }
+
+    #[inline]
+    fn find_in_body(&self, hash: KeyHash, key: &K) -> Option<Slot> {
+        let found = self.directory.places(hash).find(|&place| self.entries[place].is_of(hash, key))?;
+        Some(Slot(found as u32)) // fits: every place of a table does
     }
 
     /// Where a key is; a key that is new gets an entry without a value. The table keeps a copy of the key that shares
@@ -131,20 +147,19 @@ impl<K: Key, S: State> StateTable<K, S> {
     /// When the key does not survive encoding and decoding; key types are round-tripped when a job starts.
     #[inline]
     pub fn slot_or_vacant(&mut self, hash: KeyHash, key: &K) -> Slot {
-        let Self { entries, index, scratch, .. } = self;
-        let found = index.entry(
+        if let Some(slot) = self.find_in_body(hash, key) {
+            return slot;
+        }
+        let Self { entries, tail, scratch, .. } = self;
+        let found = tail.entry(
             index_hash(hash),
-            |&slot| {
-                let entry = &entries[slot as usize];
-                entry.hash == hash && entry.key == *key
-            },
+            |&slot| entries[slot as usize].is_of(hash, key),
             |&slot| index_hash(entries[slot as usize].hash),
         );
         match found {
             IndexEntry::Occupied(found) => Slot(*found.get()),
             IndexEntry::Vacant(vacant) => {
                 let slot = Slot::at(entries.len());
-                assert_ne!(slot.0, GONE, "a table holds fewer than 2^32 entries");
                 vacant.insert(slot.0);
                 let key = own(key, scratch);
                 entries.push(Entry { hash, key, value: None, changed: false, stored: false });
@@ -298,67 +313,53 @@ impl<K: Key, S: State> StateTable<K, S> {
             last = hash;
             self.entries.push(Entry { hash, key, value: Some(value), changed: false, stored: true });
         }
-        assert!(self.entries.len() < GONE as usize, "a table holds fewer than 2^32 entries");
-        self.body = self.entries.len();
+        self.settled();
         self.live = self.body;
-
-        let entries = &self.entries;
-        self.index.reserve(entries.len(), |&slot| index_hash(entries[slot as usize].hash));
-        for (place, entry) in entries.iter().enumerate() {
-            let slot = place as u32; // fits: checked above
-            self.index.insert_unique(index_hash(entry.hash), slot, |&slot| index_hash(entries[slot as usize].hash));
-        }
         Ok(())
+    }
+
+    /// All entries are in order: no tail any more.
+    fn settled(&mut self) {
+        assert!(u32::try_from(self.entries.len()).is_ok(), "a table holds fewer than 2^32 entries");
+        self.body = self.entries.len();
+        self.tail.clear();
+        self.directory = Directory::of(self.entries.iter().map(|entry| entry.hash));
     }
 
     /// Memory that the table's own arrays hold, in bytes; what keys and values hold elsewhere is not counted.
     pub fn memory_bytes(&self) -> usize {
-        self.entries.capacity() * size_of::<Entry<K, S>>() + self.index.allocation_size() + self.changed.capacity() * 4
+        self.entries.capacity() * size_of::<Entry<K, S>>()
+            + self.directory.memory_bytes()
+            + self.tail.allocation_size()
+            + self.changed.capacity() * size_of::<u32>()
     }
 
     /// Brings everything into order and drops vacant entries.
     fn fold(&mut self) {
-        let mut tail: Vec<(u32, Entry<K, S>)> = self
-            .entries
-            .drain(self.body..)
-            .enumerate()
-            .map(|(place, entry)| ((self.body + place) as u32, entry))
-            .collect();
-        tail.sort_unstable_by(|a, b| order(&a.1, &b.1));
+        let mut tail: Vec<Entry<K, S>> = self.entries.drain(self.body..).collect();
+        tail.sort_unstable_by(order);
 
-        // The index is not built again: each old slot is told its new one.
-        let mut moved = vec![GONE; self.body + tail.len()];
         let kept = self.live + self.tombstones;
-        let mut sorted: Vec<Entry<K, S>> = Vec::with_capacity(kept + tail_limit(kept));
-        let mut keep = |from: u32, entry: Entry<K, S>| {
+        let body = std::mem::replace(&mut self.entries, Vec::with_capacity(kept + tail_limit(kept)));
+        self.changed.clear();
+        let mut keep = |entry: Entry<K, S>| {
             if !entry.is_vacant() {
-                moved[from as usize] = sorted.len() as u32; // fits: there are no more entries than before
-                sorted.push(entry);
+                if entry.changed {
+                    self.changed.push(self.entries.len() as u32); // fits: there are no more entries than before
+                }
+                self.entries.push(entry);
             }
         };
         let mut tail = tail.into_iter().peekable();
-        for (place, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
-            while let Some((from, earlier)) = tail.next_if(|(_, other)| order(other, &entry).is_lt()) {
-                keep(from, earlier);
+        for entry in body {
+            while let Some(earlier) = tail.next_if(|other| order(other, &entry).is_lt()) {
+                keep(earlier);
             }
-            keep(place as u32, entry);
+            keep(entry);
         }
-        for (from, entry) in tail {
-            keep(from, entry);
-        }
-
-        self.index.retain(|slot| {
-            *slot = moved[*slot as usize];
-            *slot != GONE
-        });
-        self.changed.retain_mut(|slot| {
-            *slot = moved[*slot as usize];
-            *slot != GONE
-        });
-        self.entries = sorted;
-        self.body = self.entries.len();
+        tail.for_each(keep);
+        self.settled();
         assert_eq!(self.body, kept, "a fold keeps what is counted");
-        assert_eq!(self.index.len(), kept, "a fold keeps the index whole");
     }
 }
 
@@ -372,7 +373,10 @@ impl<K: Key, S: State> StateTable<K, S> {
     /// Asserts what the module promises of the layout.
     pub fn check(&self) {
         assert!(self.entries[..self.body].is_sorted_by(|a, b| order(a, b).is_lt()));
-        assert_eq!(self.index.len(), self.entries.len());
+        assert_eq!(self.tail.len(), self.entries.len() - self.body);
+        for (place, entry) in self.entries.iter().enumerate() {
+            assert_eq!(self.slot(entry.hash, &entry.key), Some(Slot::at(place)));
+        }
         assert_eq!(self.live, self.entries.iter().filter(|entry| entry.value.is_some()).count());
         assert_eq!(self.tombstones, self.entries.iter().filter(|entry| entry.is_tombstone()).count());
         let mut listed = self.changed.clone();

@@ -7,7 +7,7 @@ use super::super::retention::{directory_name, garbage, retained};
 use super::super::*;
 use super::kit::*;
 use crate::disk::{Disk, Fault, FaultyDisk, LocalDisk};
-use crate::id::{BatchId, Epoch, Lineage, ManifestSequence, Sequence};
+use crate::id::{BatchId, Epoch, Lineage, ManifestSequence, Sequence, WriterNonce};
 
 fn path(job: &Path, sequence: u64) -> PathBuf {
     job.join("manifests").join(format!("{sequence:020}"))
@@ -273,13 +273,15 @@ fn until_enough_checkpoints_stand_nothing_goes() {
 #[test]
 fn only_unnamed_directories_of_this_or_an_older_epoch_are_garbage() {
     let job = tempfile::tempdir().unwrap();
-    let kept = directory_name(BatchId(1), Epoch(2), 1);
-    let newer_kept = directory_name(BatchId(2), Epoch(2), 2);
+    let kept = directory_name(BatchId(1), Epoch(2), WriterNonce(1));
+    let newer_kept = directory_name(BatchId(2), Epoch(2), WriterNonce(2));
     let chain = chain_of(job.path(), vec![first_claim(2), draft(2, 1, &kept), draft(2, 2, &newer_kept)]);
-    let (orphan, interrupted) =
-        (directory_name(BatchId(9), Epoch(1), 3), directory_name(BatchId(9), Epoch(2), 4) + ".tmp");
+    let (orphan, interrupted) = (
+        directory_name(BatchId(9), Epoch(1), WriterNonce(3)),
+        directory_name(BatchId(9), Epoch(2), WriterNonce(4)) + ".tmp",
+    );
     let foreign = ["notes", "1-2-3", "1-2-0000000000000001-x"].map(String::from);
-    let newer = directory_name(BatchId(9), Epoch(3), 5);
+    let newer = directory_name(BatchId(9), Epoch(3), WriterNonce(5));
     let mut on_disk = vec![kept, newer_kept, orphan.clone(), interrupted.clone(), newer];
     on_disk.extend(foreign);
     assert_eq!(garbage(chain.facts(), 2, Epoch(2), &on_disk), [orphan, interrupted]);
@@ -289,7 +291,7 @@ fn only_unnamed_directories_of_this_or_an_older_epoch_are_garbage() {
 fn a_damaged_manifest_keeps_everything_until_enough_newer_checkpoints_stand() {
     let job = tempfile::tempdir().unwrap();
     let disk = disk();
-    let orphan = vec![directory_name(BatchId(9), Epoch(1), 3)];
+    let orphan = vec![directory_name(BatchId(9), Epoch(1), WriterNonce(3))];
     chain_of(job.path(), vec![first_claim(1), draft(1, 1, "a"), draft(1, 2, "b")]);
     fs::write(path(job.path(), 3), b"rot").unwrap();
     let mut chain = ManifestChain::new(job.path(), observe(job.path()).unwrap(), 2);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::super::*;
 use crate::codec::{KeyHash, KeyHasher};
 use crate::disk::{Disk, LocalDisk};
-use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence, WriterNonce};
 use crate::state::{OperatorNumber, StateStore, StateTable, decode_entries};
 
 /// A disk without faults.
