@@ -44,7 +44,7 @@ impl Driver {
             published_through: batch,
             positions: self.inputs.positions()?,
             log: LogPoint { log: self.log, next: needed_here.next(), oldest_needed },
-            ..self.settings.first_point(self.lineage, self.log, &[])
+            ..self.settings.first_point(self.lineage, self.log, &self.retired)
         })
     }
 

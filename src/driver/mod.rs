@@ -26,7 +26,7 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use crate::batch::event::BatchEvent;
 use crate::batch::ticker::Ticker;
-use crate::checkpoint::{Checkpointer, JobPoint};
+use crate::checkpoint::{Checkpointer, JobPoint, OperatorEntry};
 use crate::clock::ClockWatch;
 use crate::codec::encode;
 use crate::dataflow::engine::{Engine, EngineEvent};
@@ -68,6 +68,8 @@ pub(crate) struct Driver {
 
     store: Arc<StateStore>,
     stored: HashMap<Uid, StoredOperator>,
+    /// Operators whose state was given up.
+    retired: Vec<OperatorEntry>,
     checkpointer: Option<Checkpointer>,
     checkpoint: CheckpointClock,
 

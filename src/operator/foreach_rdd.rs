@@ -55,6 +55,12 @@ impl<T: Record> DStream<'_, T> {
     pub fn foreach_rdd(&self, function: impl FnMut(Batch, Rdd<T>) + Send + 'static) {
         self.output("foreach_rdd", ForeachRdd { function: Mutex::new(Some(function)), types: PhantomData::<fn(T)> });
     }
+
+    /// As [`foreach_rdd`](Self::foreach_rdd), with a uid.
+    pub(crate) fn named_foreach(&self, uid: &str, function: impl FnMut(Batch, Rdd<T>) + Send + 'static) {
+        let output = ForeachRdd { function: Mutex::new(Some(function)), types: PhantomData::<fn(T)> };
+        self.named_output(&uid.into(), output);
+    }
 }
 
 struct ForeachRdd<T, F> {

@@ -23,7 +23,7 @@ use crate::batch::event::PlannedTask;
 use crate::block::BlockRef;
 use crate::checkpoint::{CheckpointFiles, JobPoint, KeyLayout, OperatorEntry};
 use crate::id::{BatchId, Epoch, ManifestSequence, Sequence, Uid};
-use crate::recovery::declared::Declared;
+use crate::recovery::declared::{DROPPED, Declared};
 use crate::recovery::facts::{BatchFacts, Candidate, Facts, LogFacts};
 use crate::recovery::refusal::Refusal;
 use crate::state::descriptor::StateDescriptor;
@@ -230,14 +230,14 @@ fn compare(point: &JobPoint, declared: &Declared) -> Result<Changes, Refusal> {
         });
     }
     let mut changes = Changes::default();
-    for stored in &point.operators {
+    for stored in point.operators.iter().filter(|stored| stored.kind != DROPPED) {
         match declared.operators.iter().find(|operator| operator.uid == stored.uid) {
             Some(operator) => changes.migrated.extend(compare_operator(stored, operator)?),
             None if declared.drops(&stored.uid) => changes.dropped.push(stored.uid.clone()),
             None => return Err(Refusal::OperatorGone { uid: stored.uid.clone() }),
         }
     }
-    let known = |uid: &Uid| point.operators.iter().any(|stored| stored.uid == *uid);
+    let known = |uid: &Uid| point.operators.iter().any(|stored| stored.uid == *uid && stored.kind != DROPPED);
     changes.started_empty.extend(declared.operators.iter().map(|operator| operator.uid.clone()).filter(|uid| !known(uid)));
     Ok(changes)
 }

@@ -4,11 +4,13 @@ use crate::checkpoint::KeyLayout;
 use crate::id::Uid;
 use crate::state::descriptor::StateDescriptor;
 
+/// The kind under which a manifest remembers an operator whose state was given up: its number is never used again.
+pub(crate) const DROPPED: &str = "dropped";
+
 /// The declared job.
 #[derive(Clone, Debug)]
 pub(crate) struct Declared {
     pub name: String,
-    pub version: String,
     pub keys: KeyLayout,
     pub operators: Vec<StateDescriptor>,
     pub sources: Vec<Uid>,

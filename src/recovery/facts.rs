@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::batch::event::{BatchEvent, Commit, DeadLetter, Plan};
 use crate::block::{BlockHead, BlockRef};
-use crate::checkpoint::{ChainError, ChainFacts, CheckpointFiles, JobPoint, ManifestChain, Standing, verify_files};
+use crate::checkpoint::{ChainError, ChainFacts, CheckpointFiles, JobPoint, Link, Manifest, ManifestChain, Standing, verify_files};
 use crate::codec::decode;
 use crate::disk::Disk;
 use crate::id::{BatchId, Epoch, ManifestSequence, Sequence};
@@ -83,7 +83,8 @@ fn candidates(job: &Path, chain: &ChainFacts) -> Vec<Candidate> {
     let mut candidates: Vec<Candidate> = usable
         .map(|known| Candidate {
             sequence: known.sequence,
-            point: known.manifest.point.clone(),
+            // The newest word on it: a claim may have given it a new lineage and a new log.
+            point: newest_naming(chain, known.files).unwrap_or(known.manifest).point.clone(),
             checkpoint: Some(known.files.clone()),
             damage: verify_files(&job.join(CHECKPOINTS).join(&known.files.directory), &known.files.files, false)
                 .err()
@@ -98,6 +99,12 @@ fn candidates(job: &Path, chain: &ChainFacts) -> Vec<Candidate> {
         damage: None,
     }));
     candidates
+}
+
+/// The newest manifest that names a checkpoint.
+fn newest_naming<'c>(chain: &'c ChainFacts, files: &CheckpointFiles) -> Option<&'c Manifest> {
+    let manifests = chain.links.values().rev().filter_map(Link::manifest);
+    manifests.into_iter().find(|manifest| manifest.checkpoint.as_ref().is_some_and(|named| named.directory == files.directory))
 }
 
 fn observe_log(disk: &dyn Disk, job: &Path, oldest: Option<Sequence>) -> Result<Option<LogFacts>, Refusal> {

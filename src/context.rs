@@ -1,0 +1,449 @@
+//! The context: settings, the graph that is declared, and the start.
+
+use std::cell::RefCell;
+use std::net::ToSocketAddrs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use crate::block::{BatchLimits, ReceiveLimits};
+use crate::clock::{Clock, SystemClock};
+use crate::codec::Record;
+use crate::dataflow::engine::Width;
+use crate::dataflow::graph::Operator;
+use crate::disk::{Disk, LocalDisk};
+use crate::driver::inputs::DirectInput;
+use crate::driver::settings::{DEFAULT_ATTEMPTS, JobSettings, KEY_GROUPS};
+use crate::driver::start::Job;
+use crate::dstream::{DStream, GraphBuilder};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::Uid;
+use crate::running::Running;
+use crate::source::{
+    Direct, DirectSource, LinesReader, Queue, Receiver, ReceiverSettings, ReceiverSource, RecordsReader, SocketLines,
+    SourceNode, TaskReader, TextFiles,
+};
+use crate::text::Text;
+use crate::wal::WalSettings;
+
+/// A job while it is declared: its settings, its sources, and the graph of operators behind them.
+///
+/// [`start`](Self::start) takes it, recovers what is in the checkpoint location (or starts fresh in an empty one), and runs.
+/// Several contexts may live in one process, each with a location of its own. It can be used from synchronous code and inside
+/// of a tokio runtime; `start` blocks until recovery is done.
+///
+/// ```
+/// # fn main() -> floodmark::Result<()> {
+/// # let place = tempfile::tempdir().unwrap();
+/// # let state = place.path().join("state");
+/// use floodmark::StreamingContext;
+///
+/// let context = StreamingContext::builder("totals").checkpoint(&state).build()?;
+/// let (sales, stream) = context.queue_stream::<(String, u64)>("sales");
+/// stream.update_state_by_key("totals", |sales: &[u64], total: Option<u64>| {
+///     Some(total.unwrap_or(0) + sales.iter().sum::<u64>())
+/// });
+/// let running = context.start()?;
+/// sales.push(vec![("apples".to_string(), 3)])?;
+/// running.stop(true)?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct StreamingContext {
+    settings: JobSettings,
+    graph: GraphBuilder,
+    sources: RefCell<Sources>,
+}
+
+#[derive(Default)]
+struct Sources {
+    receivers: Vec<ReceiverSource>,
+    directs: Vec<DirectInput>,
+}
+
+/// The settings of a [`StreamingContext`]. They come from the program at every start, never from a checkpoint.
+///
+/// ```
+/// use floodmark::StreamingContext;
+/// use std::time::Duration;
+///
+/// let builder = StreamingContext::builder("job").batch_interval(Duration::from_millis(200)).workers(2);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct StreamingContextBuilder {
+    settings: JobSettings,
+    interval: Duration,
+    checkpoint_every: Option<u64>,
+    version: Option<String>,
+}
+
+/// The shortest time between checkpoints unless they are asked for more often.
+const DEFAULT_CHECKPOINT_MS: u64 = 10_000;
+
+impl StreamingContextBuilder {
+    fn new(name: &str) -> Self {
+        let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u32;
+        let settings = JobSettings {
+            name: name.to_string(),
+            version: String::new(),
+            location: PathBuf::new(),
+            interval_ms: 0,
+            checkpoint_every: 0,
+            recovery_target_ms: 1_000,
+            keep: 2,
+            width: Width { workers, partitions: 8 },
+            limits: BatchLimits { records: u64::MAX, bytes: 128 << 20 },
+            receive: ReceiveLimits::default(),
+            receiver: ReceiverSettings::default(),
+            backpressure: true,
+            attempts: DEFAULT_ATTEMPTS,
+            dead_letters: false,
+            dropped: Vec::new(),
+            goes_on_without_log: false,
+            signals: false,
+            wal: WalSettings::default(),
+            clock: Arc::new(SystemClock::default()),
+            disk: Arc::new(LocalDisk),
+        };
+        Self { settings, interval: Duration::from_secs(1), checkpoint_every: None, version: None }
+    }
+
+    fn set(mut self, set: impl FnOnce(&mut JobSettings)) -> Self {
+        set(&mut self.settings);
+        self
+    }
+
+    /// The directory that holds all that the job keeps: log, checkpoints, manifests. It is made where it is missing.
+    pub fn checkpoint(self, location: impl Into<PathBuf>) -> Self {
+        self.set(|settings| settings.location = location.into())
+    }
+
+    /// The time between two batches; 1 s by default, at least 1 ms. Batches are aligned with the epoch.
+    pub fn batch_interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// A checkpoint after so many batches; by default the smallest number that spans 10 s. It is taken earlier when recomputing
+    /// what came since the last one would take longer than the [recovery target](Self::recovery_target).
+    pub fn checkpoint_every(mut self, batches: u64) -> Self {
+        self.checkpoint_every = Some(batches);
+        self
+    }
+
+    /// How long recomputing after a crash may take; 1 s by default. Checkpoints are brought forward to keep it.
+    pub fn recovery_target(self, target: Duration) -> Self {
+        self.set(|settings| settings.recovery_target_ms = target.as_millis() as u64)
+    }
+
+    /// How many checkpoints are kept; 2 by default, so that a damaged one can be done without.
+    pub fn keep_checkpoints(self, count: usize) -> Self {
+        self.set(|settings| settings.keep = count)
+    }
+
+    /// The number of worker threads; by default the number of processors. Results do not depend on it.
+    pub fn workers(self, workers: u32) -> Self {
+        self.set(|settings| settings.width.workers = workers)
+    }
+
+    /// The number of partitions into which keys are spread; 8 by default, at most 128. Fixed for the life of the job.
+    pub fn partitions(self, partitions: u32) -> Self {
+        self.set(|settings| settings.width.partitions = partitions)
+    }
+
+    /// How long records wait in a receiver's block before it is logged; 200 ms by default.
+    pub fn block_interval(self, interval: Duration) -> Self {
+        self.set(|settings| settings.receiver.block_interval = interval)
+    }
+
+    /// The size in bytes at which a block is logged before its interval is over; 1 MiB by default.
+    pub fn block_bytes(self, bytes: usize) -> Self {
+        self.set(|settings| settings.receiver.block_bytes = bytes)
+    }
+
+    /// The most records that a batch takes from the receivers, and each direct source; no limit by default.
+    pub fn max_batch_records(self, records: u64) -> Self {
+        self.set(|settings| settings.limits.records = records)
+    }
+
+    /// The most bytes that a batch takes from the receivers, and from each direct source; 128 MiB by default.
+    pub fn max_batch_bytes(self, bytes: u64) -> Self {
+        self.set(|settings| settings.limits.bytes = bytes)
+    }
+
+    /// Bytes of received blocks that are kept in memory; beyond it they live in the log only. 256 MiB by default.
+    pub fn receive_memory(self, bytes: u64) -> Self {
+        self.set(|settings| settings.receive.memory = bytes)
+    }
+
+    /// Bytes of received blocks that may wait for a batch; beyond it sources are not read. 1 GiB by default.
+    pub fn receive_backlog(self, bytes: u64) -> Self {
+        self.set(|settings| settings.receive.backlog = bytes)
+    }
+
+    /// The most records per second that each receiver, and each direct source, takes in; no limit by default.
+    pub fn max_rate(self, records_per_second: f64) -> Self {
+        self.set(|settings| settings.receiver.max_rate = Some(records_per_second))
+    }
+
+    /// Whether the rate of the sources follows what the batches took (a PID controller, as in Spark); on by default.
+    pub fn backpressure(self, on: bool) -> Self {
+        self.set(|settings| settings.backpressure = on)
+    }
+
+    /// How often a batch is tried before the job stops, when user code panics; 4 by default.
+    pub fn max_attempts(self, attempts: u32) -> Self {
+        self.set(|settings| settings.attempts = attempts)
+    }
+
+    /// After the last attempt, finds the records that make the batch fail, sets them aside (in `dead-letters/` and in the log),
+    /// and goes on without them. Off by default: the job stops.
+    pub fn dead_letters(self) -> Self {
+        self.set(|settings| settings.dead_letters = true)
+    }
+
+    /// The version of the job. With the same version a recomputed batch must give the same digests; with a new one a
+    /// difference is reported and the new result stands. By default the fingerprint of the program's file.
+    pub fn job_version(mut self, version: &str) -> Self {
+        self.version = Some(version.to_string());
+        self
+    }
+
+    /// Gives up the stored state of an operator that is no longer in the program, or the unplanned blocks of a source.
+    pub fn drop_state(self, uid: &str) -> Self {
+        self.set(|settings| settings.dropped.push(uid.into()))
+    }
+
+    /// Goes on from the newest checkpoint although the log is gone, as a new lineage. What came after it is lost.
+    pub fn go_on_without_log(self) -> Self {
+        self.set(|settings| settings.goes_on_without_log = true)
+    }
+
+    /// Bytes that the log may take on disk; beyond it blocks are refused. 16 GiB by default.
+    pub fn log_quota(self, bytes: u64) -> Self {
+        self.set(|settings| settings.wal.quota_bytes = bytes)
+    }
+
+    /// SIGTERM, and the first SIGINT, stop the job gracefully; a second SIGINT stops it hard.
+    pub fn install_signal_handlers(self) -> Self {
+        self.set(|settings| settings.signals = true)
+    }
+
+    /// The clock; the system's by default. A [`ManualClock`](crate::ManualClock) drives a job from a test.
+    pub fn clock(self, clock: impl Clock) -> Self {
+        self.set(|settings| settings.clock = Arc::new(clock))
+    }
+
+    /// The door to the disk, for fault injection.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn disk(self, disk: Arc<dyn Disk>) -> Self {
+        self.set(|settings| settings.disk = disk)
+    }
+
+    /// Switches the log off, to measure what it costs. Nothing can be recovered then.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn log_switched_off(self) -> Self {
+        self.set(|settings| {
+            settings.wal = WalSettings::switched_off();
+            // Payloads cannot be read back.
+            settings.receive.memory = u64::MAX;
+        })
+    }
+
+    /// Checks the settings and makes the context.
+    ///
+    /// # Errors
+    /// `Configuration`, with the setting and its value, when one is unusable.
+    pub fn build(self) -> Result<StreamingContext> {
+        let Self { mut settings, interval, checkpoint_every, version } = self;
+        settings.interval_ms = interval.as_millis() as u64;
+        let wrong = |problem: String| Err(Error::new(ErrorKind::Configuration, problem));
+        if settings.interval_ms == 0 {
+            return wrong(format!("the batch interval is {interval:?}: expected at least 1 ms"));
+        }
+        if settings.location.as_os_str().is_empty() {
+            return wrong("there is no checkpoint location: give one by checkpoint(directory)".to_string());
+        }
+        if settings.name.is_empty() {
+            return wrong("the job has no name".to_string());
+        }
+        let Width { workers, partitions } = settings.width;
+        if workers == 0 || partitions == 0 || partitions > KEY_GROUPS {
+            return wrong(format!("{workers} workers and {partitions} partitions: expected at least 1 of each, and at most {KEY_GROUPS} partitions"));
+        }
+        if settings.attempts == 0 || settings.keep == 0 || checkpoint_every == Some(0) {
+            return wrong("attempts, kept checkpoints and batches between checkpoints must each be at least 1".to_string());
+        }
+        if settings.receiver.max_rate.is_some_and(|rate| !(rate > 0.0)) {
+            return wrong(format!("max_rate is {}: expected more than 0", settings.receiver.max_rate.unwrap_or_default()));
+        }
+        settings.checkpoint_every = checkpoint_every.unwrap_or_else(|| DEFAULT_CHECKPOINT_MS.div_ceil(settings.interval_ms));
+        settings.version = match version {
+            Some(version) => version,
+            None => build_fingerprint()?,
+        };
+        Ok(StreamingContext { settings, graph: GraphBuilder::default(), sources: RefCell::default() })
+    }
+}
+
+/// The fingerprint of the running program's file.
+fn build_fingerprint() -> Result<String> {
+    let failed = |error| Error::caused_by(ErrorKind::Environment, "the program's own file cannot be read; give a job_version", error);
+    let bytes = std::env::current_exe().and_then(std::fs::read).map_err(failed)?;
+    Ok(format!("build-{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes)))
+}
+
+impl StreamingContext {
+    /// Begins a job of this name. Spark: `new StreamingContext(conf, interval)`, or `getOrCreate`: starting is recovering.
+    ///
+    /// ```
+    /// let builder = floodmark::StreamingContext::builder("word-count");
+    /// ```
+    pub fn builder(app_name: &str) -> StreamingContextBuilder {
+        StreamingContextBuilder::new(app_name)
+    }
+
+    /// The lines that a server sends, as [`Text`]. Spark: `socketTextStream`.
+    ///
+    /// A line ends at `\n`; a `\r` before it is dropped; a last line without an end counts at the end of the stream. Bytes that
+    /// are not UTF-8 fail their line with a counted, reported error. A refused or closed connection is tried again after 2 s.
+    ///
+    /// Unreliable receiver: a crash of the driver may cost what was not yet logged; what was logged counts exactly once.
+    ///
+    /// ```no_run
+    /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
+    /// context.socket_text_stream("lines", "127.0.0.1:9999").print(10);
+    /// # Ok::<(), floodmark::Error>(())
+    /// ```
+    pub fn socket_text_stream(&self, uid: &str, address: &str) -> DStream<'_, Text> {
+        if let Err(error) = address.to_socket_addrs() {
+            self.graph.report_problem(format!("the address \"{address}\" of source \"{uid}\" cannot be used: {error}"));
+        }
+        self.receive(uid, SocketLines::new(address), Arc::new(LinesReader::default()))
+    }
+
+    /// The lines of files that appear in a directory by an atomic move, as [`Text`]. Spark: `textFileStream`.
+    ///
+    /// Files are taken in order of modification time, then name; each once; hidden and temporary names are not taken. Direct
+    /// source: a crash costs nothing, exactly once into state. See [`TextFiles`] for limits.
+    ///
+    /// ```no_run
+    /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
+    /// context.text_file_stream("files", "./incoming").print(10);
+    /// # Ok::<(), floodmark::Error>(())
+    /// ```
+    pub fn text_file_stream(&self, uid: &str, directory: impl Into<PathBuf>) -> DStream<'_, Text> {
+        self.direct_stream(uid, TextFiles::new(directory))
+    }
+
+    /// A stream that the program fills itself; each push is a block. Spark: `queueStream`, but what is pushed is logged, so it
+    /// survives a crash.
+    ///
+    /// Reliable receiver: nothing that [`Queue::push`] has confirmed is lost.
+    ///
+    /// ```no_run
+    /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
+    /// let (queue, numbers) = context.queue_stream::<u64>("numbers");
+    /// numbers.print(10);
+    /// # Ok::<(), floodmark::Error>(())
+    /// ```
+    pub fn queue_stream<T: Record>(&self, uid: &str) -> (Queue<T>, DStream<'_, T>) {
+        let (queue, receiver) = Queue::new();
+        (queue, self.receiver_stream(uid, receiver))
+    }
+
+    /// The records that a receiver of the user's takes in. Spark: `receiverStream`.
+    ///
+    /// With `store_block` it is a reliable receiver: nothing acknowledged is lost, and the sender may send again what was not;
+    /// with `store_block_at` that is dropped, without it it counts again. With `store` it is unreliable.
+    ///
+    /// ```no_run
+    /// # fn example(receiver: impl floodmark::Receiver<Item = u64>) -> floodmark::Result<()> {
+    /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
+    /// context.receiver_stream("numbers", receiver).print(10);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn receiver_stream<R: Receiver>(&self, uid: &str, receiver: R) -> DStream<'_, R::Item> {
+        self.receive(uid, receiver, Arc::new(RecordsReader::default()))
+    }
+
+    /// The records of a replayable source of the user's: ranges are planned, not logged, and read again after a crash.
+    ///
+    /// Direct source: a crash costs nothing, exactly once into state.
+    ///
+    /// ```no_run
+    /// # fn example(source: impl floodmark::DirectSource<Item = u64>) -> floodmark::Result<()> {
+    /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
+    /// context.direct_stream("numbers", source).print(10);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn direct_stream<S: DirectSource>(&self, uid: &str, source: S) -> DStream<'_, S::Item> {
+        let direct = Direct::new(source);
+        let reader = Arc::new(direct.task_reader());
+        let uid = Uid::from(uid);
+        self.sources.borrow_mut().directs.push(DirectInput { uid: uid.clone(), source: Box::new(direct) });
+        self.source(uid, reader)
+    }
+
+    fn receive<R: Receiver<Item = T>, T: Record>(
+        &self,
+        uid: &str,
+        receiver: R,
+        reader: Arc<dyn TaskReader<T>>,
+    ) -> DStream<'_, T> {
+        let uid = Uid::from(uid);
+        let source = ReceiverSource::new(uid.clone(), self.settings.receiver, receiver);
+        self.sources.borrow_mut().receivers.push(source);
+        self.source(uid, reader)
+    }
+
+    fn source<T: Record>(&self, uid: Uid, reader: Arc<dyn TaskReader<T>>) -> DStream<'_, T> {
+        self.graph.claim(&uid);
+        let name = uid.as_str().to_string();
+        let node = self.graph.add(name, Vec::new(), Operator::Source(Arc::new(SourceNode { uid, reader })));
+        DStream::new(&self.graph, node)
+    }
+
+    /// Recovers what is in the checkpoint location, or starts fresh in an empty one; then receives and computes.
+    ///
+    /// Blocks until the batches since the checkpoint are recomputed. Spark: `StreamingContext.getOrCreate(…).start()`.
+    ///
+    /// # Errors
+    /// `Configuration` when the graph is wrong (a uid used twice, streams of two contexts, nothing to do); `Owned` when another
+    /// driver is alive; `Incompatible` when what is stored does not fit this program; `Damaged` when it is not what it was;
+    /// `Environment` when the disk or the system refuses.
+    ///
+    /// ```no_run
+    /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
+    /// # context.socket_text_stream("lines", "127.0.0.1:9999").print(10);
+    /// let running = context.start()?;
+    /// println!("{}", running.recovery());
+    /// running.await_termination()?;
+    /// # Ok::<(), floodmark::Error>(())
+    /// ```
+    pub fn start(self) -> Result<Running> {
+        let graph = self.graph.finish().map_err(|problem| Error::new(ErrorKind::Configuration, problem))?;
+        if graph.sources().next().is_none() {
+            return Err(Error::new(ErrorKind::Configuration, "the job has no source"));
+        }
+        let Sources { receivers, directs } = self.sources.into_inner();
+        let (sender, inbox) = channel();
+        let graph = Arc::new(graph);
+        let job = Job {
+            settings: self.settings,
+            graph: graph.clone(),
+            receivers,
+            directs,
+            shared: Arc::default(),
+            sender: sender.clone(),
+            inbox,
+        };
+        Running::start(job, graph, sender)
+    }
+}

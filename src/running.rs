@@ -1,0 +1,228 @@
+//! The handle on a running job.
+
+use std::marker::PhantomData;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::codec::{Key, KeyHash, KeyHasher, decode, encode};
+use crate::dataflow::graph::{Graph, NodeId};
+use crate::dataflow::worker::{Select, StateQuery};
+use crate::driver::message::DriverMessage;
+use crate::driver::start::Job;
+use crate::driver::status::{Shared, Status};
+use crate::error::{Error, ErrorKind, Result};
+use crate::recovery::report::RecoveryReport;
+use crate::state::State;
+use crate::state::schema::Schema;
+
+/// A running job. Dropping the handle stops the job hard; recovery does the rest at the next start.
+///
+/// ```no_run
+/// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
+/// # context.socket_text_stream("lines", "127.0.0.1:9999").print(10);
+/// let running = context.start()?;
+/// println!("{}", running.recovery());
+/// running.await_termination()?;
+/// # Ok::<(), floodmark::Error>(())
+/// ```
+pub struct Running {
+    shared: Arc<Shared>,
+    sender: Sender<DriverMessage>,
+    graph: Arc<Graph>,
+    workers: u32,
+    partitions: u32,
+    recovery: RecoveryReport,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Running {
+    pub(crate) fn start(job: Job, graph: Arc<Graph>, sender: Sender<DriverMessage>) -> Result<Self> {
+        let (shared, width) = (job.shared.clone(), job.settings.width);
+        let outcome = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("driver".into())
+            .spawn(move || {
+                let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run())).unwrap_or_else(|panic| {
+                    let panic = crate::dataflow::blame::panic_message(&*panic);
+                    Err(Error::new(ErrorKind::Stopped, format!("the driver panicked, which is a bug: {panic}")))
+                });
+                if let Err(error) = &ended {
+                    tracing::error!(%error, "the job has failed");
+                }
+                outcome.end(&ended);
+            })
+            .map_err(|error| Error::caused_by(ErrorKind::Environment, "the driver cannot be started", error))?;
+        let recovery = match shared.wait_for_recovery() {
+            Ok(recovery) => recovery,
+            Err(error) => {
+                join(thread);
+                return Err(error);
+            }
+        };
+        let (workers, partitions) = (width.workers, width.partitions);
+        Ok(Self { shared, sender, graph, workers, partitions, recovery, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// What recovery found and did.
+    #[must_use]
+    pub fn recovery(&self) -> &RecoveryReport {
+        &self.recovery
+    }
+
+    /// Where the job stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// Waits until the status is as asked for; returns it.
+    ///
+    /// # Errors
+    /// The job's error, when it fails before; `Stopped` when it ends before.
+    pub fn wait_until(&self, reached: impl Fn(&Status) -> bool) -> Result<Status> {
+        self.shared.wait_until(reached)
+    }
+
+    /// Stops the job and waits for its end. Gracefully: receives no more, computes what was received, takes a checkpoint, and
+    /// leaves nothing to replay. Not gracefully: at once; the next start recovers.
+    ///
+    /// # Errors
+    /// The job's error, when it has failed or fails while it stops.
+    pub fn stop(&self, graceful: bool) -> Result<()> {
+        // A driver that has ended takes no message; its outcome is there.
+        drop(self.sender.send(DriverMessage::Stop { graceful }));
+        self.await_termination()
+    }
+
+    /// Waits for the end of the job: by [`stop`](Self::stop), by a signal, or by an error.
+    ///
+    /// # Errors
+    /// The error that ended the job.
+    pub fn await_termination(&self) -> Result<()> {
+        let outcome = self.shared.wait_for_end(None).expect("without a timeout it waits for the end");
+        self.join();
+        outcome
+    }
+
+    /// As [`await_termination`](Self::await_termination), for so long at the most; says whether the job has ended.
+    ///
+    /// # Errors
+    /// The error that ended the job.
+    pub fn await_termination_timeout(&self, timeout: Duration) -> Result<bool> {
+        match self.shared.wait_for_end(Some(timeout)) {
+            None => Ok(false),
+            Some(outcome) => {
+                self.join();
+                outcome.map(|()| true)
+            }
+        }
+    }
+
+    /// The committed state of an operator, by its uid, readable from any thread while the job runs.
+    ///
+    /// # Errors
+    /// `Configuration` when there is no such operator, or its types are others.
+    ///
+    /// ```
+    /// # fn main() -> floodmark::Result<()> {
+    /// # let place = tempfile::tempdir().unwrap();
+    /// # let context = floodmark::StreamingContext::builder("job").checkpoint(place.path().join("state")).build()?;
+    /// # let (words, stream) = context.queue_stream::<(String, u64)>("words");
+    /// # stream.update_state_by_key("counts", |new: &[u64], old: Option<u64>| Some(old.unwrap_or(0) + new.len() as u64));
+    /// # let running = context.start()?;
+    /// words.push(vec![("apple".to_string(), 1)])?;
+    /// running.wait_until(|status| status.records == 1)?;
+    /// let counts = running.state::<String, u64>("counts")?;
+    /// assert_eq!(counts.get(&"apple".to_string())?, Some(1));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn state<K: Key, S: State>(&self, uid: &str) -> Result<StateHandle<'_, K, S>> {
+        let wrong = |problem: String| Error::new(ErrorKind::Configuration, problem);
+        let found = self.graph.stateful().find(|(_, _, descriptor)| descriptor.uid.as_str() == uid);
+        let (node, _, descriptor) = found.ok_or_else(|| wrong(format!("no operator \"{uid}\" keeps state")))?;
+        let (key, state) = (Schema::of::<K>(), Schema::of::<S>());
+        if key != descriptor.key_schema || state != descriptor.state_schema {
+            let text = |schema: &Schema| schema.text().unwrap_or("?").to_string();
+            let expected = format!("{} and {}", text(&descriptor.key_schema), text(&descriptor.state_schema));
+            return Err(wrong(format!("the keys and states of \"{uid}\" are {expected}, not {} and {}", text(&key), text(&state))));
+        }
+        Ok(StateHandle { running: self, node, types: PhantomData })
+    }
+
+    fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        thread.map_or((), join);
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("the driver's thread panicked");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.sender.send(DriverMessage::Stop { graceful: false }));
+        self.join();
+    }
+}
+
+/// The committed state of one operator of a running job; see [`Running::state`].
+pub struct StateHandle<'r, K, S> {
+    running: &'r Running,
+    node: NodeId,
+    types: PhantomData<fn(K) -> S>,
+}
+
+impl<K: Key, S: State> StateHandle<'_, K, S> {
+    /// The state of a key after the newest committed batch. Answered between batches.
+    ///
+    /// # Errors
+    /// `Stopped` when the job has ended.
+    pub fn get(&self, key: &K) -> Result<Option<S>> {
+        let hash = KeyHasher::default().hash(key);
+        let key = encode(key).expect("a key encodes");
+        let partition = hash.bucket(self.running.partitions);
+        let found = self.ask(Select::Key { partition, hash, key })?;
+        found.into_iter().next().map(|(_, _, state)| decode_stored(&state)).transpose()
+    }
+
+    /// Every key with its state after the newest committed batch, in the order (hash, encoded key). Answered between batches;
+    /// holds the whole state in memory once more.
+    ///
+    /// # Errors
+    /// `Stopped` when the job has ended.
+    pub fn iter(&self) -> Result<impl Iterator<Item = (K, S)> + use<K, S>> {
+        let mut found = self.ask(Select::All)?;
+        found.sort_by(|(a_hash, a_key, _), (b_hash, b_key, _)| (a_hash, a_key).cmp(&(b_hash, b_key)));
+        let entries: Result<Vec<(K, S)>> =
+            found.into_iter().map(|(_, key, state)| Ok((decode_stored(&key)?, decode_stored(&state)?))).collect();
+        Ok(entries?.into_iter())
+    }
+
+    fn ask(&self, select: Select) -> Result<Vec<(KeyHash, Vec<u8>, Vec<u8>)>> {
+        let (answers, answered) = channel();
+        let answers = Mutex::new(answers);
+        let answer = move |entries| {
+            let answers = answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            // Whoever asked may have gone.
+            drop(answers.send(entries));
+        };
+        let query = StateQuery { node: self.node, select, answer: Arc::new(answer) };
+        let ended = || Error::new(ErrorKind::Stopped, "the job has ended");
+        self.running.sender.send(DriverMessage::Query(query)).map_err(|_| ended())?;
+        let mut entries = Vec::new();
+        for _ in 0..self.running.workers {
+            entries.append(&mut answered.recv().map_err(|_| ended())?);
+        }
+        Ok(entries)
+    }
+}
+
+fn decode_stored<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    decode(bytes).map_err(|error| Error::caused_by(ErrorKind::Damaged, "an entry of the state cannot be decoded", error))
+}

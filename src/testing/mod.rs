@@ -1,0 +1,47 @@
+//! The test kit: drives a job batch by batch on a manual clock, reads what each batch put out, and kills and restarts it.
+//!
+//! ```
+//! # fn main() -> floodmark::Result<()> {
+//! use floodmark::testing::TestJob;
+//!
+//! let mut job = TestJob::new(|context| {
+//!     let (words, stream) = context.queue_stream::<String>("words");
+//!     let counts = stream.map(|word| (word, 1_u64)).update_state_by_key("counts", |ones: &[u64], total: Option<u64>| {
+//!         Some(total.unwrap_or(0) + ones.iter().sum::<u64>())
+//!     });
+//!     (words, counts.collect("counts"))
+//! })?;
+//!
+//! job.handles().0.push(vec!["a".into(), "b".into()])?;
+//! job.run_batch()?;
+//! job.crash_and_restart()?; // the process dies here; what follows is the next one
+//! job.handles().0.push(vec!["a".into()])?;
+//! job.run_batch()?;
+//! assert_eq!(job.handles().1.last_sorted(), [("a".to_string(), 2), ("b".to_string(), 1)]);
+//! # Ok(())
+//! # }
+//! ```
+
+mod collected;
+mod job;
+
+pub use collected::Collected;
+pub use job::TestJob;
+
+#[cfg(feature = "testing")]
+pub use crate::checkpoint::CheckpointTrial;
+#[cfg(feature = "testing")]
+pub use crate::sink::conformance::{SinkPlace, check_sink};
+
+/// The disk that fails on command, and the door that it stands in.
+#[cfg(feature = "testing")]
+pub mod disk {
+    pub use crate::disk::*;
+}
+
+/// The log, for measuring it alone.
+#[cfg(feature = "testing")]
+pub mod wal {
+    pub use crate::id::{LogId, SegmentNumber, Sequence};
+    pub use crate::wal::*;
+}
