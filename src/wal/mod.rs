@@ -51,7 +51,7 @@ pub use frame::{FRAME_HEADER_LEN, FrameFault};
 pub use queue::Done;
 pub use reader::read_frame;
 pub use scan::{SegmentSummary, Visit, WalScan, observe};
-pub use settings::WalSettings;
+pub use settings::{Effort, WalSettings};
 pub use shared::WalStatistics;
 pub use tail::Tail;
 pub use truncation::TruncationRight;
