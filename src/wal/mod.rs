@@ -58,7 +58,7 @@ pub use truncation::TruncationRight;
 
 use queue::{Request, SummedFrame};
 use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_number, segment_path};
-use shared::{Segment, Shared};
+use shared::{Segment, Shared, give_up_reserve, is_full};
 use writer::{Writer, closing_mark};
 
 /// The handle of an open log; clones share it. The last one to go closes the log without a mark.
@@ -116,7 +116,13 @@ impl Wal {
         epoch: Epoch,
         settings: WalSettings,
     ) -> Result<Self, WalError> {
-        let carried = carry::carry(&*disk, directory, scan, epoch)?;
+        let carried = match carry::carry(&*disk, directory, scan, epoch) {
+            // The life before may have ended on a full disk: its reserve is for this, too.
+            Err(WalError::Io { source, .. }) if is_full(&source) && give_up_reserve(&*disk, directory)? => {
+                carry::carry(&*disk, directory, scan, epoch)?
+            }
+            other => other?,
+        };
         let (header, bytes) = (carried.segment, carried.bytes);
         let of_scan = |segment: &SegmentSummary| Segment {
             number: segment.number,

@@ -36,7 +36,7 @@ impl Request {
 
     /// A closing mark proves only what was synced before its group, so it is a group of its own.
     pub fn is_mark(&self) -> bool {
-        self.frames.iter().any(|frame| frame.kind == FrameKind::Mark)
+        matches!(&self.frames[..], [frame] if frame.kind == FrameKind::Mark)
     }
 
     /// Blocks are what a full disk or quota refuses.
