@@ -1,5 +1,6 @@
 //! What the log costs beside the disk itself: `dd oflag=dsync` with blocks as large as the log's groups, in the same directory,
 //! run in turn with the log; medians of five. Then small appends, each of which waits for its sync, from 1, 8 and 64 threads.
+//! Last, how fast a log is scanned and its blocks are read again.
 //!
 //! `cargo bench --bench wal`; `FLOODMARK_BENCH_DIR` chooses the directory, and with it the disk.
 
@@ -13,7 +14,7 @@ use std::time::Instant;
 use byteview::ByteView;
 use floodmark::Epoch;
 use floodmark::testing::disk::LocalDisk;
-use floodmark::testing::wal::{FrameKind, NewFrame, Wal, WalSettings};
+use floodmark::testing::wal::{FrameKind, NewFrame, Wal, WalSettings, observe};
 
 const RUNS: usize = 5;
 /// A frame's header and the head that the bench gives it.
@@ -42,6 +43,35 @@ fn main() {
         let (rate, syncs) = (median(rates), median(syncs));
         println!("{appenders:<10} {rate:>12.0} {syncs:>12.0} {:>12.1}", rate / syncs);
     }
+    let (scans, reads): (Vec<f64>, Vec<f64>) = (0..RUNS).map(|_| reading(&directory.path().join("reading"))).unzip();
+    println!("\nscan {:.0} MB/s, frame by frame {:.0} MB/s, from the page cache", median(scans), median(reads));
+}
+
+/// MB/s of a scan that checks every frame, and of reading the same frames one by one from their places; from the page cache.
+fn reading(directory: &Path) -> (f64, f64) {
+    let settings = WalSettings { reserve_bytes: 0, ..WalSettings::without_sync() };
+    let wal = Wal::create(Arc::new(LocalDisk), directory, Epoch(1), settings).expect("a new log");
+    let body = ByteView::new(&vec![b'x'; 256 << 10]);
+    let places: Vec<_> = (0..1024)
+        .flat_map(|_| {
+            let frame = NewFrame { kind: FrameKind::Block, head: vec![0; 16], body: body.clone() };
+            wal.append_and_wait(vec![frame]).expect("a healthy disk")
+        })
+        .collect();
+    let megabytes = wal.statistics().bytes_written as f64 / 1e6;
+    let begin = Instant::now();
+    let mut frames = 0;
+    observe(&LocalDisk, directory, None, &mut |_, _, _, _| frames += 1).expect("a healthy log");
+    let scan = megabytes / begin.elapsed().as_secs_f64();
+    assert_eq!(frames, places.len());
+    let begin = Instant::now();
+    for at in places {
+        assert_eq!(wal.read(at).expect("a healthy log").1.len(), body.len());
+    }
+    let read = megabytes / begin.elapsed().as_secs_f64();
+    drop(wal);
+    std::fs::remove_dir_all(directory).expect("the bench's directory");
+    (scan, read)
 }
 
 /// MB/s of frames of up to 64 KiB in groups of `group` bytes, from the first append to the last acknowledgement.

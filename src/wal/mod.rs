@@ -242,7 +242,7 @@ impl Wal {
     fn push(&self, request: Request) {
         let (bytes, has_blocks) = (request.bytes(), request.has_blocks());
         let admit = |waiting| if has_blocks { self.shared.admit_blocks(waiting, bytes) } else { Ok(()) };
-        if let Err((request, error)) = self.shared.queue.push(request, admit) {
+        if let Some((request, error)) = self.shared.queue.push(request, admit) {
             (request.done)(Err(error));
         }
     }
