@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::damage::WalDamage;
+use crate::error::{Error, ErrorKind};
 use crate::id::Epoch;
 
 /// An error of the log. It can be cloned, since one failed write is the answer to every append of its group.
@@ -36,5 +37,18 @@ pub enum WalError {
 impl WalError {
     pub(super) fn io(file: &Path, offset: u64, source: io::Error) -> Self {
         Self::Io { file: file.to_path_buf(), offset, source: Arc::new(source) }
+    }
+}
+
+impl From<WalError> for Error {
+    fn from(error: WalError) -> Self {
+        let kind = match error {
+            WalError::Poisoned { .. } | WalError::Io { .. } | WalError::Full { .. } => ErrorKind::Environment,
+            WalError::Closed => ErrorKind::Stopped,
+            WalError::TooLarge { .. } => ErrorKind::Configuration,
+            WalError::Fenced { .. } => ErrorKind::Fenced,
+            WalError::Damage(_) => ErrorKind::Damaged,
+        };
+        Self::caused_by(kind, "the write-ahead log", error)
     }
 }

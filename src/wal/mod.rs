@@ -51,14 +51,14 @@ pub use frame::{FRAME_HEADER_LEN, FrameFault};
 pub use queue::Done;
 pub use reader::read_frame;
 pub use scan::{SegmentSummary, Visit, WalScan, observe};
-pub use settings::WalSettings;
+pub use settings::{Effort, WalSettings};
 pub use shared::WalStatistics;
 pub use tail::Tail;
 pub use truncation::TruncationRight;
 
 use queue::{Request, SummedFrame};
 use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_number, segment_path};
-use shared::{Segment, Shared};
+use shared::{Segment, Shared, give_up_reserve, is_full};
 use writer::{Writer, closing_mark};
 
 /// The handle of an open log; clones share it. The last one to go closes the log without a mark.
@@ -116,7 +116,13 @@ impl Wal {
         epoch: Epoch,
         settings: WalSettings,
     ) -> Result<Self, WalError> {
-        let carried = carry::carry(&*disk, directory, scan, epoch)?;
+        let carried = match carry::carry(&*disk, directory, scan, epoch) {
+            // The life before may have ended on a full disk: its reserve is for this, too.
+            Err(WalError::Io { source, .. }) if is_full(&source) && give_up_reserve(&*disk, directory)? => {
+                carry::carry(&*disk, directory, scan, epoch)?
+            }
+            other => other?,
+        };
         let (header, bytes) = (carried.segment, carried.bytes);
         let of_scan = |segment: &SegmentSummary| Segment {
             number: segment.number,
@@ -236,7 +242,7 @@ impl Wal {
     fn push(&self, request: Request) {
         let (bytes, has_blocks) = (request.bytes(), request.has_blocks());
         let admit = |waiting| if has_blocks { self.shared.admit_blocks(waiting, bytes) } else { Ok(()) };
-        if let Err((request, error)) = self.shared.queue.push(request, admit) {
+        if let Some((request, error)) = self.shared.queue.push(request, admit) {
             (request.done)(Err(error));
         }
     }

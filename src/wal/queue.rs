@@ -36,7 +36,7 @@ impl Request {
 
     /// A closing mark proves only what was synced before its group, so it is a group of its own.
     pub fn is_mark(&self) -> bool {
-        self.frames.iter().any(|frame| frame.kind == FrameKind::Mark)
+        matches!(&self.frames[..], [frame] if frame.kind == FrameKind::Mark)
     }
 
     /// Blocks are what a full disk or quota refuses.
@@ -75,19 +75,18 @@ impl Queue {
     /// Takes a request, as soon as there is room for it; one that is larger than the queue waits until it is empty.
     /// `admit` decides with the bytes that wait already, once there is room.
     ///
-    /// # Errors
-    /// The request comes back with the reason: poisoned, closed, or not admitted.
+    /// A request that is not taken comes back with the reason: poisoned, closed, or not admitted.
     pub fn push(
         &self,
         request: Request,
         admit: impl FnOnce(u64) -> Result<(), WalError>,
-    ) -> Result<(), (Request, WalError)> {
+    ) -> Option<(Request, WalError)> {
         let bytes = request.bytes();
         let mut state = self.lock();
         loop {
             let refused = if state.closed { Err(WalError::Closed) } else { Ok(()) };
             if let Err(error) = self.poison.check().and(refused) {
-                return Err((request, error));
+                return Some((request, error));
             }
             if state.bytes == 0 || state.bytes.saturating_add(bytes) <= self.capacity_bytes {
                 break;
@@ -95,12 +94,12 @@ impl Queue {
             state = self.drained.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if let Err(error) = admit(state.bytes) {
-            return Err((request, error));
+            return Some((request, error));
         }
         state.bytes += bytes;
         state.requests.push_back(request);
         self.filled.notify_one();
-        Ok(())
+        None
     }
 
     /// Waits for requests and takes those that are written together: up to `group_bytes`, or marks only.

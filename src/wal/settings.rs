@@ -13,14 +13,18 @@ pub struct WalSettings {
     pub quota_bytes: u64,
     /// A file that is given up when the disk is full, so that a checkpoint can still make room; 0 for none.
     pub reserve_bytes: u64,
-    pub(super) effort: Effort,
+    /// All of the work, unless its cost is measured: `switched_off`, `without_sync`.
+    pub effort: Effort,
 }
 
 /// How much of the work is done; less than all of it only to measure what it costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Effort {
+pub enum Effort {
+    /// The only one that keeps a promise.
     WriteAndSync,
+    /// Written but never synced.
     Write,
+    /// Not even written.
     Nothing,
 }
 

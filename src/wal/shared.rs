@@ -171,15 +171,6 @@ impl Shared {
         }
     }
 
-    /// Gives up the reserve, if it is still there.
-    pub fn give_up_reserve(&self) -> Result<(), WalError> {
-        let file = self.directory.join(RESERVE);
-        match self.disk.remove(Step::WalTruncate, &file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other.map_err(|error| WalError::io(&file, 0, error)),
-        }
-    }
-
     pub fn statistics(&self) -> WalStatistics {
         WalStatistics {
             bytes_written: self.counters.bytes_written.load(Ordering::Relaxed),
@@ -192,6 +183,16 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Segment>> {
         self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives up the reserve of the log in `directory`, if it is still there; false if it is not.
+pub(super) fn give_up_reserve(disk: &dyn Disk, directory: &Path) -> Result<bool, WalError> {
+    let file = directory.join(RESERVE);
+    match disk.remove(Step::WalTruncate, &file) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(WalError::io(&file, 0, error)),
     }
 }
 

@@ -11,6 +11,7 @@ use super::*;
 use crate::disk::MemoryDisk;
 
 mod crash;
+mod fixture;
 mod handle;
 mod room;
 mod tails;

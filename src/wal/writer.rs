@@ -13,7 +13,7 @@ use super::frame::{FRAME_HEADER_LEN, FrameHeader};
 use super::queue::{Done, Request, SummedFrame};
 use super::segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_path};
 use super::settings::Effort;
-use super::shared::{Segment, Shared, full, is_full};
+use super::shared::{Segment, Shared, full, give_up_reserve, is_full};
 use super::{FrameAt, FrameKind};
 use crate::disk::{DiskFile, Step};
 use crate::id::{Epoch, SegmentNumber, Sequence};
@@ -93,7 +93,7 @@ impl Writer {
         self.offset += bytes;
         self.next = Sequence(self.next.0 + written);
         self.synced_through = Sequence(self.next.0 - 1);
-        self.ends_with_mark = group.iter().any(Request::is_mark);
+        self.ends_with_mark = group.iter().all(Request::is_mark);
         self.shared.grown(bytes);
         self.shared.counters.bytes_written.fetch_add(bytes, Ordering::Relaxed);
         self.shared.counters.groups.fetch_add(1, Ordering::Relaxed);
@@ -202,10 +202,8 @@ impl Writer {
     fn make_room(&mut self, group: Vec<Request>, error: &WalError) {
         tracing::warn!(%error, "the disk is full: the log refuses blocks until a checkpoint has made room");
         self.shared.set_disk_full();
-        let rolled = match self.shared.give_up_reserve() {
-            Ok(()) => self.roll(),
-            Err(error) => Err(Failure::Broken(error)),
-        };
+        let given_up = give_up_reserve(&*self.shared.disk, &self.shared.directory);
+        let rolled = given_up.map_err(Failure::Broken).and_then(|_| self.roll());
         if let Err(Failure::Full(error) | Failure::Broken(error)) = rolled {
             return self.poison(group, &error);
         }

@@ -60,7 +60,7 @@ impl Told {
 }
 
 fn settings() -> WalSettings {
-    WalSettings { segment_bytes: 300, reserve_bytes: 16, ..WalSettings::default() }
+    WalSettings { segment_bytes: 300, reserve_bytes: 300, ..WalSettings::default() }
 }
 
 /// A first life: appends, rolls, marks, truncates, closes.
@@ -134,6 +134,26 @@ fn a_crash_at_any_step_and_another_during_recovery_lose_nothing_that_was_acknowl
             }
         }
         assert!(later_crashes > 1000, "{later_crashes}");
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_at_any_step_loses_nothing_that_was_acknowledged() {
+    for power_cut in [false, true] {
+        let probe = wrap(&MemoryDisk::default(), power_cut);
+        first_life(&probe, &mut Told::default()).unwrap();
+        for step in 1..=probe.trace().len() as u64 {
+            let (memory, mut told) = (MemoryDisk::default(), Told::default());
+            let disk = wrap(&memory, power_cut);
+            disk.arm(step, Fault::DiskFull);
+            // It may end well, where little is written after that step and the reserve has room for it.
+            let ended = first_life(&disk, &mut told);
+            assert!(disk.fired());
+            told.check(&memory, &|| format!("{ended:?}\n{}", story(&[&disk])));
+            let later = wrap(&memory, power_cut);
+            later_life(&later, &mut told).unwrap_or_else(|error| panic!("{error}\n{}", story(&[&disk, &later])));
+            told.check(&memory, &|| story(&[&disk, &later]));
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use super::*;
-use crate::disk::{Fault, FaultyDisk};
+use crate::disk::{Fault, FaultyDisk, LocalDisk};
 
 fn resume(disk: &MemoryDisk, epoch: u64) -> Wal {
     Wal::resume(Arc::new(disk.clone()), directory(), &scan(disk).0, Epoch(epoch), small()).unwrap()
@@ -39,6 +39,62 @@ fn a_second_mark_costs_nothing_until_something_is_appended() {
         assert_eq!(wal.statistics().syncs, 2 * expected);
     }
     assert_eq!(scan(&disk).0.proven_synced_through, Sequence(3));
+}
+
+#[test]
+fn a_mark_that_waits_behind_appends_proves_them() {
+    let disk = MemoryDisk::default();
+    let wal = create(&disk, small());
+    let (arrived, arrivals) = mpsc::channel();
+    let (go_on, held) = mpsc::channel::<()>();
+    let hold = move |result: Result<Vec<FrameAt>, WalError>| {
+        result.unwrap();
+        arrived.send(()).unwrap();
+        held.recv().unwrap();
+    };
+    wal.append(vec![event("first")], Box::new(hold));
+    arrivals.recv().unwrap();
+    for frame in [event("second"), block("third"), closing_mark_frame(), event("fifth")] {
+        wal.append(vec![frame], Box::new(|result| assert!(result.is_ok())));
+    }
+    go_on.send(()).unwrap();
+    wal.append_and_wait(vec![event("sixth")]).unwrap();
+    drop(wal);
+    let file = segment_path(directory(), SegmentNumber(1));
+    let up_to_the_mark = scan(&disk).1[4].at.offset as usize;
+    disk.put(&file, disk.read(&file).unwrap()[..up_to_the_mark].to_vec());
+    assert_eq!(scan(&disk).0.proven_synced_through, Sequence(3));
+}
+
+#[test]
+fn a_log_lives_on_the_real_disk_as_in_memory() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("job/wal");
+    let disk: Arc<dyn Disk> = Arc::new(LocalDisk);
+    let observed = |oldest: Option<Sequence>| {
+        let mut texts = Vec::new();
+        let scan = observe(&LocalDisk, &directory, oldest, &mut |at, _, head, body| {
+            texts.push((at.sequence.0, String::from_utf8([head, body].concat()).unwrap()));
+        });
+        (scan.unwrap(), texts)
+    };
+    assert_eq!(observed(None), (None, vec![]));
+    let settings = WalSettings { segment_bytes: 150, reserve_bytes: 4096, ..WalSettings::default() };
+    let wal = Wal::create(Arc::clone(&disk), &directory, Epoch(1), settings.clone()).unwrap();
+    let large = "y".repeat(3000);
+    for body in ["one", &large, "three"] {
+        wal.append_and_wait(vec![block(body), event("e")]).unwrap();
+    }
+    wal.close().unwrap();
+    let (found, before) = observed(None);
+    let wal = Wal::resume(disk, &directory, &found.unwrap(), Epoch(2), settings).unwrap();
+    let at = wal.append_and_wait(vec![block("after")]).unwrap()[0];
+    assert_eq!(wal.read(at).unwrap().1, ByteView::new(b"after"));
+    assert!(wal.truncate_before(TruncationRight::from_published_manifest(Sequence(5))).unwrap() > 3000);
+    drop(wal);
+    let (found, after) = observed(Some(Sequence(5)));
+    assert_eq!(after[..3], before[4..]);
+    assert_eq!((after[3].clone(), found.unwrap().tail), ((8, "hafter".to_string()), Tail::Clean));
 }
 
 #[test]

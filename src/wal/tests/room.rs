@@ -95,3 +95,17 @@ fn without_room_for_the_reserve_a_log_opens_and_refuses_blocks() {
     wal.truncate_before(TruncationRight::from_published_manifest(Sequence(1))).unwrap();
     wal.append_and_wait(vec![block("b")]).unwrap();
 }
+
+#[test]
+fn a_log_whose_last_life_ended_on_a_full_disk_resumes_in_the_reserves_room() {
+    let (memory, _disk, wal) = full_at(100, 200);
+    wal.append_and_wait(vec![block("acknowledged")]).unwrap();
+    drop(wal);
+    let disk = FaultyDisk::new(Arc::new(memory.clone()));
+    disk.arm(1, Fault::DiskFull);
+    let settings = WalSettings { reserve_bytes: 200, ..WalSettings::default() };
+    let wal = Wal::resume(Arc::new(disk.clone()), directory(), &scan(&memory).0, Epoch(2), settings).unwrap();
+    assert!(disk.fired() && is_full(wal.append_and_wait(vec![block("b")])));
+    let (after, seen) = scan(&memory);
+    assert_eq!((after.proven_synced_through, &*seen[0].text), (Sequence(1), "hacknowledged"));
+}
