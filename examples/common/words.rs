@@ -1,0 +1,54 @@
+//! Counts the words that this process has taken apart, replays included, and when the first one came.
+
+use std::cell::OnceCell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+/// A counter that the workers share without fighting over it: each thread writes to a cell of its own.
+#[derive(Default)]
+pub struct WordCounter {
+    cells: Mutex<Vec<Arc<Cell>>>,
+    first: OnceLock<Instant>,
+}
+
+/// Alone on its cache line.
+#[derive(Default)]
+#[repr(align(128))]
+struct Cell(AtomicU64);
+
+/// One for the process: threads keep their cells in a thread local.
+pub static WORDS: WordCounter = WordCounter { cells: Mutex::new(Vec::new()), first: OnceLock::new() };
+
+thread_local! {
+    static CELL: OnceCell<Arc<Cell>> = const { OnceCell::new() };
+}
+
+impl WordCounter {
+    /// Adds the words of one line.
+    pub fn add(&'static self, words: usize) {
+        CELL.with(|cell| {
+            let count = &cell.get_or_init(|| self.new_cell()).0;
+            // This thread is the only one that writes.
+            count.store(count.load(Ordering::Relaxed) + words as u64, Ordering::Relaxed);
+        });
+    }
+
+    /// The words of all threads so far.
+    pub fn total(&self) -> u64 {
+        let cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
+        cells.iter().map(|cell| cell.0.load(Ordering::Relaxed)).sum()
+    }
+
+    /// When the first line came.
+    pub fn first(&self) -> Option<Instant> {
+        self.first.get().copied()
+    }
+
+    fn new_cell(&self) -> Arc<Cell> {
+        self.first.get_or_init(Instant::now);
+        let cell = Arc::<Cell>::default();
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&cell));
+        cell
+    }
+}
