@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code)] // while the skeleton grows
 
+mod clock;
 mod codec;
 mod error;
 mod id;

@@ -56,6 +56,18 @@ impl Text {
         Self(self.0.to_detached())
     }
 
+    /// The words of this text, as `split_whitespace` finds them, each as a `Text`: short ones inline, long ones sharing these
+    /// bytes.
+    ///
+    /// ```
+    /// use floodmark::Text;
+    /// let words: Vec<Text> = Text::from("to be\tor not").split_words().collect();
+    /// assert_eq!(words, ["to", "be", "or", "not"]);
+    /// ```
+    pub fn split_words(self) -> Words {
+        Words { text: self, at: 0 }
+    }
+
     /// The text as `str`.
     ///
     /// ```
@@ -65,6 +77,54 @@ impl Text {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The words of a text; see [`Text::split_words`].
+///
+/// ```
+/// assert_eq!(floodmark::Text::from(" one  two ").split_words().count(), 2);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Words {
+    text: Text,
+    at: usize,
+}
+
+impl Iterator for Words {
+    type Item = Text;
+
+    #[inline]
+    fn next(&mut self) -> Option<Text> {
+        let rest = &self.text.as_str()[self.at..];
+        let start = self.at + (rest.len() - skip(rest, true).len());
+        let rest = &self.text.as_str()[start..];
+        let length = rest.len() - skip(rest, false).len();
+        self.at = start + length;
+        match length {
+            0 => None,
+            1..=INLINE => Some(Text::from(&rest[..length])),
+            _ => Some(self.text.slice(start..start + length)),
+        }
+    }
+}
+
+/// How many bytes are kept inline.
+const INLINE: usize = 20;
+
+/// What follows the leading white space, or the leading word.
+#[inline]
+fn skip(text: &str, white: bool) -> &str {
+    let ascii = text.bytes().take_while(|byte| byte.is_ascii() && is_white(char::from(*byte)) == white).count();
+    // Only where the run ends in a character beyond ASCII do characters have to be looked at.
+    match text.as_bytes().get(ascii) {
+        Some(byte) if !byte.is_ascii() => text[ascii..].trim_start_matches(|character| is_white(character) == white),
+        _ => &text[ascii..],
+    }
+}
+
+#[inline]
+fn is_white(character: char) -> bool {
+    character.is_whitespace()
 }
 
 impl Deref for Text {
@@ -157,10 +217,20 @@ mod tests {
 
     #[test]
     fn a_text_encodes_and_hashes_as_the_same_string_does() {
-        let (text, string) = (Text::from("längeres Wort als zwanzig Zeichen"), "längeres Wort als zwanzig Zeichen".to_string());
+        let (text, string) =
+            (Text::from("längeres Wort als zwanzig Zeichen"), "längeres Wort als zwanzig Zeichen".to_string());
         assert_eq!(encode(&text).unwrap(), encode(&string).unwrap());
         assert_eq!(KeyHasher::default().hash(&text), KeyHasher::default().hash(&string));
         assert_eq!(decode::<Text>(&encode(&string).unwrap()).unwrap(), text);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn words_are_those_of_split_whitespace(text in "[a-c \t\u{a0}\u{3000}äß€]{0,40}") {
+            let words: Vec<Text> = Text::from(text.as_str()).split_words().collect();
+            let expected: Vec<&str> = text.split_whitespace().collect();
+            proptest::prop_assert_eq!(words, expected);
+        }
     }
 
     #[test]

@@ -1,3 +1,4 @@
 //! Batches: what the ticks of the batch interval cut the input into.
 
-pub mod event;
+pub(crate) mod event;
+pub(crate) mod ticker;

@@ -1,1 +1,19 @@
-//! (to come)
+//! Blocks: what receivers took in, logged before it counts.
+//!
+//! A finished block goes to the [`Intake`], which appends it to the log; after the log's acknowledgement (I-1) the block
+//! stands in the [`BlockTracker`] until a batch is planned with it. The [`Gate`] bounds how much may stand there.
+
+mod error;
+mod gate;
+mod head;
+mod intake;
+mod tracker;
+
+#[cfg(test)]
+pub(crate) mod memory_log;
+
+pub use error::StoreError;
+pub(crate) use gate::{Gate, ReceiveLimits, Room};
+pub(crate) use head::{BlockHead, BlockRef};
+pub(crate) use intake::{BlockLog, Intake, NewBlock, Stored};
+pub(crate) use tracker::{BatchLimits, BlockTracker, Pending};

@@ -1,1 +1,29 @@
-//! (to come)
+//! Checkpoints: consistent, immutable copies of all state after one batch, and the chain of manifests that publishes them.
+//!
+//! A checkpoint is a directory of files; it counts only once a manifest names it. Manifests form one numbered chain
+//! ([`ManifestChain`]): each is created if absent, carries its parent's CRC, and is never changed or moved. [`Checkpointer`]
+//! is the thread that writes both, in the order that a crash anywhere leaves recoverable.
+
+mod chain;
+mod error;
+mod facts;
+mod files;
+mod manifest;
+#[cfg(feature = "testing")]
+mod measure;
+mod retention;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use chain::{ManifestChain, PublishedManifest};
+pub(crate) use error::{ChainError, CheckpointError};
+pub(crate) use facts::{ChainFacts, KnownCheckpoint, Link, Standing};
+pub(crate) use files::{CheckpointFile, verify_files};
+pub(crate) use manifest::{
+    CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestDraft, ManifestKind, OperatorEntry, WriterNonce,
+};
+#[cfg(feature = "testing")]
+pub use measure::CheckpointTrial;
+pub(crate) use writer::{CheckpointDone, CheckpointRequest, Checkpointer, CheckpointerSettings};

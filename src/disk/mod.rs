@@ -10,6 +10,21 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::path::Path;
 
+#[cfg(any(test, feature = "testing"))]
+mod faulty;
+mod local;
+#[cfg(any(test, feature = "testing"))]
+mod memory;
+
+#[cfg(any(test, feature = "testing"))]
+pub use faulty::{Fault, FaultyDisk, TracedStep};
+pub use local::LocalDisk;
+#[cfg(any(test, feature = "testing"))]
+pub use memory::MemoryDisk;
+
+/// How the name of a temporary file ends. One that is found at a start is left over from a crash and means nothing.
+pub const TEMPORARY_SUFFIX: &str = ".tmp";
+
 /// The durable steps, by the names under which reports and faults cite them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
@@ -91,6 +106,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
 
     /// Reads exactly `len` bytes from `offset`; `UnexpectedEof` when they are not there.
     fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>>;
+
+    /// The length of a file in bytes.
+    fn len(&self, path: &Path) -> io::Result<u64>;
 
     /// The names in a directory, sorted. A directory that does not exist is an error, never an empty list (I-6).
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;

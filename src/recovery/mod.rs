@@ -1,1 +1,10 @@
-//! (to come)
+//! Recovery: its own visible story. `observe` reads facts, `decide` is a pure function from facts to a decision, the report
+//! tells it, and the driver applies it and goes on.
+
+pub(crate) mod decide;
+pub(crate) mod declared;
+pub(crate) mod facts;
+pub(crate) mod refusal;
+pub(crate) mod report;
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,33 @@
-//! (to come)
+//! Where records come from: receivers, whose blocks are logged before they count, and direct sources, which are read again.
+
+mod error;
+mod limiter;
+mod line_buffer;
+mod lines;
+mod queue;
+mod rate;
+mod receiver;
+mod records;
+mod settings;
+mod socket;
+mod store;
+mod supervisor;
+mod task;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::SourceError;
+pub use queue::{Pushed, Queue};
+pub use receiver::{Receiver, ReceiverContext, ReceiverError};
+pub use task::ReadSummary;
+
+pub(crate) use lines::{LinesReader, MAX_LINE_BYTES};
+pub(crate) use queue::QueueReceiver;
+pub(crate) use rate::{BatchSample, PidRateEstimator, PidSettings};
+pub(crate) use records::RecordsReader;
+pub(crate) use settings::ReceiverSettings;
+pub(crate) use socket::SocketLines;
+pub(crate) use store::SourceCounts;
+pub(crate) use supervisor::{ReceiverSource, ReceiverState, ReceiverStatus, Supervisor};
+pub(crate) use task::{TaskBytes, TaskPayload, TaskReader};

@@ -1,1 +1,36 @@
-//! (to come)
+//! Keyed state: typed tables in memory, and the store under them.
+//!
+//! A [`StateTable`] holds the keyed state of one operator in one partition. What a table changed since the last checkpoint
+//! leaves it as a [`FrozenRun`]: sorted, encoded, cheap to hand to another thread. The [`StateStore`], one RocksDB directory
+//! per job, takes runs in as sorted files and hands them back, in the same order, to tables that load.
+//!
+//! One order everywhere: by key hash, then by encoded key. A partition is a contiguous range of hashes, so it is a
+//! contiguous range of the table, of a run and of the store.
+
+mod error;
+mod frozen;
+mod key;
+mod reader;
+mod store;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use error::StateError;
+pub(crate) use frozen::FrozenRun;
+pub(crate) use key::OperatorNumber;
+pub(crate) use reader::{StateReader, decode_entries};
+pub(crate) use store::StateStore;
+pub(crate) use table::{Slot, StateTable};
+
+use crate::codec::Record;
+
+/// What can be kept per key: a record that can tell whether it changed.
+///
+/// ```
+/// fn keeps_state<S: floodmark::State>(_: S) {}
+/// keeps_state(3_u64);
+/// ```
+pub trait State: Record + PartialEq {}
+impl<S: Record + PartialEq> State for S {}

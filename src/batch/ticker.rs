@@ -1,0 +1,95 @@
+//! The ticker: a thread that waits for the next multiple of the batch interval.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use crate::clock::{Clock, Interrupt, Waited};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::BatchTime;
+
+/// Ticks on the grid of the batch interval, aligned with the epoch. Ticks that the receiver has not taken yet merge.
+pub(crate) struct Ticker {
+    interrupt: Interrupt,
+    pending: Arc<AtomicBool>,
+    stopping: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Ticker {
+    /// Starts ticking: `tick` is called when a tick has passed and the last one was [taken](Self::take).
+    pub fn start(clock: Arc<dyn Clock>, interval_ms: u64, tick: impl Fn() + Send + 'static) -> Result<Self> {
+        let (interrupt, pending, stopping) = (Interrupt::default(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (wake, waiting, end) = (interrupt.clone(), pending.clone(), stopping.clone());
+        let run = move || {
+            let mut last = grid(clock.epoch_ms(), interval_ms).0;
+            while !end.load(Ordering::Acquire) {
+                if clock.wait_until(last + interval_ms, &wake) == Waited::Interrupted {
+                    continue;
+                }
+                // A clock that was set back waits for the grid to pass again; batch times still rise.
+                last = grid(clock.epoch_ms(), interval_ms).0;
+                if !waiting.swap(true, Ordering::AcqRel) {
+                    tick();
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("ticker".into())
+            .spawn(run)
+            .map_err(|error| Error::caused_by(ErrorKind::Environment, "the ticker cannot be started", error))?;
+        Ok(Self { interrupt, pending, stopping, thread: Some(thread) })
+    }
+
+    /// The tick was taken; the next one may come.
+    pub fn take(&self) {
+        self.pending.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.stopping.store(true, Ordering::Release);
+        self.interrupt.raise();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the ticker panicked");
+        }
+    }
+}
+
+/// The newest tick at or before a time.
+pub(crate) fn grid(epoch_ms: u64, interval_ms: u64) -> BatchTime {
+    BatchTime(epoch_ms - epoch_ms % interval_ms)
+}
+
+/// The time of the next batch, and how many ticks passed without one: batch times always rise, whatever the clock does.
+pub(crate) fn next_batch_time(last: Option<BatchTime>, now_ms: u64, interval_ms: u64) -> (BatchTime, u64) {
+    let tick = grid(now_ms, interval_ms);
+    match last {
+        None => (tick, 0),
+        Some(last) => {
+            let time = tick.0.max(last.0 + interval_ms);
+            (BatchTime(time), (time - last.0) / interval_ms - 1)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batch_times_are_on_the_grid_and_always_rise() {
+        assert_eq!(next_batch_time(None, 1_234, 100), (BatchTime(1_200), 0));
+        assert_eq!(next_batch_time(Some(BatchTime(1_200)), 1_310, 100), (BatchTime(1_300), 0));
+        assert_eq!(next_batch_time(Some(BatchTime(1_200)), 1_250, 100), (BatchTime(1_300), 0), "the clock is early");
+        assert_eq!(next_batch_time(Some(BatchTime(1_200)), 0, 100), (BatchTime(1_300), 0), "the clock was set back");
+    }
+
+    #[test]
+    fn ticks_that_passed_without_a_batch_merge_into_the_newest() {
+        assert_eq!(next_batch_time(Some(BatchTime(1_200)), 1_650, 100), (BatchTime(1_600), 3));
+    }
+}

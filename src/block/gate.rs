@@ -1,0 +1,146 @@
+//! Backpressure: how many bytes may be under way to the log, and how many may wait for a plan.
+//!
+//! Beyond the backlog, receivers are not read at all: a sender that is faster than the job is slowed by its own full
+//! socket. Nothing is dropped.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+/// Bytes of received blocks, per job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReceiveLimits {
+    /// Payloads kept in memory; beyond it blocks live in the log only.
+    pub memory: u64,
+    /// Payloads that are not planned; beyond it receivers wait.
+    pub backlog: u64,
+    /// Payloads given to the log and not acknowledged; beyond it receivers wait. Smaller than the log's own queue, so that
+    /// appending does not block a thread that runs receivers.
+    pub in_flight: u64,
+}
+
+impl Default for ReceiveLimits {
+    fn default() -> Self {
+        Self { memory: 256 << 20, backlog: 1 << 30, in_flight: 32 << 20 }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Gate {
+    limits: ReceiveLimits,
+    fill: Mutex<Fill>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Fill {
+    in_flight: u64,
+    unplanned: u64,
+}
+
+/// The right to have some bytes under way to the log; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Room {
+    gate: Arc<Gate>,
+    bytes: u64,
+}
+
+impl Gate {
+    pub fn new(limits: ReceiveLimits) -> Self {
+        Self { limits, fill: Mutex::default(), changed: Notify::new() }
+    }
+
+    fn fill(&self) -> MutexGuard<'_, Fill> {
+        self.fill.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether receivers may be read.
+    pub fn is_open(&self) -> bool {
+        let fill = self.fill();
+        fill.unplanned + fill.in_flight < self.limits.backlog
+    }
+
+    /// Waits until receivers may be read.
+    pub async fn open(&self) {
+        self.until(|fill, limits| (fill.unplanned + fill.in_flight < limits.backlog).then_some(())).await;
+    }
+
+    /// Waits until `bytes` more may be under way. A block larger than the limit passes when it is alone.
+    pub async fn room(self: &Arc<Self>, bytes: u64) -> Room {
+        self.until(|fill, limits| {
+            (fill.in_flight == 0 || fill.in_flight + bytes <= limits.in_flight).then(|| fill.in_flight += bytes)
+        })
+        .await;
+        Room { gate: Arc::clone(self), bytes }
+    }
+
+    async fn until<R>(&self, mut look: impl FnMut(&mut Fill, &ReceiveLimits) -> Option<R>) -> R {
+        loop {
+            let changed = self.changed.notified();
+            let mut changed = std::pin::pin!(changed);
+            // From here on no change is missed, even before the first await.
+            changed.as_mut().enable();
+            if let Some(found) = look(&mut self.fill(), &self.limits) {
+                return found;
+            }
+            changed.await;
+        }
+    }
+
+    /// A block waits for a plan.
+    pub fn fill_up(&self, bytes: u64) {
+        self.fill().unplanned += bytes;
+    }
+
+    /// Blocks were planned.
+    pub fn drain(&self, bytes: u64) {
+        let mut fill = self.fill();
+        assert!(fill.unplanned >= bytes, "{bytes} bytes planned, {} waited", fill.unplanned);
+        fill.unplanned -= bytes;
+        drop(fill);
+        self.changed.notify_waiters();
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.gate.fill().in_flight -= self.bytes;
+        self.gate.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_gate_closes_at_the_backlog_and_opens_again_when_blocks_are_planned() {
+        let gate = Arc::new(Gate::new(ReceiveLimits { backlog: 10, ..ReceiveLimits::default() }));
+        gate.open().await;
+        gate.fill_up(10);
+        assert!(!gate.is_open());
+        let waiter = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.open().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiter.is_finished());
+        gate.drain(1);
+        waiter.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn room_is_given_back_and_a_large_block_passes_alone() {
+        let gate = Arc::new(Gate::new(ReceiveLimits { in_flight: 10, ..ReceiveLimits::default() }));
+        let large = gate.room(100).await;
+        let waiter = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.room(1).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiter.is_finished());
+        drop(large);
+        drop(waiter.await.unwrap());
+        assert_eq!(gate.fill().in_flight, 0);
+    }
+}

@@ -1,0 +1,150 @@
+//! What the chain of manifests says: facts that were read, and pure questions to them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::{CheckpointFiles, Manifest, ManifestKind};
+use crate::id::{BatchId, Epoch, ManifestSequence};
+
+/// One manifest as it was found. `crc` is that of all its bytes, as they are.
+#[derive(Clone, Debug)]
+pub(crate) enum Link {
+    /// Whole.
+    Sound { manifest: Box<Manifest>, crc: u32 },
+    /// There, but not readable (I-6): named, never skipped silently.
+    Damaged { file: PathBuf, reason: String, crc: u32 },
+}
+
+impl Link {
+    /// The manifest, if it is whole.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        match self {
+            Self::Sound { manifest, .. } => Some(manifest),
+            Self::Damaged { .. } => None,
+        }
+    }
+
+    /// The CRC of all bytes, by which the next manifest names this one.
+    pub fn crc(&self) -> u32 {
+        match self {
+            Self::Sound { crc, .. } | Self::Damaged { crc, .. } => *crc,
+        }
+    }
+}
+
+/// All manifests of a job: the chain without holes, and what lies beside it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ChainFacts {
+    /// The chain, from the boundary on.
+    pub links: BTreeMap<ManifestSequence, Link>,
+    /// Manifests below the boundary, which are no longer part of the chain.
+    pub superseded: Vec<ManifestSequence>,
+    /// Other names in the directory, such as temporary files of an interrupted create; never touched.
+    pub others: Vec<String>,
+}
+
+/// A checkpoint that the chain names.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownCheckpoint<'a> {
+    /// The first manifest that names it.
+    pub sequence: ManifestSequence,
+    pub manifest: &'a Manifest,
+    pub files: &'a CheckpointFiles,
+    pub standing: Standing,
+}
+
+impl KnownCheckpoint<'_> {
+    /// The batch whose state it holds.
+    pub fn batch(&self) -> BatchId {
+        self.manifest.point.batch
+    }
+}
+
+/// Whether a checkpoint may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It may.
+    Usable,
+    /// A later manifest rejected it.
+    Rejected { by: ManifestSequence, reason: String },
+    /// A rollback went behind it.
+    Abandoned { by: ManifestSequence },
+}
+
+impl ChainFacts {
+    /// Whether there is no manifest at all: the job has never started here.
+    pub fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// The newest manifest that is whole.
+    pub fn newest(&self) -> Option<&Manifest> {
+        self.links.values().rev().find_map(Link::manifest)
+    }
+
+    /// The sequence of the newest manifest, whole or not; the next one follows it.
+    pub fn newest_sequence(&self) -> Option<ManifestSequence> {
+        self.links.keys().next_back().copied()
+    }
+
+    /// The highest epoch that a whole manifest names.
+    pub fn highest_epoch(&self) -> Option<Epoch> {
+        self.links.values().filter_map(Link::manifest).map(|manifest| manifest.epoch).max()
+    }
+
+    /// Below which sequence manifests do not count, as the chain says.
+    pub fn boundary(&self) -> ManifestSequence {
+        let stated = self.links.values().filter_map(Link::manifest).map(|manifest| manifest.boundary).max();
+        stated.unwrap_or(ManifestSequence(1))
+    }
+
+    /// The manifests that are damaged, with file and reason.
+    pub fn damaged(&self) -> impl Iterator<Item = (ManifestSequence, &PathBuf, &str)> {
+        self.links.iter().filter_map(|(sequence, link)| match link {
+            Link::Damaged { file, reason, .. } => Some((*sequence, file, reason.as_str())),
+            Link::Sound { .. } => None,
+        })
+    }
+
+    /// The distinct checkpoints that the chain names, newest first, each with its standing.
+    pub fn checkpoints(&self) -> Vec<KnownCheckpoint<'_>> {
+        let mut known: Vec<KnownCheckpoint<'_>> = Vec::new();
+        for (&sequence, link) in &self.links {
+            let Some(manifest) = link.manifest() else { continue };
+            if let Some(files) = &manifest.checkpoint
+                && !known.iter().any(|checkpoint| checkpoint.files.directory == files.directory)
+            {
+                known.push(KnownCheckpoint { sequence, manifest, files, standing: Standing::Usable });
+            }
+            match &manifest.kind {
+                ManifestKind::Checkpoint | ManifestKind::Claim => {}
+                ManifestKind::Rejection { of, directory, reason } => {
+                    // By name where it is known: a claim after the rejected manifest repeats the same directory.
+                    let rejected = known.iter_mut().filter(|checkpoint| match directory {
+                        Some(directory) => checkpoint.files.directory == *directory,
+                        None => checkpoint.sequence == *of,
+                    });
+                    for checkpoint in rejected {
+                        checkpoint.standing = Standing::Rejected { by: sequence, reason: reason.clone() };
+                    }
+                }
+                ManifestKind::Rollback => {
+                    let target = manifest.checkpoint.as_ref().map(|files| &files.directory);
+                    let newer = match target {
+                        Some(target) => {
+                            known.iter().position(|it| it.files.directory == *target).map_or(0, |place| place + 1)
+                        }
+                        None => 0,
+                    };
+                    for checkpoint in &mut known[newer..] {
+                        if checkpoint.standing == Standing::Usable {
+                            checkpoint.standing = Standing::Abandoned { by: sequence };
+                        }
+                    }
+                }
+            }
+        }
+        known.reverse();
+        known
+    }
+}

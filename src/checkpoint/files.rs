@@ -1,0 +1,106 @@
+//! The files of a checkpoint, as a manifest lists them, and whether they are what it says.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::state::StateError;
+
+/// One immutable file of a checkpoint: name, size in bytes and CRC32 of all of it (I-10).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CheckpointFile {
+    pub name: String,
+    pub size: u64,
+    pub crc32: u32,
+}
+
+/// The last eight bytes of every table file.
+const TABLE_FOOTER_MARK: u64 = 0x88e2_41b7_85f4_cff7;
+
+const READ_BYTES: usize = 1 << 20;
+
+impl CheckpointFile {
+    /// Whether this is a table file, which never changes, so that it can be linked and its CRC inherited.
+    pub fn is_table(&self) -> bool {
+        is_table(&self.name)
+    }
+
+    /// Whether the file is there with the size listed.
+    ///
+    /// # Errors
+    /// When it is missing or of another size.
+    pub fn verify_size(&self, directory: &Path) -> Result<(), StateError> {
+        let path = directory.join(&self.name);
+        match fs::metadata(&path) {
+            Ok(metadata) if metadata.len() == self.size => Ok(()),
+            Ok(metadata) => Err(StateError::FileSize { path, expected: self.size, found: metadata.len() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(StateError::FileMissing { path, expected: self.size })
+            }
+            Err(source) => Err(StateError::Io { doing: "look at", path, source }),
+        }
+    }
+
+    /// Whether a table file ends as one does: finds a file that was cut or zeroed at the end, without reading the rest.
+    fn verify_footer(&self, directory: &Path) -> Result<(), StateError> {
+        let path = directory.join(&self.name);
+        let Some(offset) = self.size.checked_sub(8) else {
+            return Err(StateError::FileSize { path, expected: 8, found: self.size });
+        };
+        let mut mark = [0; 8];
+        File::open(&path)
+            .and_then(|mut file| {
+                file.seek(SeekFrom::Start(offset))?;
+                file.read_exact(&mut mark)
+            })
+            .map_err(|source| StateError::Io { doing: "read", path: path.clone(), source })?;
+        match u64::from_le_bytes(mark) {
+            TABLE_FOOTER_MARK => Ok(()),
+            found => Err(StateError::FileFooter { path, offset, expected: TABLE_FOOTER_MARK, found }),
+        }
+    }
+
+    fn verify_checksum(&self, directory: &Path) -> Result<(), StateError> {
+        let path = directory.join(&self.name);
+        let found = crc32_of(&path).map_err(|source| StateError::Io { doing: "read", path: path.clone(), source })?;
+        if found == self.crc32 { Ok(()) } else { Err(StateError::FileChecksum { path, expected: self.crc32, found }) }
+    }
+}
+
+/// Checks the files of a checkpoint against its manifest: sizes and footers, which takes microseconds a file; with `full`
+/// also the CRC of every byte.
+///
+/// # Errors
+/// The first file that is missing, has another size, ends wrongly or, with `full`, has another CRC.
+pub(crate) fn verify_files(directory: &Path, files: &[CheckpointFile], full: bool) -> Result<(), StateError> {
+    for file in files {
+        file.verify_size(directory)?;
+        if file.is_table() {
+            file.verify_footer(directory)?;
+        }
+        if full {
+            file.verify_checksum(directory)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a name is that of a table file.
+pub(super) fn is_table(name: &str) -> bool {
+    name.ends_with(".sst")
+}
+
+/// The CRC32 of a whole file, read in pieces.
+pub(super) fn crc32_of(path: &Path) -> io::Result<u32> {
+    let mut file = File::open(path)?;
+    let mut hasher = crc32fast::Hasher::new();
+    let mut piece = vec![0; READ_BYTES];
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(hasher.finalize()),
+            read => hasher.update(&piece[..read]),
+        }
+    }
+}

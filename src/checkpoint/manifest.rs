@@ -1,0 +1,258 @@
+//! The manifest: the small file that publishes a checkpoint, a claim, a rejection or a rollback.
+//!
+//! # Format
+//! `docs/formats/manifest.md`. Little-endian: magic (8 bytes), format version u32, body length u32, CRC32 u32 over version,
+//! length and body, then the body, the [`Manifest`] in the crate's encoding. The head is the same in all versions, so that
+//! a newer file is told from a damaged one.
+//!
+//! # Invariants
+//! - A manifest is created whole or not at all, and never changed (I-10); a later one rejects it.
+//! - A claim, a rejection and a rollback repeat the checkpoint that is then the newest usable one, so the newest manifest
+//!   alone says where the job stands.
+
+use serde::{Deserialize, Serialize};
+
+use super::CheckpointFile;
+use crate::codec::{KEY_HASH_NAME, KeyHash, decode, encode_into};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, ManifestSequence, Sequence, Uid};
+use crate::state::OperatorNumber;
+
+/// The first bytes of every manifest.
+pub(super) const MAGIC: [u8; 8] = *b"FLDMMANI";
+/// The format version that this code writes and reads.
+pub(super) const VERSION: u32 = 1;
+/// Bytes before the body.
+pub(super) const HEAD_LEN: usize = 20;
+
+/// A random number by which a writer knows its own manifests again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct WriterNonce(pub u128);
+
+impl WriterNonce {
+    /// Draws a new one, once per life of a driver.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+}
+
+/// What a manifest is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ManifestKind {
+    /// Publishes a new checkpoint.
+    Checkpoint,
+    /// A new driver takes over, with a larger epoch; repeats its parent's checkpoint.
+    Claim,
+    /// The checkpoint of an earlier manifest is unusable; repeats the one that is used instead. `directory` is `None` where the
+    /// rejected manifest itself could not be read.
+    Rejection { of: ManifestSequence, directory: Option<String>, reason: String },
+    /// The job goes back to an older checkpoint on purpose, as a new lineage; what was newer is abandoned.
+    Rollback,
+}
+
+/// Where a checkpoint stands in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LogPoint {
+    pub log: LogId,
+    /// The sequence that followed when the checkpoint was taken.
+    pub next: Sequence,
+    /// The first sequence that a recovery from this checkpoint reads.
+    pub oldest_needed: Sequence,
+}
+
+/// How keys are spread: fixed for the life of a job, and checked at start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeyLayout {
+    pub hash_name: String,
+    /// The hash of [`KeyLayout::TEST_KEY`].
+    pub test_vector: u64,
+    pub key_groups: u32,
+    pub partitions: u32,
+}
+
+impl KeyLayout {
+    /// The encoded key whose hash is recorded.
+    pub const TEST_KEY: &'static [u8] = b"floodmark";
+
+    /// The layout that this build uses.
+    pub fn of_this_build(key_groups: u32, partitions: u32) -> Self {
+        Self {
+            hash_name: KEY_HASH_NAME.to_string(),
+            test_vector: KeyHash::of_encoded(Self::TEST_KEY).0,
+            key_groups,
+            partitions,
+        }
+    }
+}
+
+/// A stateful operator, as it stands in a checkpoint (I-9).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OperatorEntry {
+    pub uid: Uid,
+    pub number: OperatorNumber,
+    /// What sort of operator it is: `update_state_by_key`, `window`, …
+    pub kind: String,
+    pub key_type: String,
+    pub state_type: String,
+    pub state_version: u32,
+    /// Keys that have a value.
+    pub entries: u64,
+}
+
+/// Where the job stood after the batch that a checkpoint covers: all that the driver knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct JobPoint {
+    pub job_name: String,
+    pub job_version: String,
+    pub lineage: Lineage,
+    /// The batch that the state is after; 0 before the first.
+    pub batch: BatchId,
+    pub next_batch: BatchId,
+    pub last_batch_time: BatchTime,
+    /// The time from which windows and slides count.
+    pub zero_time: BatchTime,
+    pub published_through: BatchId,
+    /// The position of every source, as that source encodes it.
+    pub positions: Vec<(Uid, Vec<u8>)>,
+    pub log: LogPoint,
+    pub keys: KeyLayout,
+    pub operators: Vec<OperatorEntry>,
+}
+
+/// A checkpoint's directory under `checkpoints/`, and its files.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CheckpointFiles {
+    pub directory: String,
+    pub files: Vec<CheckpointFile>,
+}
+
+/// A manifest that has no place in the chain yet; [`ManifestChain::publish`](super::ManifestChain::publish) gives it one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ManifestDraft {
+    pub epoch: Epoch,
+    pub nonce: WriterNonce,
+    pub kind: ManifestKind,
+    pub point: JobPoint,
+    /// `None` while the job has no checkpoint.
+    pub checkpoint: Option<CheckpointFiles>,
+}
+
+/// One link of the chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    pub sequence: ManifestSequence,
+    /// The CRC32 of all bytes of the manifest before this one; 0 for the first.
+    pub parent_crc: u32,
+    /// Manifests below this one are no longer part of the chain, and may be gone.
+    pub boundary: ManifestSequence,
+    pub epoch: Epoch,
+    pub nonce: WriterNonce,
+    pub kind: ManifestKind,
+    pub point: JobPoint,
+    pub checkpoint: Option<CheckpointFiles>,
+}
+
+impl ManifestDraft {
+    /// The draft by which a new driver takes over from `parent`: all stays as it was but epoch, nonce and kind.
+    pub fn claim(parent: &Manifest, epoch: Epoch, nonce: WriterNonce) -> Self {
+        Self::repeat(parent, epoch, nonce, ManifestKind::Claim)
+    }
+
+    /// The draft that rejects a checkpoint and goes on from `instead`.
+    pub fn rejection(
+        instead: &Manifest,
+        epoch: Epoch,
+        nonce: WriterNonce,
+        of: ManifestSequence,
+        directory: Option<String>,
+        reason: String,
+    ) -> Self {
+        Self::repeat(instead, epoch, nonce, ManifestKind::Rejection { of, directory, reason })
+    }
+
+    /// The draft that goes back to `target` on purpose, as a new lineage.
+    pub fn rollback(target: &Manifest, epoch: Epoch, nonce: WriterNonce, lineage: Lineage) -> Self {
+        let mut draft = Self::repeat(target, epoch, nonce, ManifestKind::Rollback);
+        draft.point.lineage = lineage;
+        draft
+    }
+
+    fn repeat(of: &Manifest, epoch: Epoch, nonce: WriterNonce, kind: ManifestKind) -> Self {
+        Self { epoch, nonce, kind, point: of.point.clone(), checkpoint: of.checkpoint.clone() }
+    }
+
+    /// The manifest that this draft is at a place in the chain.
+    pub(super) fn at(self, sequence: ManifestSequence, parent_crc: u32, boundary: ManifestSequence) -> Manifest {
+        let Self { epoch, nonce, kind, point, checkpoint } = self;
+        Manifest { sequence, parent_crc, boundary, epoch, nonce, kind, point, checkpoint }
+    }
+}
+
+/// Why bytes are not a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ManifestDamage {
+    /// The bytes are not those that were written.
+    #[error("at offset {offset}: expected {expected}, found {found}")]
+    Damaged { offset: usize, expected: String, found: String },
+    /// A whole manifest, but of another version.
+    #[error("expected format version {VERSION}, found {found}")]
+    Version { found: u32 },
+}
+
+impl Manifest {
+    /// The bytes of the file.
+    ///
+    /// # Errors
+    /// When the body does not encode, or takes 4 GiB or more.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        let mut bytes = vec![0; HEAD_LEN];
+        encode_into(self, &mut bytes).map_err(|error| error.to_string())?;
+        let length = u32::try_from(bytes.len() - HEAD_LEN).map_err(|_| format!("a body of {} bytes", bytes.len()))?;
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&length.to_le_bytes());
+        let crc = checksum(&bytes);
+        bytes[16..HEAD_LEN].copy_from_slice(&crc.to_le_bytes());
+        Ok(bytes)
+    }
+
+    /// Reads the bytes of a file; every byte is checked before any is believed.
+    ///
+    /// # Errors
+    /// When the bytes are damaged, with offset, expected and found; or a whole manifest of another version.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestDamage> {
+        let damaged =
+            |offset, expected: String, found: String| Err(ManifestDamage::Damaged { offset, expected, found });
+        if bytes.len() < HEAD_LEN {
+            return damaged(bytes.len(), format!("a head of {HEAD_LEN} bytes"), format!("{} bytes", bytes.len()));
+        }
+        if bytes[..8] != MAGIC {
+            return damaged(0, format!("the magic {}", MAGIC.escape_ascii()), bytes[..8].escape_ascii().to_string());
+        }
+        let length = number(bytes, 12) as usize;
+        if length != bytes.len() - HEAD_LEN {
+            return damaged(12, format!("the body length {}", bytes.len() - HEAD_LEN), length.to_string());
+        }
+        let (stored, computed) = (number(bytes, 16), checksum(bytes));
+        if stored != computed {
+            return damaged(16, format!("crc32 {computed:08x} over the bytes that are there"), format!("{stored:08x}"));
+        }
+        let version = number(bytes, 8);
+        if version != VERSION {
+            return Err(ManifestDamage::Version { found: version });
+        }
+        decode(&bytes[HEAD_LEN..])
+            .or_else(|error| damaged(HEAD_LEN, "the body of a manifest".to_string(), error.to_string()))
+    }
+}
+
+fn number(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+/// The CRC32 over version, length and body.
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[8..16]);
+    hasher.update(&bytes[HEAD_LEN..]);
+    hasher.finalize()
+}

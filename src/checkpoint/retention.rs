@@ -1,0 +1,62 @@
+//! What must stay and what may go: pure functions of the chain.
+//!
+//! The `keep` newest usable checkpoints stay, with everything in the chain since the oldest of them; the manifest that
+//! first names that one is the boundary. As long as there are fewer, nothing goes. A damaged manifest behind the boundary
+//! may name anything, so it holds the boundary where it is until enough newer checkpoints stand (I-6).
+
+use std::collections::BTreeSet;
+
+use super::{ChainFacts, Link, Standing};
+use crate::id::{BatchId, Epoch, ManifestSequence};
+
+/// What stays.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Retained {
+    /// The first manifest that counts; it only ever grows.
+    pub boundary: ManifestSequence,
+    /// The directories that manifests from the boundary on name.
+    pub directories: BTreeSet<String>,
+}
+
+/// What stays when the `keep` newest usable checkpoints are to.
+pub(super) fn retained(facts: &ChainFacts, keep: usize) -> Retained {
+    let checkpoints = facts.checkpoints();
+    let usable = checkpoints.iter().filter(|checkpoint| checkpoint.standing == Standing::Usable);
+    let oldest_kept = usable.map(|checkpoint| checkpoint.sequence).nth(keep - 1);
+    let damaged_since = |from: ManifestSequence| facts.damaged().any(|(sequence, ..)| sequence >= from);
+    let current = facts.boundary();
+    let boundary = match oldest_kept {
+        Some(oldest) if oldest > current && !damaged_since(oldest) => oldest,
+        _ => current,
+    };
+    let named = facts.links.range(boundary..).filter_map(|(_, link)| link.manifest());
+    let directories = named.filter_map(|manifest| manifest.checkpoint.as_ref()).map(|files| files.directory.clone());
+    Retained { boundary, directories: directories.collect() }
+}
+
+/// Which of the directories on disk may go: those that no counting manifest names and that this epoch or an older one
+/// wrote. A name that is not ours is left alone; while a damaged manifest counts, all are.
+pub(super) fn garbage(facts: &ChainFacts, keep: usize, epoch: Epoch, on_disk: &[String]) -> Vec<String> {
+    let retained = retained(facts, keep);
+    if facts.links.range(retained.boundary..).any(|(_, link)| matches!(link, Link::Damaged { .. })) {
+        return Vec::new();
+    }
+    let unnamed = on_disk.iter().filter(|name| !retained.directories.contains(*name));
+    unnamed.filter(|name| parse_directory(name).is_some_and(|(_, written)| written <= epoch)).cloned().collect()
+}
+
+/// The name of a new checkpoint's directory; no name is used twice (I-10).
+pub(super) fn directory_name(batch: BatchId, epoch: Epoch, random: u64) -> String {
+    format!("{batch}-{epoch}-{random:016x}")
+}
+
+/// The batch and the epoch in a directory's name, also of one that was interrupted (`….tmp`).
+fn parse_directory(name: &str) -> Option<(BatchId, Epoch)> {
+    let mut parts = name.strip_suffix(".tmp").unwrap_or(name).split('-');
+    let (batch, epoch, random) = (parts.next()?, parts.next()?, parts.next()?);
+    let ours = parts.next().is_none() && random.len() == 16 && u64::from_str_radix(random, 16).is_ok();
+    match (ours, batch.parse(), epoch.parse()) {
+        (true, Ok(batch), Ok(epoch)) => Some((BatchId(batch), Epoch(epoch))),
+        _ => None,
+    }
+}

@@ -1,0 +1,5 @@
+//! The chain and the writer against a real directory, with a crash at every durable step.
+
+mod chain;
+mod kit;
+mod writer;

@@ -1,0 +1,250 @@
+//! The thread that writes checkpoints.
+//!
+//! # Order, and what a crash leaves
+//! | step | a crash before or in it leaves |
+//! |---|---|
+//! | ingest the frozen runs | nothing: the live directory is disposable |
+//! | RocksDB's checkpoint | an unnamed directory, perhaps `….tmp`; the next collection removes it |
+//! | sync files, directory, parent (`checkpoint.files`) | the same |
+//! | sizes and CRCs | the same |
+//! | create the manifest (`manifest.create`) | the same, or the checkpoint published: the create is the commit point |
+//! | remove old manifests, oldest first (`manifest.remove`) | superseded manifests that do not count; removed next time |
+//! | remove old checkpoints (`checkpoint.remove`) | unnamed directories; removed next time |
+//!
+//! Nothing is removed before the manifest that says so is durable (I-5).
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::files::{crc32_of, is_table};
+use super::retention::{directory_name, garbage};
+use super::{
+    CheckpointError, CheckpointFile, CheckpointFiles, JobPoint, ManifestChain, ManifestDraft, ManifestKind,
+    PublishedManifest, WriterNonce,
+};
+use crate::disk::{Disk, Step};
+use crate::id::{BatchId, Epoch};
+use crate::state::{FrozenRun, OperatorNumber, StateStore};
+
+/// The directory of checkpoints inside of a job's directory.
+pub(super) const CHECKPOINTS: &str = "checkpoints";
+
+/// Requests that may wait: one, while another is written. The driver does not freeze a third.
+const WAITING: usize = 1;
+
+/// One checkpoint to write: what changed up to a published batch, and where the job stood then.
+#[derive(Debug)]
+pub(crate) struct CheckpointRequest {
+    pub runs: Vec<(OperatorNumber, FrozenRun)>,
+    pub point: JobPoint,
+}
+
+/// A checkpoint that is durable and published.
+#[derive(Debug)]
+pub(crate) struct CheckpointDone {
+    pub batch: BatchId,
+    /// The right to cut the log.
+    pub published: PublishedManifest,
+    /// Bytes of files that the checkpoint does not share with its parent.
+    pub new_bytes: u64,
+    pub files: usize,
+    pub duration: Duration,
+}
+
+/// What a [`Checkpointer`] works with.
+pub(crate) struct CheckpointerSettings {
+    pub disk: Arc<dyn Disk>,
+    pub store: Arc<StateStore>,
+    /// The chain, in which this driver has published its claim.
+    pub chain: ManifestChain,
+    pub epoch: Epoch,
+    pub nonce: WriterNonce,
+    /// How many distinct usable checkpoints stay; must be what the chain was made with.
+    pub keep: usize,
+    /// Files of the checkpoint from which the live directory was built: those that stay keep their CRCs. Empty for a store that
+    /// was created empty.
+    pub parent_files: Vec<CheckpointFile>,
+    /// Monotonic time since any fixed moment.
+    pub monotonic: Box<dyn Fn() -> Duration + Send>,
+}
+
+/// The handle to the thread. Dropping it lets the thread finish what it was given.
+#[derive(Debug)]
+pub(crate) struct Checkpointer {
+    requests: SyncSender<CheckpointRequest>,
+    thread: JoinHandle<ManifestChain>,
+}
+
+impl Checkpointer {
+    /// Starts the thread. It calls `report` once for each checkpoint, and then, if removing what is no longer needed failed, once
+    /// more with that error. After an error it takes no more requests: the driver must recover.
+    ///
+    /// # Errors
+    /// When the thread or the directory of checkpoints cannot be created.
+    pub fn spawn(
+        settings: CheckpointerSettings,
+        report: impl FnMut(Result<CheckpointDone, CheckpointError>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let directory = settings.chain.job().join(CHECKPOINTS);
+        settings.disk.create_dir_all(&directory)?;
+        let inherited = settings.parent_files.iter().map(|file| (file.name.clone(), file.clone())).collect();
+        let writer = Writer { directory, inherited, settings };
+        let (requests, inbox) = sync_channel(WAITING);
+        let thread = thread::Builder::new().name("checkpoint".to_string()).spawn(move || writer.run(&inbox, report))?;
+        Ok(Self { requests, thread })
+    }
+
+    /// Asks for a checkpoint; waits while one is written and another waits. Its batch must be published (I-5).
+    ///
+    /// # Errors
+    /// When the batch is not published, or the thread has stopped after an error.
+    pub fn request(&self, request: CheckpointRequest) -> Result<(), CheckpointError> {
+        let (batch, published_through) = (request.point.batch, request.point.published_through);
+        if published_through < batch {
+            return Err(CheckpointError::NotPublished { batch, published_through });
+        }
+        self.requests.send(request).map_err(|_| CheckpointError::Stopped)
+    }
+
+    /// Finishes what was asked for, ends the thread and gives the chain back.
+    ///
+    /// # Errors
+    /// When the thread panicked.
+    pub fn stop(self) -> Result<ManifestChain, CheckpointError> {
+        drop(self.requests);
+        self.thread.join().map_err(|_| CheckpointError::Stopped)
+    }
+}
+
+struct Writer {
+    directory: PathBuf,
+    /// Files of the parent checkpoint, whose CRCs stand.
+    inherited: HashMap<String, CheckpointFile>,
+    settings: CheckpointerSettings,
+}
+
+impl Writer {
+    fn run(
+        mut self,
+        inbox: &Receiver<CheckpointRequest>,
+        mut report: impl FnMut(Result<CheckpointDone, CheckpointError>),
+    ) -> ManifestChain {
+        while let Ok(request) = inbox.recv() {
+            let batch = request.point.batch;
+            let done = self.write(request);
+            let failed = done.is_err();
+            report(done);
+            if failed {
+                break;
+            }
+            // Only now: the manifest that makes these unneeded is durable (I-5).
+            if let Err(error) = self.collect(batch) {
+                report(Err(error));
+                break;
+            }
+        }
+        self.settings.chain
+    }
+
+    fn write(&mut self, request: CheckpointRequest) -> Result<CheckpointDone, CheckpointError> {
+        let started = (self.settings.monotonic)();
+        let CheckpointRequest { runs, point } = request;
+        let batch = point.batch;
+        let state = |source| CheckpointError::State { batch, source };
+
+        // A crash up to here leaves nothing: what is ingested is in the live directory only.
+        self.settings.store.ingest(runs).map_err(state)?;
+
+        // From here on a crash leaves a directory that no manifest names.
+        let name = directory_name(batch, self.settings.epoch, rand::random());
+        let directory = self.directory.join(&name);
+        self.settings.store.checkpoint(&directory).map_err(state)?;
+
+        // RocksDB syncs neither all it links nor the parent of what it creates: everything is synced again, parents included.
+        self.settings.disk.sync_tree(Step::CheckpointFiles, &directory).map_err(|source| CheckpointError::Io {
+            batch,
+            doing: "sync",
+            path: directory.clone(),
+            source,
+        })?;
+        let (files, new_bytes) = self.inspect(batch, &directory)?;
+
+        // The commit point. A crash before it leaves the parent checkpoint in force; after it, this one.
+        let draft = ManifestDraft {
+            epoch: self.settings.epoch,
+            nonce: self.settings.nonce,
+            kind: ManifestKind::Checkpoint,
+            point,
+            checkpoint: Some(CheckpointFiles { directory: name, files: files.clone() }),
+        };
+        let published = self
+            .settings
+            .chain
+            .publish(&*self.settings.disk, draft)
+            .map_err(|source| CheckpointError::Chain { batch, source })?;
+
+        let count = files.len();
+        self.inherited = files.into_iter().map(|file| (file.name.clone(), file)).collect();
+        let duration = (self.settings.monotonic)().saturating_sub(started);
+        tracing::debug!(%batch, files = count, new_bytes, ?duration, "checkpoint published");
+        Ok(CheckpointDone { batch, published, new_bytes, files: count, duration })
+    }
+
+    /// Sizes and CRCs of a checkpoint's files, and the bytes that are new in it.
+    fn inspect(&self, batch: BatchId, directory: &Path) -> Result<(Vec<CheckpointFile>, u64), CheckpointError> {
+        let failed = |doing, path: &Path| {
+            let path = path.to_path_buf();
+            move |source| CheckpointError::Io { batch, doing, path, source }
+        };
+        let mut files = Vec::new();
+        let mut new_bytes = 0;
+        for name in self.settings.disk.list(directory).map_err(failed("list", directory))? {
+            let path = directory.join(&name);
+            let size = fs::metadata(&path).map_err(failed("look at", &path))?.len();
+            // Along the chosen parent RocksDB uses no number twice, so the same name is the same file. Only table files: the
+            // small ones are written anew each time.
+            let inherited = self.inherited.get(&name).filter(|file| is_table(&name) && file.size == size);
+            let crc32 = match inherited {
+                Some(file) => file.crc32,
+                None => {
+                    new_bytes += size;
+                    crc32_of(&path).map_err(failed("read", &path))?
+                }
+            };
+            files.push(CheckpointFile { name, size, crc32 });
+        }
+        Ok((files, new_bytes))
+    }
+
+    /// Removes what no retained manifest needs.
+    fn collect(&mut self, batch: BatchId) -> Result<(), CheckpointError> {
+        let CheckpointerSettings { disk, chain, epoch, keep, .. } = &mut self.settings;
+        let on_disk = disk.list(&self.directory).map_err(|source| CheckpointError::Io {
+            batch,
+            doing: "list",
+            path: self.directory.clone(),
+            source,
+        })?;
+        let unneeded = garbage(chain.facts(), *keep, *epoch, &on_disk);
+        let manifests = chain.remove_superseded(&**disk).map_err(|source| CheckpointError::Chain { batch, source })?;
+        for name in &unneeded {
+            let path = self.directory.join(name);
+            disk.remove(Step::CheckpointRemove, &path).map_err(|source| CheckpointError::Io {
+                batch,
+                doing: "remove",
+                path,
+                source,
+            })?;
+        }
+        if manifests > 0 || !unneeded.is_empty() {
+            tracing::debug!(%batch, manifests, checkpoints = ?unneeded, "removed what no retained checkpoint needs");
+        }
+        Ok(())
+    }
+}

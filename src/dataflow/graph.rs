@@ -1,0 +1,218 @@
+//! The graph that the user declares: nodes and the four things a node can be.
+//!
+//! A node is a *source*, a *narrow* operator (works on records where they are), a *wide* operator (needs all records of a
+//! key in one place, so records are shuffled to it) or an *output*. Sources and wide operators are the roots of *stages*;
+//! the narrow operators after a root run inside its stage. A new operator is one file that implements one of the traits.
+
+use std::sync::Arc;
+
+use crate::batch::event::Digest;
+use crate::codec::KeyHash;
+use crate::dataflow::chunk::Chunk;
+use crate::dataflow::push::{Downstream, ErasedPush, Unit};
+use crate::dataflow::report::{OutputTray, Port};
+use crate::dataflow::task::{SourceFailure, Task, TaskReport};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, Uid};
+use crate::sink::SinkError;
+use crate::state::descriptor::StateDescriptor;
+use crate::state::FrozenRun;
+use crate::state::loader::StateLoader;
+
+/// The place of a node in its graph. Parents come before their children.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct NodeId(pub u32);
+
+/// The declared job: frozen when it starts, shared by the driver and all workers.
+#[derive(Clone, Default)]
+pub(crate) struct Graph {
+    pub nodes: Vec<Node>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Node {
+    /// The uid where the node has one, else the operator's name and number.
+    pub name: Arc<str>,
+    pub parents: Vec<NodeId>,
+    pub operator: Operator,
+}
+
+#[derive(Clone)]
+pub(crate) enum Operator {
+    Source(Arc<dyn Source>),
+    Narrow(Arc<dyn Narrow>),
+    Wide(Arc<dyn Wide>),
+    Output(Arc<dyn Output>),
+}
+
+/// What an operator may know about the worker that it is built on.
+pub(crate) struct WorkerContext {
+    pub name: Arc<str>,
+    pub worker: u32,
+    pub workers: u32,
+    pub partitions: u32,
+    pub loader: StateLoader,
+}
+
+impl WorkerContext {
+    /// The partitions that this worker owns: a contiguous range.
+    pub fn owned(&self) -> impl Iterator<Item = u32> + use<> {
+        let (worker, workers, partitions) = (self.worker, self.workers, self.partitions);
+        (0..partitions).filter(move |&partition| owner(partition, workers, partitions) == worker)
+    }
+}
+
+/// The worker that owns a partition.
+pub(crate) fn owner(partition: u32, workers: u32, partitions: u32) -> u32 {
+    (u64::from(partition) * u64::from(workers) / u64::from(partitions)) as u32
+}
+
+/// Where records come from: turns planned tasks into records, on the workers.
+pub(crate) trait Source: Send + Sync {
+    fn uid(&self) -> &Uid;
+    fn stage(&self, context: &WorkerContext, downstream: Downstream) -> Box<dyn RunTask>;
+}
+
+/// The first stage of a dataflow on one worker.
+pub(crate) trait RunTask {
+    fn run(&mut self, task: &Task, unit: &Unit) -> Result<TaskReport, SourceFailure>;
+}
+
+/// An operator that needs no shuffle.
+pub(crate) trait Narrow: Send + Sync {
+    fn lower(&self, context: &WorkerContext, downstream: Downstream) -> ErasedPush;
+}
+
+/// An operator that receives its records by partition.
+pub(crate) trait Wide: Send + Sync {
+    /// The end of the stage before: combines and cuts records into chunks by partition.
+    fn map_side(&self, side: u32, context: &WorkerContext, port: Port) -> ErasedPush;
+
+    /// The root of the stage after: the operator itself, for all partitions of one worker, with its state loaded.
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error>;
+
+    /// What is known of its state, if it keeps any.
+    fn state(&self) -> Option<StateDescriptor> {
+        None
+    }
+
+    /// The state that is there before the first batch, sorted, if the user gave one.
+    fn initial_state(&self) -> Option<FrozenRun> {
+        None
+    }
+}
+
+/// A wide operator on one worker.
+pub(crate) trait Reduce {
+    /// Runs one partition of one batch: `chunks` are in the order of the source (I-3).
+    fn run(&mut self, partition: u32, unit: &Unit, chunks: Vec<Chunk>);
+
+    /// The fingerprint of what changed since the last call.
+    fn take_digest(&mut self) -> Option<Digest> {
+        None
+    }
+
+    /// What changed since the last freeze, one sorted run per owned partition.
+    fn freeze(&mut self) -> Vec<FrozenRun> {
+        Vec::new()
+    }
+
+    /// How many keys have state here.
+    fn entries(&self) -> u64 {
+        0
+    }
+
+    /// The encoded state of an encoded key.
+    fn get(&self, _partition: u32, _hash: KeyHash, _key: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// Every encoded key with its state, in order of (hash, encoded key).
+    fn scan(&self, _visit: &mut dyn FnMut(KeyHash, Vec<u8>, Vec<u8>)) {}
+}
+
+/// Where records leave the job: collected on the workers, delivered by the driver after the commit.
+pub(crate) trait Output: Send + Sync {
+    /// The end of a stage: keeps what the delivery will need.
+    fn collect(&self, context: &WorkerContext, tray: OutputTray) -> ErasedPush;
+
+    /// The other half, on the driver; taken once, when the job starts.
+    fn delivery(&self) -> Box<dyn Deliver>;
+}
+
+/// A committed batch on its way out of the job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delivery {
+    pub lineage: Lineage,
+    pub epoch: Epoch,
+    pub batch: BatchId,
+    pub time: BatchTime,
+}
+
+/// The driver's half of an output.
+pub(crate) trait Deliver: Send {
+    /// Tells the target who owns it now, and asks for the last batch it holds.
+    fn fence(&mut self, epoch: Epoch, lineage: Lineage) -> Result<Option<BatchId>, SinkError>;
+
+    /// Makes the batch visible as a whole; `partitions` are in their order.
+    fn publish(&mut self, delivery: Delivery, partitions: Vec<crate::dataflow::chunk::Records>) -> Result<(), SinkError>;
+}
+
+impl Graph {
+    pub fn add(&mut self, name: impl Into<Arc<str>>, parents: Vec<NodeId>, operator: Operator) -> NodeId {
+        let id = NodeId(u32::try_from(self.nodes.len()).expect("a graph has fewer than four billion nodes"));
+        self.nodes.push(Node { name: name.into(), parents, operator });
+        id
+    }
+
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.nodes.iter().enumerate().map(|(index, node)| (NodeId(index as u32), node))
+    }
+
+    /// The children of a node, each with the side of the child that this node feeds.
+    pub fn children(&self, parent: NodeId) -> impl Iterator<Item = (NodeId, u32)> + '_ {
+        self.iter().flat_map(move |(id, node)| {
+            let sides = node.parents.iter().enumerate().filter(move |(_, candidate)| **candidate == parent);
+            sides.map(move |(side, _)| (id, side as u32))
+        })
+    }
+
+    pub fn sources(&self) -> impl Iterator<Item = (NodeId, &Arc<dyn Source>)> {
+        self.iter().filter_map(|(id, node)| match &node.operator {
+            Operator::Source(source) => Some((id, source)),
+            _ => None,
+        })
+    }
+
+    pub fn outputs(&self) -> impl Iterator<Item = (NodeId, &Arc<dyn Output>)> {
+        self.iter().filter_map(|(id, node)| match &node.operator {
+            Operator::Output(output) => Some((id, output)),
+            _ => None,
+        })
+    }
+
+    /// The operators that keep state.
+    pub fn stateful(&self) -> impl Iterator<Item = (NodeId, &Arc<dyn Wide>, StateDescriptor)> {
+        self.iter().filter_map(|(id, node)| match &node.operator {
+            Operator::Wide(wide) => wide.state().map(|state| (id, wide, state)),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_partition_has_one_owner_and_ranges_are_contiguous() {
+        for workers in 1..=5 {
+            let owners: Vec<u32> = (0..8).map(|partition| owner(partition, workers, 8)).collect();
+            assert!(owners.is_sorted(), "{owners:?}");
+            assert_eq!((owners[0], owners[7]), (0, workers - 1));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The batches since the newest published checkpoint: what would have to be recomputed from it, and what the log must keep.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::batch::event::{Commit, DeadLetter, Plan};
+use crate::block::BlockRef;
+use crate::id::{BatchId, Sequence};
+
+/// One planned batch.
+#[derive(Clone, Debug)]
+pub(crate) struct PastBatch {
+    pub plan: Plan,
+    pub planned_at: Sequence,
+    /// The blocks that it reads.
+    pub blocks: BTreeMap<Sequence, BlockRef>,
+    pub letters: Vec<DeadLetter>,
+    pub commit: Option<Commit>,
+    pub published: bool,
+    /// Attempts that failed in this life of the driver.
+    pub failed: u32,
+    /// Attempts whose beginning is in the log.
+    pub attempts: u32,
+}
+
+/// Planned batches in order, and how far the running dataflow has come in them.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    batches: VecDeque<PastBatch>,
+    /// How many of them, from the front, the running dataflow was given.
+    given: usize,
+}
+
+impl History {
+    pub fn push(&mut self, batch: PastBatch) {
+        self.batches.push_back(batch);
+    }
+
+    /// Gives the next batch that the running dataflow has not been given.
+    pub fn give(&mut self) -> Option<BatchId> {
+        let batch = self.batches.get(self.given)?;
+        self.given += 1;
+        Some(batch.plan.batch)
+    }
+
+    pub fn all_given(&self) -> bool {
+        self.given == self.batches.len()
+    }
+
+    /// A new dataflow starts from the checkpoint: everything since is to be given again.
+    pub fn rewind(&mut self) {
+        self.given = 0;
+    }
+
+    /// # Panics
+    /// When the batch is not there: it is asked for by the driver only, which put it there.
+    pub fn get(&self, batch: BatchId) -> &PastBatch {
+        self.batches.iter().find(|past| past.plan.batch == batch).expect("the batch is younger than the checkpoint")
+    }
+
+    /// # Panics
+    /// As [`get`](Self::get).
+    pub fn get_mut(&mut self, batch: BatchId) -> &mut PastBatch {
+        self.batches.iter_mut().find(|past| past.plan.batch == batch).expect("the batch is younger than the checkpoint")
+    }
+
+    pub fn is_last(&self, batch: BatchId) -> bool {
+        self.batches.back().is_some_and(|last| last.plan.batch == batch)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &PastBatch> {
+        self.batches.iter()
+    }
+
+    /// A checkpoint of `batch` is published: it and what came before need not be recomputed any more.
+    pub fn checkpointed(&mut self, batch: BatchId) {
+        while self.batches.front().is_some_and(|past| past.plan.batch <= batch) {
+            self.batches.pop_front();
+            self.given = self.given.saturating_sub(1);
+        }
+    }
+
+    /// The oldest sequence that a recovery from a checkpoint of `batch` reads of the planned batches.
+    pub fn oldest_needed_after(&self, batch: BatchId) -> Option<Sequence> {
+        let later = self.batches.iter().filter(|past| past.plan.batch > batch);
+        later.flat_map(|past| past.blocks.keys().copied().chain([past.planned_at])).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::BatchTime;
+
+    fn batch(id: u64) -> PastBatch {
+        PastBatch {
+            plan: Plan { batch: BatchId(id), time: BatchTime(id * 100), merged_ticks: 0, inputs: Vec::new() },
+            planned_at: Sequence(id * 10),
+            blocks: BTreeMap::new(),
+            letters: Vec::new(),
+            commit: None,
+            published: false,
+            failed: 0,
+            attempts: 1,
+        }
+    }
+
+    #[test]
+    fn a_rewind_gives_everything_since_the_checkpoint_again() {
+        let mut history = History::default();
+        (1..=3).for_each(|id| history.push(batch(id)));
+        assert_eq!((history.give(), history.give()), (Some(BatchId(1)), Some(BatchId(2))));
+        history.checkpointed(BatchId(1));
+        assert_eq!(history.give(), Some(BatchId(3)));
+        assert!(history.all_given());
+        history.rewind();
+        assert_eq!(history.give(), Some(BatchId(2)));
+        assert_eq!(history.oldest_needed_after(BatchId(2)), Some(Sequence(30)));
+    }
+}

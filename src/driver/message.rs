@@ -1,0 +1,22 @@
+//! What reaches the driver: one channel, so that everything it does has one order.
+
+use crate::checkpoint::{CheckpointDone, CheckpointError};
+use crate::dataflow::engine::EngineEvent;
+use crate::dataflow::worker::StateQuery;
+use crate::error::Error;
+
+pub(crate) enum DriverMessage {
+    /// The batch interval has passed at least once since the last of these.
+    Tick,
+    /// From the engine of this generation; from an older one it is void.
+    Engine { generation: u64, event: EngineEvent },
+    /// A checkpoint is published, or could not be.
+    Checkpoint(Result<CheckpointDone, CheckpointError>),
+    /// Receiving failed for good: the log does not take blocks any more.
+    ReceivingFailed(Error),
+    /// The receivers have stopped, and what they had received is logged.
+    ReceiversStopped(Result<(), Error>),
+    /// A question about the state, to be answered between batches.
+    Query(StateQuery),
+    Stop { graceful: bool },
+}

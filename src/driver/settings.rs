@@ -1,0 +1,48 @@
+//! The settings of a job, as the builder made them. They come from the program at every start, never from a checkpoint.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::block::{BatchLimits, ReceiveLimits};
+use crate::clock::Clock;
+use crate::dataflow::engine::Width;
+use crate::disk::Disk;
+use crate::id::Uid;
+use crate::source::ReceiverSettings;
+use crate::wal::WalSettings;
+
+/// The number of key groups: the finest grain in which keys can be spread, fixed for the life of a job.
+pub(crate) const KEY_GROUPS: u32 = 128;
+/// Attempts at a batch before the job stops.
+pub(crate) const DEFAULT_ATTEMPTS: u32 = 4;
+/// Batches that may be computed at the same time; their state is applied in order.
+pub(crate) const IN_FLIGHT: usize = 2;
+
+#[derive(Clone, Debug)]
+pub(crate) struct JobSettings {
+    pub name: String,
+    pub version: String,
+    /// The job's directory.
+    pub location: PathBuf,
+    pub interval_ms: u64,
+    /// A checkpoint is taken after so many batches.
+    pub checkpoint_every: u64,
+    /// A checkpoint is brought forward when recomputing what came since the last one would take longer.
+    pub recovery_target_ms: u64,
+    /// How many checkpoints are kept.
+    pub keep: usize,
+    pub width: Width,
+    pub limits: BatchLimits,
+    pub receive: ReceiveLimits,
+    pub receiver: ReceiverSettings,
+    /// Whether the rate of the sources follows what the batches took.
+    pub backpressure: bool,
+    pub attempts: u32,
+    pub dead_letters: bool,
+    pub dropped: Vec<Uid>,
+    pub goes_on_without_log: bool,
+    pub signals: bool,
+    pub wal: WalSettings,
+    pub clock: Arc<dyn Clock>,
+    pub disk: Arc<dyn Disk>,
+}

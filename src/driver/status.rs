@@ -1,0 +1,132 @@
+//! What the driver lets others see while it runs.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{BatchId, BatchTime};
+use crate::recovery::report::RecoveryReport;
+
+/// Where a running job stands.
+///
+/// ```
+/// let status = floodmark::Status::default();
+/// assert_eq!(status.published, floodmark::BatchId(0));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Status {
+    /// The newest batch whose plan is durable.
+    pub planned: BatchId,
+    /// Its time.
+    pub planned_time: BatchTime,
+    /// The newest batch whose commit is durable.
+    pub committed: BatchId,
+    /// The newest batch that every sink has.
+    pub published: BatchId,
+    /// The newest batch that a published checkpoint covers.
+    pub checkpoint: BatchId,
+    /// Checkpoints published in this life of the driver.
+    pub checkpoints: u64,
+    /// Batches committed in this life of the driver, without those that were recomputed.
+    pub batches: u64,
+    /// Records that those batches took in, over all sources.
+    pub records: u64,
+    /// Records that could not be decoded; each was reported.
+    pub failed_records: u64,
+    /// Ticks of the batch interval that passed without a batch of their own, because batches took longer.
+    pub merged_ticks: u64,
+    /// Attempts at a batch that ended in a panic of user code.
+    pub failed_attempts: u64,
+    /// Bytes that were appended to the log in this life of the driver.
+    pub log_bytes: u64,
+    /// Bytes of checkpoint files that were written in this life of the driver.
+    pub checkpoint_bytes: u64,
+    /// How long the newest checkpoint took, in milliseconds.
+    pub checkpoint_ms: u64,
+    /// Keys that have state, over all operators.
+    pub keys: u64,
+    /// From the tick of the newest committed batch until its commit, in milliseconds.
+    pub latency_ms: u64,
+    /// How long the newest committed batch was computed, in milliseconds.
+    pub processing_ms: u64,
+    /// The monotonic time of the first batch with records, and of the newest commit of one, in milliseconds.
+    pub first_record_ms: Option<u64>,
+    /// As above.
+    pub last_commit_ms: Option<u64>,
+    /// All receivers have ended, or there are none; direct sources offer nothing more; everything is published.
+    pub input_used_up: bool,
+}
+
+/// Shared by the driver and the handles of the job.
+#[derive(Default)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    status: Status,
+    recovery: Option<RecoveryReport>,
+    outcome: Option<Result<(), (ErrorKind, String)>>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.lock().status);
+        self.changed.notify_all();
+    }
+
+    pub fn status(&self) -> Status {
+        self.lock().status.clone()
+    }
+
+    pub fn recovered(&self, report: RecoveryReport) {
+        self.lock().recovery = Some(report);
+        self.changed.notify_all();
+    }
+
+    pub fn end(&self, outcome: &Result<()>) {
+        let outcome = outcome.as_ref().map(|()| ()).map_err(|error| (error.kind(), error.to_string()));
+        self.lock().outcome.get_or_insert(outcome);
+        self.changed.notify_all();
+    }
+
+    /// Waits until recovery is done, or failed.
+    pub fn wait_for_recovery(&self) -> Result<RecoveryReport> {
+        let state = self.changed.wait_while(self.lock(), |state| state.recovery.is_none() && state.outcome.is_none());
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        match (&state.outcome, &state.recovery) {
+            (Some(Err((kind, message))), _) => Err(Error::new(*kind, message.clone())),
+            (_, Some(report)) => Ok(report.clone()),
+            (_, None) => Err(Error::new(ErrorKind::Stopped, "the job ended before it had recovered")),
+        }
+    }
+
+    /// Waits until the job has ended, or `timeout` has passed: `None` then.
+    pub fn wait_for_end(&self, timeout: Option<std::time::Duration>) -> Option<Result<()>> {
+        let state = self.lock();
+        let running = |state: &mut State| state.outcome.is_none();
+        let state = match timeout {
+            None => self.changed.wait_while(state, running).unwrap_or_else(PoisonError::into_inner),
+            Some(timeout) => self.changed.wait_timeout_while(state, timeout, running).unwrap_or_else(PoisonError::into_inner).0,
+        };
+        let outcome = state.outcome.clone()?;
+        Some(outcome.map_err(|(kind, message)| Error::new(kind, message)))
+    }
+
+    /// Waits until `reached` says so of the status.
+    pub fn wait_until(&self, reached: impl Fn(&Status) -> bool) -> Result<Status> {
+        let state = self.changed.wait_while(self.lock(), |state| !reached(&state.status) && state.outcome.is_none());
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        match &state.outcome {
+            Some(Err((kind, message))) => Err(Error::new(*kind, message.clone())),
+            Some(Ok(())) if !reached(&state.status) => Err(Error::new(ErrorKind::Stopped, "the job has ended")),
+            _ => Ok(state.status.clone()),
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Deciding: a pure function from what was found, and what the program declares, to what recovery does.
+//!
+//! | what is found for batch b | what happens | test |
+//! |---|---|---|
+//! | blocks, no plan | go into the next plan | `blocks_without_a_plan_go_into_the_next_one` |
+//! | planned | recomputed from the same plan | `a_planned_batch_is_recomputed` |
+//! | committed, not published | recomputed, digest compared, published | `a_committed_batch_is_recomputed_and_published` |
+//! | published, after the checkpoint | recomputed for its state, digest compared | `a_published_batch_is_recomputed_but_not_published_again` |
+//! | newest checkpoint damaged | rejected and named; the next older one, a longer replay | `a_damaged_checkpoint_is_rejected_and_an_older_one_taken` |
+//! | interrupted tail | cut, reported | `an_interrupted_tail_is_reported` |
+//! | damage below `synced_through` | refused while observing | `damage_is_refused` (log) |
+//! | segment missing, two chains | refused while observing, or here | `another_log_is_refused` |
+//! | log lost | refused, unless the program says so: a new lineage | `a_lost_log_is_refused_unless_the_program_goes_on_without_it` |
+//! | operator or source not in the program | refused, unless dropped | `state_that_the_program_does_not_know_is_refused_unless_dropped` |
+//! | operator not in the checkpoint | starts empty, reported | `a_new_operator_starts_empty` |
+//! | older state version | migrated, or refused | `an_older_state_version_is_migrated_or_refused` |
+//!
+//! Two rows are not decided here: a differing digest shows during the replay, and another driver shows at the lock.
+
+use std::collections::BTreeMap;
+
+use crate::batch::event::PlannedTask;
+use crate::block::BlockRef;
+use crate::checkpoint::{CheckpointFiles, JobPoint, KeyLayout, OperatorEntry};
+use crate::id::{BatchId, Epoch, ManifestSequence, Sequence, Uid};
+use crate::recovery::declared::Declared;
+use crate::recovery::facts::{BatchFacts, Candidate, Facts, LogFacts};
+use crate::recovery::refusal::Refusal;
+use crate::state::descriptor::StateDescriptor;
+use crate::wal::Tail;
+
+/// What recovery does.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    /// The epoch of this life.
+    pub epoch: Epoch,
+    /// Where the job stands before the replay; `None` for a fresh start.
+    pub from: Option<Standpoint>,
+    /// Checkpoints that are unusable, newest first.
+    pub rejected: Vec<Rejected>,
+    /// The log is gone, and the program goes on without it.
+    pub new_lineage: bool,
+    /// The batches to recompute, in order.
+    pub replay: Vec<BatchFacts>,
+    /// The blocks that those batches read.
+    pub planned_blocks: BTreeMap<Sequence, BlockRef>,
+    /// Blocks that no plan has taken, in order.
+    pub unplanned: Vec<BlockRef>,
+    pub changes: Changes,
+    pub tail: Option<Tail>,
+}
+
+/// The checkpoint (or the empty state) that the job is restored to.
+#[derive(Clone, Debug)]
+pub(crate) struct Standpoint {
+    pub point: JobPoint,
+    pub checkpoint: Option<CheckpointFiles>,
+}
+
+/// A checkpoint that is not used, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rejected {
+    pub sequence: ManifestSequence,
+    pub batch: BatchId,
+    pub directory: Option<String>,
+    pub reason: String,
+}
+
+/// How the program differs from the one that wrote the checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Changes {
+    pub started_empty: Vec<Uid>,
+    pub dropped: Vec<Uid>,
+    /// Uid, version in the checkpoint, version of the program.
+    pub migrated: Vec<(Uid, u32, u32)>,
+}
+
+/// Decides. `unusable` are checkpoints that turned out to be damaged when they were opened.
+///
+/// # Errors
+/// When the job must not start.
+pub(crate) fn decide(facts: &Facts, declared: &Declared, unusable: &[Rejected]) -> Result<Decision, Refusal> {
+    check_schemas(declared)?;
+    let highest = facts.chain.highest_epoch().max(facts.log.as_ref().and_then(|log| log.opened));
+    let epoch = highest.unwrap_or_default().next();
+    if facts.chain.is_empty() {
+        return fresh(facts, epoch);
+    }
+    let (chosen, rejected) = choose(facts, unusable)?;
+    let changes = compare(&chosen.point, declared)?;
+    let standpoint = Standpoint { point: chosen.point.clone(), checkpoint: chosen.checkpoint.clone() };
+    let decision = Decision {
+        epoch,
+        from: Some(standpoint),
+        rejected,
+        new_lineage: facts.log.is_none(),
+        replay: Vec::new(),
+        planned_blocks: BTreeMap::new(),
+        unplanned: Vec::new(),
+        changes,
+        tail: facts.log.as_ref().map(|log| log.scan.tail.clone()),
+    };
+    match &facts.log {
+        Some(log) => with_log(decision, &chosen.point, log, declared),
+        None if declared.goes_on_without_log => Ok(decision),
+        None => Err(Refusal::LogGone { checkpoint: chosen.point.batch }),
+    }
+}
+
+fn fresh(facts: &Facts, epoch: Epoch) -> Result<Decision, Refusal> {
+    if let Some(log) = &facts.log
+        && !(log.blocks.is_empty() && log.batches.is_empty())
+    {
+        return Err(Refusal::ManifestsGone { batches: log.batches.len(), blocks: log.blocks.len() });
+    }
+    Ok(Decision {
+        epoch,
+        from: None,
+        rejected: Vec::new(),
+        new_lineage: false,
+        replay: Vec::new(),
+        planned_blocks: BTreeMap::new(),
+        unplanned: Vec::new(),
+        changes: Changes::default(),
+        tail: None,
+    })
+}
+
+/// The newest state that can be used, and those that cannot.
+fn choose<'f>(facts: &'f Facts, unusable: &[Rejected]) -> Result<(&'f Candidate, Vec<Rejected>), Refusal> {
+    let mut rejected: Vec<Rejected> = damaged_manifests(facts);
+    for candidate in &facts.candidates {
+        let later = unusable.iter().find(|known| known.sequence == candidate.sequence).map(|known| known.reason.clone());
+        match candidate.damage.clone().or(later) {
+            None => return Ok((candidate, rejected)),
+            Some(reason) => rejected.push(Rejected {
+                sequence: candidate.sequence,
+                batch: candidate.point.batch,
+                directory: candidate.checkpoint.as_ref().map(|files| files.directory.clone()),
+                reason,
+            }),
+        }
+    }
+    let tried = rejected.iter().map(|rejected| format!("manifest {}: {}", rejected.sequence, rejected.reason)).collect();
+    Err(Refusal::NoCheckpoint { tried })
+}
+
+/// Manifests that cannot be read, and that no later one has rejected: whatever they named is not used.
+fn damaged_manifests(facts: &Facts) -> Vec<Rejected> {
+    let newest = facts.chain.newest().map(|manifest| manifest.sequence);
+    let unanswered = facts.chain.damaged().filter(|(sequence, ..)| Some(*sequence) > newest);
+    unanswered
+        .map(|(sequence, file, reason)| Rejected {
+            sequence,
+            batch: BatchId(0),
+            directory: None,
+            reason: format!("{}: {reason}", file.display()),
+        })
+        .collect()
+}
+
+fn with_log(
+    mut decision: Decision,
+    point: &JobPoint,
+    log: &LogFacts,
+    declared: &Declared,
+) -> Result<Decision, Refusal> {
+    if log.scan.log_id != point.log.log {
+        return Err(Refusal::AnotherLog { expected: point.log.log, found: log.scan.log_id });
+    }
+    let (first, last) = (point.batch.next(), log.batches.keys().next_back().copied().unwrap_or_default());
+    let mut unplanned = log.blocks.clone();
+    for (id, batch) in &log.batches {
+        for block in blocks_of(batch) {
+            let block_ref = unplanned.remove(&block);
+            if *id > point.batch {
+                let block_ref = block_ref.ok_or(Refusal::BlockMissing { batch: *id, block })?;
+                decision.planned_blocks.insert(block, block_ref);
+            }
+        }
+    }
+    let mut expected = first;
+    for (id, batch) in log.batches.range(first..) {
+        if *id != expected {
+            return Err(Refusal::BatchMissing { batch: expected, first, last });
+        }
+        check_sources(batch, declared)?;
+        decision.replay.push(batch.clone());
+        expected = expected.next();
+    }
+    // Blocks before this point were planned by batches whose plans are cut off with the log already.
+    let unplanned = unplanned.into_values().filter(|block| block.at.sequence >= point.log.oldest_needed);
+    decision.unplanned = unplanned.filter(|block| !declared.drops(&block.source)).collect();
+    for block in &decision.unplanned {
+        if !declared.has_source(&block.source) {
+            let blocks = decision.unplanned.iter().filter(|other| other.source == block.source).count();
+            return Err(Refusal::SourceGone { uid: block.source.clone(), blocks });
+        }
+    }
+    Ok(decision)
+}
+
+/// The blocks that a batch reads.
+fn blocks_of(batch: &BatchFacts) -> impl Iterator<Item = Sequence> + '_ {
+    batch.plan.inputs.iter().flat_map(|input| &input.tasks).filter_map(|task| match task {
+        PlannedTask::Block(sequence) => Some(*sequence),
+        PlannedTask::Range(_) => None,
+    })
+}
+
+fn check_sources(batch: &BatchFacts, declared: &Declared) -> Result<(), Refusal> {
+    match batch.plan.inputs.iter().find(|input| !declared.has_source(&input.source)) {
+        Some(input) => Err(Refusal::PlannedSourceGone { uid: input.source.clone(), batch: batch.plan.batch }),
+        None => Ok(()),
+    }
+}
+
+/// Compares the program with the one that wrote the checkpoint.
+fn compare(point: &JobPoint, declared: &Declared) -> Result<Changes, Refusal> {
+    if point.job_name != declared.name {
+        return Err(Refusal::AnotherJob { expected: declared.name.clone(), found: point.job_name.clone() });
+    }
+    if point.keys != declared.keys {
+        let KeyLayout { hash_name, partitions, .. } = &declared.keys;
+        return Err(Refusal::KeyLayout {
+            expected: *partitions,
+            expected_hash: hash_name.clone(),
+            found: point.keys.partitions,
+            found_hash: point.keys.hash_name.clone(),
+        });
+    }
+    let mut changes = Changes::default();
+    for stored in &point.operators {
+        match declared.operators.iter().find(|operator| operator.uid == stored.uid) {
+            Some(operator) => changes.migrated.extend(compare_operator(stored, operator)?),
+            None if declared.drops(&stored.uid) => changes.dropped.push(stored.uid.clone()),
+            None => return Err(Refusal::OperatorGone { uid: stored.uid.clone() }),
+        }
+    }
+    let known = |uid: &Uid| point.operators.iter().any(|stored| stored.uid == *uid);
+    changes.started_empty.extend(declared.operators.iter().map(|operator| operator.uid.clone()).filter(|uid| !known(uid)));
+    Ok(changes)
+}
+
+fn compare_operator(stored: &OperatorEntry, operator: &StateDescriptor) -> Result<Option<(Uid, u32, u32)>, Refusal> {
+    let uid = || operator.uid.clone();
+    if stored.kind != operator.kind {
+        return Err(Refusal::OperatorKind { uid: uid(), expected: operator.kind.to_string(), found: stored.kind.clone() });
+    }
+    let differs = |what, version, expected: &str, found: &str| Refusal::StateType {
+        uid: uid(),
+        what,
+        version,
+        expected: expected.to_string(),
+        found: found.to_string(),
+    };
+    let text = |schema: &crate::state::schema::Schema| schema.text().unwrap_or_default().to_string();
+    if stored.key_type != text(&operator.key_schema) {
+        return Err(differs("the key type", stored.state_version, &text(&operator.key_schema), &stored.key_type));
+    }
+    if stored.state_version == operator.version {
+        let expected = text(&operator.state_schema);
+        let same = stored.state_type == expected;
+        return if same { Ok(None) } else { Err(differs("the state type", operator.version, &expected, &stored.state_type)) };
+    }
+    let (expected, found) = (operator.version, stored.state_version);
+    let Some((_, old)) = operator.migrations.iter().find(|(from, _)| *from == found) else {
+        let advice = if found < expected { "give it a migration by migrate_from" } else { "run the newer program" };
+        return Err(Refusal::StateVersion { uid: uid(), expected, found, advice });
+    };
+    if stored.state_type != text(old) {
+        return Err(differs("the state type", found, &text(old), &stored.state_type));
+    }
+    Ok(Some((uid(), found, expected)))
+}
+
+/// Every declared type must have a schema.
+fn check_schemas(declared: &Declared) -> Result<(), Refusal> {
+    for operator in &declared.operators {
+        for (what, schema) in [("the key type", &operator.key_schema), ("the state type", &operator.state_schema)] {
+            if let Err(reason) = schema.text() {
+                return Err(Refusal::NoSchema { uid: operator.uid.clone(), what, reason: reason.to_string() });
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! What the program declares, as far as recovery asks.
+
+use crate::checkpoint::KeyLayout;
+use crate::id::Uid;
+use crate::state::descriptor::StateDescriptor;
+
+/// The declared job.
+#[derive(Clone, Debug)]
+pub(crate) struct Declared {
+    pub name: String,
+    pub version: String,
+    pub keys: KeyLayout,
+    pub operators: Vec<StateDescriptor>,
+    pub sources: Vec<Uid>,
+    /// Uids whose stored state, or unplanned blocks, the program gives up.
+    pub dropped: Vec<Uid>,
+    pub goes_on_without_log: bool,
+}
+
+impl Declared {
+    pub fn has_source(&self, uid: &Uid) -> bool {
+        self.sources.contains(uid)
+    }
+
+    pub fn drops(&self, uid: &Uid) -> bool {
+        self.dropped.contains(uid)
+    }
+}

@@ -1,0 +1,175 @@
+//! Observing: what is found in the checkpoint location. Nothing is judged here, and nothing is written.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::batch::event::{BatchEvent, Commit, DeadLetter, Plan};
+use crate::block::{BlockHead, BlockRef};
+use crate::checkpoint::{ChainError, ChainFacts, CheckpointFiles, JobPoint, ManifestChain, Standing, verify_files};
+use crate::codec::decode;
+use crate::disk::Disk;
+use crate::id::{BatchId, Epoch, ManifestSequence, Sequence};
+use crate::recovery::refusal::Refusal;
+use crate::wal::{self, FrameAt, FrameKind, WalScan};
+
+/// The directories of a job.
+pub(crate) const WAL: &str = "wal";
+pub(crate) const CHECKPOINTS: &str = "checkpoints";
+pub(crate) const LIVE: &str = "live";
+
+/// All that was found.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub chain: ChainFacts,
+    /// The states that the job could be restored to, newest first.
+    pub candidates: Vec<Candidate>,
+    /// `None` where there is no log.
+    pub log: Option<LogFacts>,
+}
+
+/// A state that the job could be restored to.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    /// The first manifest that names it.
+    pub sequence: ManifestSequence,
+    pub point: JobPoint,
+    /// `None` for the state before the first checkpoint: empty.
+    pub checkpoint: Option<CheckpointFiles>,
+    /// What is wrong with its files, as far as sizes and ends of files tell.
+    pub damage: Option<String>,
+}
+
+/// What the log holds, from the oldest sequence that a candidate needs.
+#[derive(Debug)]
+pub(crate) struct LogFacts {
+    pub scan: WalScan,
+    pub blocks: BTreeMap<Sequence, BlockRef>,
+    pub batches: BTreeMap<BatchId, BatchFacts>,
+    /// The highest epoch that opened the log.
+    pub opened: Option<Epoch>,
+}
+
+/// A batch, as a fold over its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BatchFacts {
+    pub plan: Plan,
+    pub planned_at: Sequence,
+    pub attempts_started: u32,
+    pub attempts_failed: u32,
+    pub letters: Vec<DeadLetter>,
+    pub commit: Option<Commit>,
+    pub published: bool,
+}
+
+/// Reads everything that a decision needs.
+///
+/// # Errors
+/// Refusals that need no decision: what is there cannot be read, or is not what it was.
+pub(crate) fn observe(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
+    let chain = match ManifestChain::observe(disk, job) {
+        Ok(chain) => chain,
+        // The first manifest comes after the first segment; without any, the log may hold nothing that counts.
+        Err(ChainError::ManifestsMissing { .. }) if is_interrupted_first_start(disk, job)? => ChainFacts::default(),
+        Err(error) => return Err(error.into()),
+    };
+    let candidates = candidates(job, &chain);
+    let oldest = candidates.iter().map(|candidate| candidate.point.log.oldest_needed).min();
+    let log = observe_log(disk, job, oldest)?;
+    Ok(Facts { chain, candidates, log })
+}
+
+fn candidates(job: &Path, chain: &ChainFacts) -> Vec<Candidate> {
+    let usable = chain.checkpoints().into_iter().filter(|known| known.standing == Standing::Usable);
+    let mut candidates: Vec<Candidate> = usable
+        .map(|known| Candidate {
+            sequence: known.sequence,
+            point: known.manifest.point.clone(),
+            checkpoint: Some(known.files.clone()),
+            damage: verify_files(&job.join(CHECKPOINTS).join(&known.files.directory), &known.files.files, false)
+                .err()
+                .map(|error| error.to_string()),
+        })
+        .collect();
+    let before_all = chain.links.values().filter_map(|link| link.manifest()).find(|manifest| manifest.checkpoint.is_none());
+    candidates.extend(before_all.map(|manifest| Candidate {
+        sequence: manifest.sequence,
+        point: manifest.point.clone(),
+        checkpoint: None,
+        damage: None,
+    }));
+    candidates
+}
+
+fn observe_log(disk: &dyn Disk, job: &Path, oldest: Option<Sequence>) -> Result<Option<LogFacts>, Refusal> {
+    let mut fold = Fold::default();
+    let scan = wal::observe(disk, &job.join(WAL), oldest, &mut |at, kind, head, _body| fold.take(at, kind, head))?;
+    if let Some(refusal) = fold.refusal {
+        return Err(refusal);
+    }
+    Ok(scan.map(|scan| LogFacts { scan, blocks: fold.blocks, batches: fold.batches, opened: fold.opened }))
+}
+
+/// Whether all that is there is a log that was just begun: a first start that did not come to its first manifest.
+fn is_interrupted_first_start(disk: &dyn Disk, job: &Path) -> Result<bool, Refusal> {
+    let checkpoints = job.join(CHECKPOINTS);
+    if checkpoints.exists() && !disk.list(&checkpoints).map_err(|error| Refusal::io("list", &checkpoints, error))?.is_empty() {
+        return Ok(false);
+    }
+    let Some(log) = observe_log(disk, job, None)? else { return Ok(true) };
+    let first_life = log.scan.segments.len() == 1 && log.scan.segments[0].first_sequence == Sequence(1);
+    Ok(first_life && log.blocks.is_empty() && log.batches.is_empty())
+}
+
+/// The state of all batches, folded from the events of the log.
+#[derive(Default)]
+struct Fold {
+    blocks: BTreeMap<Sequence, BlockRef>,
+    batches: BTreeMap<BatchId, BatchFacts>,
+    opened: Option<Epoch>,
+    refusal: Option<Refusal>,
+}
+
+impl Fold {
+    fn take(&mut self, at: FrameAt, kind: FrameKind, head: &[u8]) {
+        let decoded = match kind {
+            FrameKind::Mark => Ok(()),
+            FrameKind::Block => decode::<BlockHead>(head).map(|head| {
+                self.blocks.insert(at.sequence, BlockRef::new(head, at));
+            }),
+            FrameKind::Event => decode::<BatchEvent>(head).map(|event| self.event(at.sequence, event)),
+        };
+        if let Err(error) = decoded {
+            self.refusal.get_or_insert(Refusal::UnreadableFrame { at, reason: error.to_string() });
+        }
+    }
+
+    fn event(&mut self, at: Sequence, event: BatchEvent) {
+        match event {
+            BatchEvent::Opened { epoch, .. } => self.opened = self.opened.max(Some(epoch)),
+            BatchEvent::Planned(plan) => {
+                let batch = BatchFacts {
+                    planned_at: at,
+                    attempts_started: 0,
+                    attempts_failed: 0,
+                    letters: Vec::new(),
+                    commit: None,
+                    published: false,
+                    plan,
+                };
+                self.batches.insert(batch.plan.batch, batch);
+            }
+            // What is said of a batch whose plan was cut off with the log is of no use any more.
+            BatchEvent::AttemptStarted { batch, .. } => self.batch(batch, |batch| batch.attempts_started += 1),
+            BatchEvent::AttemptFailed { batch, .. } => self.batch(batch, |batch| batch.attempts_failed += 1),
+            BatchEvent::DeadLettered { batch, letters } => self.batch(batch, |batch| batch.letters = letters),
+            BatchEvent::Committed(commit) => self.batch(commit.batch, |batch| batch.commit = Some(commit)),
+            BatchEvent::Published { batch } => self.batch(batch, |batch| batch.published = true),
+        }
+    }
+
+    fn batch(&mut self, id: BatchId, change: impl FnOnce(&mut BatchFacts)) {
+        if let Some(batch) = self.batches.get_mut(&id) {
+            change(batch);
+        }
+    }
+}

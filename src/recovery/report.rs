@@ -1,0 +1,137 @@
+//! The report: what recovery found and did, for people and for programs.
+
+use std::fmt;
+
+use crate::id::{BatchId, Epoch};
+use crate::recovery::decide::{Changes, Decision, Rejected};
+use crate::wal::Tail;
+
+/// What recovery found and did.
+///
+/// ```
+/// # fn main() -> floodmark::Result<()> {
+/// use floodmark::testing::TestJob;
+///
+/// let mut job = TestJob::new(|context| {
+///     let (numbers, stream) = context.queue_stream::<u64>("numbers");
+///     (numbers, stream.count().collect("how many"))
+/// })?;
+/// assert!(job.recovery().is_fresh());
+/// job.run_batch()?;
+/// job.crash_and_restart()?;
+/// assert_eq!(job.recovery().batches_replayed(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct RecoveryReport {
+    epoch: Epoch,
+    checkpoint: Option<BatchId>,
+    fresh: bool,
+    replayed: u64,
+    republished: u64,
+    unplanned_blocks: u64,
+    deaths: u64,
+    rejected: Vec<Rejected>,
+    changes: Changes,
+    cut: Option<(u64, u64)>,
+    new_lineage: bool,
+    milliseconds: u64,
+}
+
+impl RecoveryReport {
+    pub(crate) fn new(decision: &Decision) -> Self {
+        let cut = match &decision.tail {
+            Some(Tail::Interrupted { bytes, whole_frames_beyond_proven, .. }) => Some((*bytes, *whole_frames_beyond_proven)),
+            Some(Tail::Clean) | None => None,
+        };
+        Self {
+            epoch: decision.epoch,
+            checkpoint: decision.from.as_ref().map(|from| from.point.batch),
+            fresh: decision.from.is_none(),
+            replayed: decision.replay.len() as u64,
+            republished: decision.replay.iter().filter(|batch| batch.commit.is_some() && !batch.published).count() as u64,
+            unplanned_blocks: decision.unplanned.len() as u64,
+            deaths: decision.replay.iter().filter(|batch| batch.commit.is_none() && batch.attempts_started > 0).count() as u64,
+            rejected: decision.rejected.clone(),
+            changes: decision.changes.clone(),
+            cut,
+            new_lineage: decision.new_lineage,
+            milliseconds: 0,
+        }
+    }
+
+    pub(crate) fn took(&mut self, milliseconds: u64) {
+        self.milliseconds = milliseconds;
+    }
+
+    /// Whether the job started in an empty place.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// The number of this life of the driver.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The batch whose checkpoint the state was restored from; 0 for the state before the first batch, `None` for a fresh
+    /// start.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<BatchId> {
+        self.checkpoint
+    }
+
+    /// How many batches were to be recomputed from the log.
+    #[must_use]
+    pub fn batches_replayed(&self) -> u64 {
+        self.replayed
+    }
+
+    /// From the start of recovery until every batch was recomputed and live input goes on, in milliseconds.
+    #[must_use]
+    pub fn milliseconds(&self) -> u64 {
+        self.milliseconds
+    }
+}
+
+impl fmt::Display for RecoveryReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(checkpoint) = self.checkpoint else { return f.write_str("started fresh") };
+        write!(
+            f,
+            "recovered: checkpoint of batch {checkpoint}, {} batches replayed, {} ms",
+            self.replayed, self.milliseconds
+        )?;
+        if self.republished > 0 {
+            write!(f, "; {} committed batches published", self.republished)?;
+        }
+        if self.deaths > 0 {
+            write!(f, "; {} batches were being computed when the process ended", self.deaths)?;
+        }
+        if self.unplanned_blocks > 0 {
+            write!(f, "; {} logged blocks wait for the next batch", self.unplanned_blocks)?;
+        }
+        if let Some((bytes, kept)) = self.cut {
+            write!(f, "; {bytes} bytes of an interrupted append cut, never acknowledged ({kept} whole frames before it kept)")?;
+        }
+        for rejected in &self.rejected {
+            write!(f, "; checkpoint of batch {} (manifest {}) rejected: {}", rejected.batch, rejected.sequence, rejected.reason)?;
+        }
+        for uid in &self.changes.started_empty {
+            write!(f, "; \"{uid}\" is new and starts empty")?;
+        }
+        for uid in &self.changes.dropped {
+            write!(f, "; the state of \"{uid}\" is dropped")?;
+        }
+        for (uid, from, to) in &self.changes.migrated {
+            write!(f, "; the state of \"{uid}\" is migrated from version {from} to {to}")?;
+        }
+        if self.new_lineage {
+            f.write_str("; the log is gone: a new lineage begins, what came after the checkpoint is lost")?;
+        }
+        Ok(())
+    }
+}

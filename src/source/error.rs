@@ -1,0 +1,89 @@
+//! What can go wrong at a source while input is found or read.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::{Error, ErrorKind};
+
+/// What went wrong while a source looked for input or read it.
+///
+/// ```
+/// let error = floodmark::SourceError::other("the feed has no such partition: 7");
+/// assert_eq!(error.to_string(), "the feed has no such partition: 7");
+/// ```
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SourceError {
+    /// A directory that is read for files cannot be listed.
+    #[error("{}: the directory cannot be listed: {error}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file cannot be read.
+    #[error("{}: cannot be read at byte {offset}: {error}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Where reading began, in bytes.
+        offset: u64,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A planned file is gone.
+    #[error("{}: the file was planned with {size} bytes and has vanished: put it back as it was, then restart", path.display())]
+    Vanished {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes when it was planned.
+        size: u64,
+    },
+    /// A planned file is no longer what it was.
+    #[error(
+        "{}: the file has changed since it was planned: expected {expected}, found {found}; \
+         files must be moved in whole and left alone",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// Size and modification time when it was planned.
+        expected: String,
+        /// Size and modification time now.
+        found: String,
+    },
+    /// Stored bytes are not what this program's source would have stored.
+    #[error("{what} cannot be decoded: {cause}: was the type of the source's items changed?")]
+    Decode {
+        /// What was to be decoded.
+        what: String,
+        /// Why it cannot.
+        cause: String,
+    },
+    /// What a source of the user's own says.
+    #[error("{0}")]
+    Other(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl SourceError {
+    /// An error of a source of one's own.
+    pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Other(error.into())
+    }
+}
+
+impl From<SourceError> for Error {
+    fn from(error: SourceError) -> Self {
+        let kind = match &error {
+            SourceError::Decode { .. } => ErrorKind::Incompatible,
+            SourceError::Directory { .. }
+            | SourceError::File { .. }
+            | SourceError::Vanished { .. }
+            | SourceError::Changed { .. }
+            | SourceError::Other(_) => ErrorKind::Environment,
+        };
+        Error::caused_by(kind, "a source failed", error)
+    }
+}

@@ -1,0 +1,62 @@
+//! What a worker is given to read, and how it reads it: one shape for blocks and ranges.
+
+use std::ops::AddAssign;
+
+use byteview::ByteView;
+use serde::{Deserialize, Serialize};
+
+use crate::source::error::SourceError;
+use crate::wal::FrameAt;
+
+/// What a planned task is read from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum TaskPayload {
+    /// A block whose payload memory still holds.
+    Memory(ByteView),
+    /// A block to be read back from the log.
+    Logged(FrameAt),
+    /// A range, as its direct source encodes it.
+    Range(Vec<u8>),
+}
+
+/// The bytes of a task, at hand.
+#[derive(Clone, Debug)]
+pub(crate) enum TaskBytes<'a> {
+    /// A block's payload.
+    Block(ByteView),
+    /// An encoded range.
+    Range(&'a [u8]),
+}
+
+/// What reading a task gave.
+///
+/// ```
+/// let mut summary = floodmark::ReadSummary { records: 2, failed: 0 };
+/// summary += floodmark::ReadSummary { records: 1, failed: 1 };
+/// assert_eq!(summary, floodmark::ReadSummary { records: 3, failed: 1 });
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadSummary {
+    /// Records that were handed on.
+    pub records: u64,
+    /// Records that could not be (not UTF-8, too long); each was counted and the first reported.
+    pub failed: u64,
+}
+
+impl AddAssign for ReadSummary {
+    fn add_assign(&mut self, other: Self) {
+        self.records += other.records;
+        self.failed += other.failed;
+    }
+}
+
+/// Turns a task's bytes into records, on a worker; the same bytes give the same records each time (I-3).
+pub(crate) trait TaskReader<T>: Send + Sync {
+    /// Hands every record to `emit`, in order.
+    fn read(&self, bytes: TaskBytes<'_>, emit: &mut dyn FnMut(T)) -> Result<ReadSummary, SourceError>;
+}
+
+/// A task of the other sort than its source makes: the plan and the program do not fit.
+pub(crate) fn unexpected(what: &str) -> SourceError {
+    SourceError::Decode { what: what.to_string(), cause: "it was planned by a source of another sort".to_string() }
+}

@@ -1,0 +1,168 @@
+//! The schema of a type: what serde says of its shape, as text.
+//!
+//! It is stored with an operator's state and compared when a job starts (I-9), so it names shapes, not Rust paths: a type may
+//! move to another module, and `String` and [`Text`](crate::Text) are the same. Structs and enums keep their serde names.
+
+use std::fmt::Write;
+
+use serde::de::DeserializeOwned;
+use serde_reflection::{ContainerFormat, Format, Named, Registry, Tracer, TracerConfig, VariantFormat};
+
+/// The shape of a type: `str`, `(str, u64)`, `Order { id: u64, items: [str] }`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Schema(Result<String, String>);
+
+impl Schema {
+    /// The schema of `T`, or why it has none that can be stored: serde attributes such as `flatten` and `untagged` need a
+    /// self-describing format, which stored state is not.
+    pub fn of<T: DeserializeOwned>() -> Self {
+        let mut tracer = Tracer::new(TracerConfig::default().is_human_readable(false));
+        let traced = tracer.trace_simple_type::<T>().map_err(|error| error.to_string());
+        Self(traced.and_then(|(format, _)| {
+            let registry = tracer.registry().map_err(|error| error.to_string())?;
+            let mut text = String::new();
+            render(&format, &registry, &mut Vec::new(), &mut text);
+            Ok(text)
+        }))
+    }
+
+    /// The text, or why there is none.
+    pub fn text(&self) -> Result<&str, &str> {
+        self.0.as_deref().map_err(String::as_str)
+    }
+}
+
+/// Writes a format; containers are written out where they are first met and by name after that, so that types may be
+/// recursive.
+fn render(format: &Format, registry: &Registry, met: &mut Vec<String>, text: &mut String) {
+    match format {
+        Format::Variable(_) => text.push('?'),
+        Format::TypeName(name) => render_container(name, registry, met, text),
+        Format::Option(inner) => {
+            text.push_str("option<");
+            render(inner, registry, met, text);
+            text.push('>');
+        }
+        Format::Seq(inner) => {
+            text.push('[');
+            render(inner, registry, met, text);
+            text.push(']');
+        }
+        Format::Map { key, value } => {
+            text.push('{');
+            render(key, registry, met, text);
+            text.push_str(": ");
+            render(value, registry, met, text);
+            text.push('}');
+        }
+        Format::Tuple(parts) => render_tuple(parts, registry, met, text),
+        Format::TupleArray { content, size } => {
+            text.push('[');
+            render(content, registry, met, text);
+            let _ = write!(text, "; {size}]");
+        }
+        plain => text.push_str(&format!("{plain:?}").to_lowercase()),
+    }
+}
+
+fn render_container(name: &str, registry: &Registry, met: &mut Vec<String>, text: &mut String) {
+    text.push_str(name);
+    if met.iter().any(|known| known == name) {
+        return;
+    }
+    met.push(name.to_string());
+    let container = registry.iter().find(|(known, _)| known.to_string() == name).map(|(_, format)| format);
+    match container {
+        None | Some(ContainerFormat::UnitStruct) => {}
+        Some(ContainerFormat::NewTypeStruct(inner)) => {
+            text.push('(');
+            render(inner, registry, met, text);
+            text.push(')');
+        }
+        Some(ContainerFormat::TupleStruct(parts)) => render_tuple(parts, registry, met, text),
+        Some(ContainerFormat::Struct(fields)) => render_fields(fields, registry, met, text),
+        Some(ContainerFormat::Enum(variants)) => {
+            text.push_str(" |");
+            for variant in variants.values() {
+                let _ = write!(text, " {}", variant.name);
+                match &variant.value {
+                    VariantFormat::Variable(_) | VariantFormat::Unit => {}
+                    VariantFormat::NewType(inner) => render_tuple(std::slice::from_ref(inner), registry, met, text),
+                    VariantFormat::Tuple(parts) => render_tuple(parts, registry, met, text),
+                    VariantFormat::Struct(fields) => render_fields(fields, registry, met, text),
+                }
+                text.push_str(" |");
+            }
+        }
+    }
+}
+
+fn render_tuple(parts: &[Format], registry: &Registry, met: &mut Vec<String>, text: &mut String) {
+    text.push('(');
+    for (index, part) in parts.iter().enumerate() {
+        if index > 0 {
+            text.push_str(", ");
+        }
+        render(part, registry, met, text);
+    }
+    text.push(')');
+}
+
+fn render_fields(fields: &[Named<Format>], registry: &Registry, met: &mut Vec<String>, text: &mut String) {
+    text.push_str(" { ");
+    for (index, field) in fields.iter().enumerate() {
+        if index > 0 {
+            text.push_str(", ");
+        }
+        text.push_str(&field.name);
+        text.push_str(": ");
+        render(&field.value, registry, met, text);
+    }
+    text.push_str(" }");
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use super::*;
+
+    fn schema<T: DeserializeOwned>() -> String {
+        Schema::of::<T>().text().unwrap().to_string()
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Order {
+        id: u64,
+        items: Vec<(String, Option<u32>)>,
+        kind: Kind,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    enum Kind {
+        Plain,
+        Gift { to: String },
+    }
+
+    #[test]
+    fn a_schema_names_shapes() {
+        assert_eq!(schema::<u64>(), "u64");
+        assert_eq!(schema::<(String, u64)>(), "(str, u64)");
+        assert_eq!(schema::<crate::Text>(), schema::<String>());
+        assert_eq!(
+            schema::<Order>(),
+            "Order { id: u64, items: [(str, option<u32>)], kind: Kind | Plain | Gift { to: str } | }"
+        );
+    }
+
+    #[test]
+    fn a_type_that_needs_a_self_describing_format_is_refused_with_a_reason() {
+        #[derive(Serialize, Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Number(u64),
+            Word(String),
+        }
+        assert!(Schema::of::<Either>().text().is_err());
+    }
+}

@@ -1,0 +1,406 @@
+//! The state of one operator in one partition, in memory.
+//!
+//! # Layout
+//! `entries[..body]` is sorted by (hash, encoded key); behind it lies a tail in the order of arrival. An index by hash finds
+//! a slot in either. At the end of a batch ([`StateTable::settle`]) a tail that has outgrown a quarter of the body is folded
+//! into it, which also drops dead entries, so an insertion costs O(1) amortised and a full pass is a scan of one array.
+//!
+//! # What an entry can be
+//! | value | changed | stored | it is |
+//! |---|---|---|---|
+//! | yes | no | yes | clean: the store has it |
+//! | yes | yes | any | changed since the last freeze |
+//! | no | yes | yes | a tombstone: the next freeze tells the store |
+//! | no | otherwise | | vacant: nobody needs it; it goes with the next fold, or is taken up again by its key |
+//!
+//! `stored` says that a store may hold the key: it was loaded, or was in an earlier freeze. So a key that comes and goes
+//! between two freezes leaves no trace.
+//!
+//! # Invariants
+//! - Every changed entry is listed in `changed`, once; only a freeze or a fold takes it off.
+//! - The order seen from outside never depends on the index or on arrival (I-3).
+//! - A key in the table shares no bytes with the block it came in.
+
+use std::cmp::Ordering;
+use std::convert::Infallible;
+use std::ops::ControlFlow;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry as IndexEntry;
+
+use super::{FrozenRun, State};
+use crate::codec::{Key, KeyHash, decode, encode_into};
+
+/// The place of an entry in its table, valid until the next [`StateTable::settle`] or load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Slot(u32);
+
+impl Slot {
+    /// The slot at a place in `0..slots()`.
+    ///
+    /// # Panics
+    /// When the place is beyond what a table can hold.
+    #[inline]
+    pub fn at(place: usize) -> Self {
+        Self(u32::try_from(place).expect("a table holds fewer than 2^32 entries"))
+    }
+
+    #[inline]
+    fn place(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A typed map from keys to state that knows what changed and keeps the one order.
+#[derive(Debug)]
+pub(crate) struct StateTable<K, S> {
+    entries: Vec<Entry<K, S>>,
+    /// How many entries, from the front, are in order.
+    body: usize,
+    index: HashTable<u32>,
+    changed: Vec<u32>,
+    live: usize,
+    tombstones: usize,
+    scratch: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Entry<K, S> {
+    hash: KeyHash,
+    key: K,
+    value: Option<S>,
+    changed: bool,
+    stored: bool,
+}
+
+impl<K, S> Entry<K, S> {
+    #[inline]
+    fn is_tombstone(&self) -> bool {
+        self.value.is_none() && self.changed && self.stored
+    }
+
+    #[inline]
+    fn is_vacant(&self) -> bool {
+        self.value.is_none() && !(self.changed && self.stored)
+    }
+}
+
+/// A tail this short is never worth a fold.
+const SMALL_TAIL: usize = 1024;
+
+/// Marks an entry that a fold drops.
+const GONE: u32 = u32::MAX;
+
+/// The hash by which the index is addressed. The top bits of a key hash are the same all over a partition, and the index
+/// takes its tags from the top: so turn them away.
+#[inline]
+fn index_hash(hash: KeyHash) -> u64 {
+    hash.0.rotate_left(32)
+}
+
+impl<K: Key, S: State> StateTable<K, S> {
+    /// An empty table.
+    pub fn new() -> Self {
+        Self {
+            entries: Vec::new(),
+            body: 0,
+            index: HashTable::new(),
+            changed: Vec::new(),
+            live: 0,
+            tombstones: 0,
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Where a key is, if the table knows it (it may be there without a value).
+    #[inline]
+    pub fn slot(&self, hash: KeyHash, key: &K) -> Option<Slot> {
+        let entries = &self.entries;
+        self.index
+            .find(index_hash(hash), |&slot| {
+                let entry = &entries[slot as usize];
+                entry.hash == hash && entry.key == *key
+            })
+            .map(|&slot| Slot(slot))
+    }
+
+    /// Where a key is; a key that is new gets an entry without a value. The table keeps a copy of the key that shares
+    /// nothing with the block the key came from.
+    ///
+    /// # Panics
+    /// When the key does not survive encoding and decoding; key types are round-tripped when a job starts.
+    #[inline]
+    pub fn slot_or_vacant(&mut self, hash: KeyHash, key: &K) -> Slot {
+        let Self { entries, index, scratch, .. } = self;
+        let found = index.entry(
+            index_hash(hash),
+            |&slot| {
+                let entry = &entries[slot as usize];
+                entry.hash == hash && entry.key == *key
+            },
+            |&slot| index_hash(entries[slot as usize].hash),
+        );
+        match found {
+            IndexEntry::Occupied(found) => Slot(*found.get()),
+            IndexEntry::Vacant(vacant) => {
+                let slot = Slot::at(entries.len());
+                assert_ne!(slot.0, GONE, "a table holds fewer than 2^32 entries");
+                vacant.insert(slot.0);
+                let key = own(key, scratch);
+                entries.push(Entry { hash, key, value: None, changed: false, stored: false });
+                slot
+            }
+        }
+    }
+
+    /// The value in a slot.
+    #[inline]
+    pub fn value(&self, slot: Slot) -> Option<&S> {
+        self.entries[slot.place()].value.as_ref()
+    }
+
+    /// Takes the value out, for a function that wants it by value; [`StateTable::put`] must follow.
+    #[inline]
+    pub fn take(&mut self, slot: Slot) -> Option<S> {
+        let entry = &mut self.entries[slot.place()];
+        let value = entry.value.take();
+        self.live -= usize::from(value.is_some());
+        self.tombstones += usize::from(value.is_some() && entry.is_tombstone());
+        value
+    }
+
+    /// Puts a value in a slot; `None` removes the key. `changed` marks it for the next freeze.
+    #[inline]
+    pub fn put(&mut self, slot: Slot, value: Option<S>, changed: bool) {
+        let entry = &mut self.entries[slot.place()];
+        self.live -= usize::from(entry.value.is_some());
+        self.tombstones -= usize::from(entry.is_tombstone());
+        entry.value = value;
+        if changed && !entry.changed {
+            entry.changed = true;
+            self.changed.push(slot.0);
+        }
+        self.live += usize::from(entry.value.is_some());
+        self.tombstones += usize::from(entry.is_tombstone());
+    }
+
+    /// What is in a slot.
+    #[inline]
+    pub fn entry(&self, slot: Slot) -> (&K, KeyHash, Option<&S>) {
+        let entry = &self.entries[slot.place()];
+        (&entry.key, entry.hash, entry.value.as_ref())
+    }
+
+    /// How many slots there are, for a pass over all of `0..slots()`; some may be without a value.
+    pub fn slots(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// How many keys have a value.
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Whether no key has a value.
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// How many entries the next freeze looks at.
+    pub fn changed(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// Ends a batch. When the tail and the vacant entries have outgrown a quarter of the body they are folded in; slots are
+    /// invalid afterwards.
+    pub fn settle(&mut self) {
+        let vacant = self.entries.len() - self.live - self.tombstones;
+        if self.entries.len() - self.body + vacant > tail_limit(self.body) {
+            self.fold();
+        }
+    }
+
+    /// Visits every key that has a value, in the order (hash, encoded key), until told to stop.
+    pub fn for_each_in_order(&self, mut visit: impl FnMut(&K, KeyHash, &S) -> ControlFlow<()>) {
+        let (body, tail) = self.entries.split_at(self.body);
+        let mut tail: Vec<&Entry<K, S>> = tail.iter().collect();
+        tail.sort_unstable_by(|a, b| order(a, b));
+
+        let (mut body, mut tail) = (body.iter().peekable(), tail.into_iter().peekable());
+        loop {
+            let entry = match (body.peek(), tail.peek()) {
+                (Some(first), Some(second)) if order(first, second).is_gt() => tail.next(),
+                (Some(_), _) => body.next(),
+                (None, _) => tail.next(),
+            };
+            let Some(entry) = entry else { return };
+            if let Some(value) = &entry.value
+                && visit(&entry.key, entry.hash, value).is_break()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Takes out what changed since the last freeze, sorted and encoded, removed keys as tombstones, and clears the marks.
+    /// Costs as much as changed, not as much as there is. Slots stay valid.
+    ///
+    /// # Panics
+    /// When a key's or a value's serde code fails; both types are round-tripped when a job starts.
+    pub fn freeze(&mut self) -> FrozenRun {
+        let mut changed: Vec<(KeyHash, u32)> =
+            self.changed.drain(..).map(|slot| (self.entries[slot as usize].hash, slot)).collect();
+        let entries = &mut self.entries;
+        changed
+            .sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| order(&entries[a.1 as usize], &entries[b.1 as usize])));
+
+        let mut run = FrozenRun::with_capacity(changed.len());
+        for (hash, slot) in changed {
+            let entry = &mut entries[slot as usize];
+            if entry.value.is_some() || entry.stored {
+                run.push(
+                    hash,
+                    |bytes| encode_into(&entry.key, bytes).expect("a key encodes"),
+                    entry
+                        .value
+                        .as_ref()
+                        .map(|value| move |bytes: &mut Vec<u8>| encode_into(value, bytes).expect("a state encodes")),
+                );
+            }
+            entry.changed = false;
+            entry.stored = entry.value.is_some();
+        }
+        self.tombstones = 0;
+        run
+    }
+
+    /// Loads an empty table from entries in order; they count as clean.
+    pub fn load_sorted(&mut self, entries: impl Iterator<Item = (KeyHash, K, S)>) {
+        match self.try_load_sorted(entries.map(Ok::<_, Infallible>)) {
+            Ok(()) => {}
+            Err(impossible) => match impossible {},
+        }
+    }
+
+    /// As [`StateTable::load_sorted`], from a source that can fail.
+    ///
+    /// # Errors
+    /// The first error of the source; the table then holds what came before it and should be thrown away.
+    ///
+    /// # Panics
+    /// When the table is not empty, or the entries are not in order.
+    pub fn try_load_sorted<E>(&mut self, entries: impl Iterator<Item = Result<(KeyHash, K, S), E>>) -> Result<(), E> {
+        assert!(self.entries.is_empty(), "a table is loaded once, when it is empty");
+        let mut last = KeyHash(0);
+        for entry in entries {
+            let (hash, key, value) = entry?;
+            assert!(last <= hash, "entries are loaded in order");
+            last = hash;
+            self.entries.push(Entry { hash, key, value: Some(value), changed: false, stored: true });
+        }
+        assert!(self.entries.len() < GONE as usize, "a table holds fewer than 2^32 entries");
+        self.body = self.entries.len();
+        self.live = self.body;
+
+        let entries = &self.entries;
+        self.index.reserve(entries.len(), |&slot| index_hash(entries[slot as usize].hash));
+        for (place, entry) in entries.iter().enumerate() {
+            let slot = place as u32; // fits: checked above
+            self.index.insert_unique(index_hash(entry.hash), slot, |&slot| index_hash(entries[slot as usize].hash));
+        }
+        Ok(())
+    }
+
+    /// Memory that the table's own arrays hold, in bytes; what keys and values hold elsewhere is not counted.
+    pub fn memory_bytes(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry<K, S>>() + self.index.allocation_size() + self.changed.capacity() * 4
+    }
+
+    /// Brings everything into order and drops vacant entries.
+    fn fold(&mut self) {
+        let mut tail: Vec<(u32, Entry<K, S>)> = self
+            .entries
+            .drain(self.body..)
+            .enumerate()
+            .map(|(place, entry)| ((self.body + place) as u32, entry))
+            .collect();
+        tail.sort_unstable_by(|a, b| order(&a.1, &b.1));
+
+        // The index is not built again: each old slot is told its new one.
+        let mut moved = vec![GONE; self.body + tail.len()];
+        let kept = self.live + self.tombstones;
+        let mut sorted: Vec<Entry<K, S>> = Vec::with_capacity(kept + tail_limit(kept));
+        let mut keep = |from: u32, entry: Entry<K, S>| {
+            if !entry.is_vacant() {
+                moved[from as usize] = sorted.len() as u32; // fits: there are no more entries than before
+                sorted.push(entry);
+            }
+        };
+        let mut tail = tail.into_iter().peekable();
+        for (place, entry) in std::mem::take(&mut self.entries).into_iter().enumerate() {
+            while let Some((from, earlier)) = tail.next_if(|(_, other)| order(other, &entry).is_lt()) {
+                keep(from, earlier);
+            }
+            keep(place as u32, entry);
+        }
+        for (from, entry) in tail {
+            keep(from, entry);
+        }
+
+        self.index.retain(|slot| {
+            *slot = moved[*slot as usize];
+            *slot != GONE
+        });
+        self.changed.retain_mut(|slot| {
+            *slot = moved[*slot as usize];
+            *slot != GONE
+        });
+        self.entries = sorted;
+        self.body = self.entries.len();
+        assert_eq!(self.body, kept, "a fold keeps what is counted");
+        assert_eq!(self.index.len(), kept, "a fold keeps the index whole");
+    }
+}
+
+#[cfg(test)]
+impl<K: Key, S: State> StateTable<K, S> {
+    /// Folds however short the tail is.
+    pub fn fold_now(&mut self) {
+        self.fold();
+    }
+
+    /// Asserts what the module promises of the layout.
+    pub fn check(&self) {
+        assert!(self.entries[..self.body].is_sorted_by(|a, b| order(a, b).is_lt()));
+        assert_eq!(self.index.len(), self.entries.len());
+        assert_eq!(self.live, self.entries.iter().filter(|entry| entry.value.is_some()).count());
+        assert_eq!(self.tombstones, self.entries.iter().filter(|entry| entry.is_tombstone()).count());
+        let mut listed = self.changed.clone();
+        listed.sort_unstable();
+        let marked = (0..).zip(&self.entries).filter(|(_, entry)| entry.changed).map(|(slot, _)| slot);
+        assert_eq!(listed, marked.collect::<Vec<u32>>());
+    }
+}
+
+/// How long the tail may be behind a body of this length.
+fn tail_limit(body: usize) -> usize {
+    (body / 4).max(SMALL_TAIL)
+}
+
+/// The one order: by hash, then by encoded key. Encoding is needed only where two keys share a hash.
+#[inline]
+fn order<K: Key, S>(a: &Entry<K, S>, b: &Entry<K, S>) -> Ordering {
+    a.hash.cmp(&b.hash).then_with(|| {
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        encode_into(&a.key, &mut first).expect("a key encodes");
+        encode_into(&b.key, &mut second).expect("a key encodes");
+        first.cmp(&second)
+    })
+}
+
+/// A copy of `key` that shares no bytes with it.
+fn own<K: Key>(key: &K, scratch: &mut Vec<u8>) -> K {
+    scratch.clear();
+    encode_into(key, scratch).expect("a key encodes");
+    decode(scratch).expect("a key decodes from its own encoding")
+}

@@ -1,0 +1,340 @@
+//! Tables against a model, and the way of state from a table to the store and back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::checkpoint::CheckpointFile;
+use crate::codec::{KeyHash, KeyHasher, encode};
+
+type Table = StateTable<u32, String>;
+
+fn hash(key: u32) -> KeyHash {
+    KeyHasher::default().hash(&key)
+}
+
+fn put(table: &mut Table, key: u32, value: Option<&str>) {
+    let slot = table.slot_or_vacant(hash(key), &key);
+    table.put(slot, value.map(String::from), true);
+}
+
+fn contents(table: &Table) -> Vec<(u32, String)> {
+    let mut seen = Vec::new();
+    table.for_each_in_order(|key, key_hash, value| {
+        assert_eq!(key_hash, hash(*key));
+        seen.push((*key, value.clone()));
+        ControlFlow::Continue(())
+    });
+    seen
+}
+
+/// A store as a map: what runs leave behind when they are applied in order.
+fn apply(store: &mut BTreeMap<(KeyHash, Vec<u8>), Vec<u8>>, run: &FrozenRun) {
+    let mut last = None;
+    for entry in run.iter() {
+        let key = (entry.hash, entry.key.to_vec());
+        assert!(last.as_ref().is_none_or(|last| *last < key), "a run is in order");
+        last = Some(key.clone());
+        match entry.value {
+            Some(value) => store.insert(key, value.to_vec()),
+            None => store.remove(&key),
+        };
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Action {
+    Put(u32, u8),
+    Remove(u32),
+    Look(u32),
+    TakeAndPutBack(u32),
+    Settle,
+    Freeze,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    let key = 0_u32..60;
+    prop_oneof![
+        6 => (key.clone(), any::<u8>()).prop_map(|(key, value)| Action::Put(key, value)),
+        3 => key.clone().prop_map(Action::Remove),
+        2 => key.clone().prop_map(Action::Look),
+        2 => key.prop_map(Action::TakeAndPutBack),
+        1 => Just(Action::Settle),
+        1 => Just(Action::Freeze),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_table_is_a_map_whose_freezes_add_up_to_it(actions in prop::collection::vec(action(), 0..400), small in any::<bool>()) {
+        let mut table = Table::new();
+        let mut model = BTreeMap::new();
+        let mut store = BTreeMap::new();
+        let mut touched = BTreeSet::new();
+        for action in actions {
+            match action {
+                Action::Put(key, value) => {
+                    put(&mut table, key, Some(&value.to_string()));
+                    model.insert(key, value.to_string());
+                    touched.insert(key);
+                }
+                Action::Remove(key) => {
+                    put(&mut table, key, None);
+                    model.remove(&key);
+                    touched.insert(key);
+                }
+                Action::Look(key) => {
+                    let slot = table.slot_or_vacant(hash(key), &key);
+                    prop_assert_eq!(table.value(slot), model.get(&key));
+                    prop_assert_eq!(table.slot(hash(key), &key), Some(slot));
+                }
+                Action::TakeAndPutBack(key) => {
+                    if let Some(slot) = table.slot(hash(key), &key) {
+                        let value = table.take(slot);
+                        prop_assert_eq!(value.as_ref(), model.get(&key));
+                        table.put(slot, value, false);
+                    }
+                }
+                Action::Settle if small => table.fold_now(),
+                Action::Settle => table.settle(),
+                Action::Freeze => {
+                    let run = table.freeze();
+                    prop_assert!(run.len() <= touched.len());
+                    touched.clear();
+                    prop_assert_eq!(table.changed(), 0);
+                    apply(&mut store, &run);
+                }
+            }
+            prop_assert_eq!(table.len(), model.len());
+            table.check();
+        }
+        let mut expected: Vec<_> = model.into_iter().collect();
+        expected.sort_by_key(|(key, _)| (hash(*key), encode(key).unwrap()));
+        prop_assert_eq!(contents(&table), expected.clone());
+
+        let run = table.freeze();
+        apply(&mut store, &run);
+        let stored: Vec<_> = store.into_iter().map(|(key, value)| (key.1, value)).collect();
+        let expected: Vec<_> = expected.iter().map(|(key, value)| (encode(key).unwrap(), encode(value).unwrap())).collect();
+        prop_assert_eq!(stored, expected);
+    }
+}
+
+#[test]
+fn a_key_that_comes_and_goes_between_two_freezes_leaves_no_trace() {
+    let mut table = Table::new();
+    put(&mut table, 1, Some("a"));
+    put(&mut table, 1, None);
+    assert!(table.freeze().is_empty());
+    table.fold_now();
+    assert_eq!(table.slots(), 0);
+}
+
+#[test]
+fn a_removed_key_is_a_tombstone_until_the_freeze_and_ends_as_its_new_value_if_it_comes_back() {
+    let mut table = Table::new();
+    put(&mut table, 1, Some("a"));
+    put(&mut table, 2, Some("b"));
+    table.freeze();
+    put(&mut table, 1, None);
+    put(&mut table, 2, None);
+    table.fold_now();
+    assert_eq!((table.len(), table.slots()), (0, 2));
+    put(&mut table, 2, Some("c"));
+    let run = table.freeze();
+    let entries: BTreeMap<_, _> = run.iter().map(|entry| (entry.hash, entry.value.map(<[u8]>::to_vec))).collect();
+    assert_eq!(entries, BTreeMap::from([(hash(1), None), (hash(2), Some(encode("c").unwrap()))]));
+    table.fold_now();
+    assert_eq!(table.slots(), 1);
+}
+
+#[test]
+fn two_keys_with_one_hash_are_two_entries_in_the_order_of_their_encodings() {
+    let mut table = Table::new();
+    let shared = KeyHash(7);
+    for key in [300, 2, 1] {
+        let slot = table.slot_or_vacant(shared, &key);
+        table.put(slot, Some(key.to_string()), true);
+    }
+    for _ in 0..2 {
+        let mut seen = Vec::new();
+        table.for_each_in_order(|key, _, _| {
+            seen.push(*key);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(seen, [1, 2, 300]); // 300 is encoded as 251, then two bytes
+        table.fold_now();
+    }
+    let keys: Vec<_> = table.freeze().iter().map(|entry| entry.key.to_vec()).collect();
+    assert_eq!(keys, [encode(&1_u32).unwrap(), encode(&2_u32).unwrap(), encode(&300_u32).unwrap()]);
+}
+
+#[test]
+fn an_ordered_pass_stops_when_told() {
+    let mut table = Table::new();
+    (0..10).for_each(|key| put(&mut table, key, Some("x")));
+    let mut seen = 0;
+    table.for_each_in_order(|_, _, _| {
+        seen += 1;
+        if seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(seen, 3);
+}
+
+#[test]
+fn a_million_counts_take_less_than_150_megabytes() {
+    let mut table = StateTable::<u64, u64>::new();
+    let mut hasher = KeyHasher::default();
+    for key in 0..1_000_000_u64 {
+        let slot = table.slot_or_vacant(hasher.hash(&key), &key);
+        table.put(slot, Some(1), true);
+        if key % 10_000 == 0 {
+            table.settle();
+        }
+    }
+    table.settle();
+    assert!(table.memory_bytes() < 110_000_000, "{} bytes", table.memory_bytes());
+}
+
+// ---- the store
+
+fn files_of(directory: &Path) -> Vec<CheckpointFile> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    entries
+        .map(|entry| CheckpointFile {
+            name: entry.file_name().into_string().unwrap(),
+            size: entry.metadata().unwrap().len(),
+            crc32: crc32fast::hash(&fs::read(entry.path()).unwrap()),
+        })
+        .collect()
+}
+
+fn load(store: &StateStore, operator: OperatorNumber) -> Table {
+    let mut table = Table::new();
+    let reader = store.reader();
+    let scan = reader.scan(operator, KeyHash(0)..=KeyHash(u64::MAX));
+    table.try_load_sorted(decode_entries::<u32, String>(scan)).unwrap();
+    table
+}
+
+#[test]
+fn what_was_frozen_is_what_a_store_loads_after_a_restart() {
+    let place = tempfile::tempdir().unwrap();
+    let (live, checkpoint) = (place.path().join("live"), place.path().join("checkpoint"));
+    let store = StateStore::create(&live).unwrap();
+    let (one, two) = (OperatorNumber(1), OperatorNumber(2));
+    let (mut first, mut second) = (Table::new(), Table::new());
+    for round in 0..12 {
+        for key in 0..500 {
+            let value = format!("{round}");
+            put(&mut first, key * (round + 1), (key % 7 != 0).then_some(value.as_str()));
+        }
+        put(&mut second, round, Some("second"));
+        let bytes = store.ingest(vec![(two, second.freeze()), (one, first.freeze())]).unwrap();
+        assert!(bytes > 0);
+    }
+    assert_eq!(store.ingest(vec![(one, first.freeze())]).unwrap(), 0);
+    store.checkpoint(&checkpoint).unwrap();
+    drop(store);
+
+    let store = StateStore::open_from(&checkpoint, &live, &files_of(&checkpoint)).unwrap();
+    assert_eq!(contents(&load(&store, one)), contents(&first));
+    assert_eq!(contents(&load(&store, two)), contents(&second));
+    let mut loaded = load(&store, one);
+    loaded.check();
+    assert_eq!(loaded.changed(), 0);
+    assert!(loaded.freeze().is_empty());
+
+    let key = encode(&8_u32).unwrap();
+    let slot = first.slot(hash(8), &8).unwrap();
+    let expected = first.value(slot).map(|value| encode(value).unwrap());
+    assert_eq!(store.reader().get(one, hash(8), &key).unwrap(), expected);
+    assert_eq!(store.reader().get(OperatorNumber(3), hash(8), &key).unwrap(), None);
+}
+
+#[test]
+fn partitions_of_an_operator_are_ranges_of_one_scan() {
+    let place = tempfile::tempdir().unwrap();
+    let store = StateStore::create(&place.path().join("live")).unwrap();
+    let mut partitions = [Table::new(), Table::new(), Table::new()];
+    for key in 0..1_000 {
+        put(&mut partitions[hash(key).bucket(3) as usize], key, Some("x"));
+    }
+    let operator = OperatorNumber(5);
+    store.ingest(partitions.iter_mut().map(|table| (operator, table.freeze())).collect()).unwrap();
+    let reader = store.reader();
+    let half = KeyHash(u64::MAX / 2);
+    let lower: Vec<_> = reader.scan(operator, KeyHash(0)..=half).map(|entry| entry.unwrap().0).collect();
+    let upper: Vec<_> = reader.scan(operator, half..=KeyHash(u64::MAX)).map(|entry| entry.unwrap().0).collect();
+    assert_eq!(lower.len() + upper.len(), 1_000);
+    assert!(lower.is_sorted() && upper.is_sorted() && lower.last() < upper.first());
+    assert_eq!(reader.scan(OperatorNumber(4), KeyHash(0)..=KeyHash(u64::MAX)).count(), 0);
+}
+
+#[test]
+fn runs_that_overlap_are_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let store = StateStore::create(&place.path().join("live")).unwrap();
+    let mut tables = [Table::new(), Table::new()];
+    (0..100).for_each(|key| put(&mut tables[key as usize % 2], key, Some("x")));
+    let runs = tables.iter_mut().map(|table| (OperatorNumber(1), table.freeze())).collect();
+    assert!(matches!(store.ingest(runs), Err(StateError::RunsOverlap { operator: OperatorNumber(1), .. })));
+}
+
+#[test]
+fn a_cut_or_missing_checkpoint_file_is_named() {
+    let place = tempfile::tempdir().unwrap();
+    let (live, checkpoint) = (place.path().join("live"), place.path().join("checkpoint"));
+    let store = StateStore::create(&live).unwrap();
+    let mut table = Table::new();
+    put(&mut table, 1, Some("x"));
+    store.ingest(vec![(OperatorNumber(1), table.freeze())]).unwrap();
+    store.checkpoint(&checkpoint).unwrap();
+    drop(store);
+
+    let files = files_of(&checkpoint);
+    let table_file = files.iter().find(|file| file.is_table()).unwrap();
+    let path = checkpoint.join(&table_file.name);
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(table_file.size - 1).unwrap();
+    let error = StateStore::open_from(&checkpoint, &live, &files).unwrap_err().to_string();
+    assert!(error.contains(&format!("{} is damaged: expected {} bytes", path.display(), table_file.size)), "{error}");
+
+    fs::remove_file(&path).unwrap();
+    let error = StateStore::open_from(&checkpoint, &live, &files).unwrap_err();
+    assert!(matches!(error, StateError::FileMissing { .. }), "{error}");
+}
+
+#[test]
+fn a_checkpoint_without_its_current_file_is_damage_and_not_an_empty_store() {
+    let place = tempfile::tempdir().unwrap();
+    let (live, checkpoint) = (place.path().join("live"), place.path().join("checkpoint"));
+    let store = StateStore::create(&live).unwrap();
+    store.checkpoint(&checkpoint).unwrap();
+    drop(store);
+    let mut files = files_of(&checkpoint);
+    files.retain(|file| file.name != "CURRENT");
+    assert!(StateStore::open_from(&checkpoint, &live, &files).is_err());
+}
+
+#[test]
+fn an_entry_under_a_wrong_hash_or_of_another_type_is_damage() {
+    let place = tempfile::tempdir().unwrap();
+    let store = StateStore::create(&place.path().join("live")).unwrap();
+    let mut misplaced = Table::new();
+    let slot = misplaced.slot_or_vacant(KeyHash(1), &1);
+    misplaced.put(slot, Some("x".to_string()), true);
+    let mut numbers = StateTable::<u32, u64>::new();
+    let slot = numbers.slot_or_vacant(hash(1), &1);
+    numbers.put(slot, Some(200), true); // as a string: 200 bytes that are not there
+    store.ingest(vec![(OperatorNumber(1), misplaced.freeze()), (OperatorNumber(2), numbers.freeze())]).unwrap();
+    for operator in [1, 2] {
+        let reader = store.reader();
+        let scan = reader.scan(OperatorNumber(operator), KeyHash(0)..=KeyHash(u64::MAX));
+        let found: Vec<_> = decode_entries::<u32, String>(scan).collect();
+        assert!(matches!(found[..], [Err(StateError::Entry { .. })]), "{found:?}");
+    }
+}

@@ -1,0 +1,97 @@
+//! A full disk, and the quota: blocks are refused, events pass, nothing that was acknowledged is lost.
+
+use super::*;
+use crate::disk::{Fault, FaultyDisk};
+
+fn is_full(result: Result<Vec<FrameAt>, WalError>) -> bool {
+    matches!(result, Err(WalError::Full { .. }))
+}
+
+#[test]
+fn beyond_the_quota_blocks_are_refused_and_events_pass_until_a_checkpoint_has_made_room() {
+    let disk = MemoryDisk::default();
+    let wal = create(&disk, WalSettings { quota_bytes: 300, segment_bytes: 100, ..small() });
+    wal.append_and_wait(vec![block("b")]).unwrap();
+    wal.append_and_wait(vec![block("b")]).unwrap();
+    assert!(is_full(wal.append_and_wait(vec![event("e"), block("b")])));
+    let planned = wal.append_and_wait(vec![event("planned")]).unwrap();
+    assert_eq!(planned[0].sequence, Sequence(3), "the refused frames took no sequence");
+    wal.truncate_before(TruncationRight::from_published_manifest(Sequence(3))).unwrap();
+    wal.append_and_wait(vec![block("b")]).unwrap();
+    assert_eq!(sequences(&scan(&disk).1), [3, 4]);
+}
+
+/// A log with a reserve, whose disk is full from the given durable step on (1 and 2 create segment and reserve).
+fn full_at(step: u64, reserve_bytes: u64) -> (MemoryDisk, FaultyDisk, Wal) {
+    let memory = MemoryDisk::default();
+    let disk = FaultyDisk::new(Arc::new(memory.clone()));
+    let settings = WalSettings { reserve_bytes, ..WalSettings::default() };
+    let wal = Wal::create(Arc::new(disk.clone()), directory(), Epoch(1), settings).unwrap();
+    disk.arm(step, Fault::DiskFull);
+    (memory, disk, wal)
+}
+
+#[test]
+fn on_a_full_disk_the_reserve_is_given_up_for_events_and_blocks_are_refused() {
+    let (memory, disk, wal) = full_at(5, 400);
+    wal.append_and_wait(vec![block("acknowledged")]).unwrap();
+    assert!(is_full(wal.append_and_wait(vec![block("refused")])));
+    assert!(disk.fired() && memory.len(&directory().join("reserve")).is_err());
+    assert!(is_full(wal.append_and_wait(vec![block("refused too")])));
+    let published = wal.append_and_wait(vec![event("published")]).unwrap();
+    assert_eq!((published[0].sequence, published[0].segment), (Sequence(2), SegmentNumber(2)));
+
+    // A checkpoint makes room, but not enough for the reserve; then enough.
+    let right = TruncationRight::from_published_manifest(Sequence(2));
+    wal.truncate_before(right).unwrap();
+    assert!(is_full(wal.append_and_wait(vec![block("still refused")])));
+    disk.heal();
+    wal.truncate_before(right).unwrap();
+    wal.append_and_wait(vec![block("taken again")]).unwrap();
+    wal.close().unwrap();
+    let (_, seen) = scan(&memory);
+    let texts: Vec<&str> = seen.iter().map(|frame| &*frame.text).collect();
+    assert_eq!(texts, ["published", "htaken again", ""]);
+    assert_eq!(memory.len(&directory().join("reserve")).unwrap(), 400);
+}
+
+#[test]
+fn an_event_that_meets_the_full_disk_is_written_in_the_reserves_room() {
+    let (memory, _disk, wal) = full_at(5, 400);
+    wal.append_and_wait(vec![block("acknowledged")]).unwrap();
+    let committed = wal.append_and_wait(vec![event("committed")]).unwrap();
+    assert_eq!((committed[0].sequence, committed[0].segment), (Sequence(2), SegmentNumber(2)));
+    assert_eq!(sequences(&scan(&memory).1), [1, 2]);
+}
+
+#[test]
+fn part_of_a_refused_group_on_the_disk_is_superseded() {
+    let (memory, disk, wal) = full_at(3, 400);
+    // The reserve's 400 bytes: 64 of the new segment, then two events of 48 + 100 bytes; the third does not fit.
+    let long = "x".repeat(100);
+    assert!(is_full(wal.append_and_wait(vec![block("refused")])));
+    wal.append_and_wait(vec![event(&long)]).unwrap();
+    wal.append_and_wait(vec![event(&long)]).unwrap();
+    let error = wal.append_and_wait(vec![event(&long)]).unwrap_err();
+    assert!(matches!(error, WalError::Poisoned { .. }), "no room is left at all: {error}");
+    disk.heal();
+    drop(wal);
+    let (scan, seen) = scan(&memory);
+    assert_eq!(sequences(&seen), [1, 2]);
+    assert!(matches!(scan.tail, Tail::Interrupted { bytes: 40, .. }), "{:?}", scan.tail);
+}
+
+#[test]
+fn without_room_for_the_reserve_a_log_opens_and_refuses_blocks() {
+    let memory = MemoryDisk::default();
+    drop(create(&memory, small()));
+    let scanned = scan(&memory).0;
+    let settings = WalSettings { reserve_bytes: 100, ..WalSettings::default() };
+    let disk = FaultyDisk::new(Arc::new(memory.clone()));
+    disk.arm(2, Fault::DiskFull);
+    let wal = Wal::resume(Arc::new(disk.clone()), directory(), &scanned, Epoch(2), settings).unwrap();
+    assert!(is_full(wal.append_and_wait(vec![block("b")])));
+    disk.heal();
+    wal.truncate_before(TruncationRight::from_published_manifest(Sequence(1))).unwrap();
+    wal.append_and_wait(vec![block("b")]).unwrap();
+}

@@ -1,0 +1,23 @@
+//! The right to delete segments: a value that only a published manifest gives.
+
+use crate::id::Sequence;
+
+/// Says that a durable manifest, and every other one that is retained, needs no frame before the oldest needed one (I-5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TruncationRight {
+    oldest_needed: Sequence,
+}
+
+impl TruncationRight {
+    /// To be called by what has just made a manifest durable, with the oldest sequence that any retained manifest needs.
+    #[must_use]
+    pub fn from_published_manifest(oldest_needed: Sequence) -> Self {
+        Self { oldest_needed }
+    }
+
+    /// The oldest sequence that stays.
+    #[must_use]
+    pub fn oldest_needed(self) -> Sequence {
+        self.oldest_needed
+    }
+}
