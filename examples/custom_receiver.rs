@@ -17,7 +17,6 @@ use std::time::Duration;
 use floodmark::{Position, Receiver, ReceiverContext, ReceiverError, StreamingContext, Text};
 
 use common::arguments::Arguments;
-use common::report;
 
 const USAGE: &str = "custom_receiver --checkpoint DIR [--readings N] [--batch-interval 500ms]";
 
@@ -51,8 +50,8 @@ fn run() -> Result<(), Box<dyn Error>> {
         .print(5);
 
     let running = context.start()?;
-    report::print_start(running.recovery());
-    while !running.status().input_ended() {
+    println!("{}", running.recovery());
+    while !running.status().input_used_up {
         running.check()?;
         std::thread::sleep(Duration::from_millis(1));
     }

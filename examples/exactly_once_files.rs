@@ -20,7 +20,6 @@ use std::time::Duration;
 use floodmark::{FileSink, StreamingContext, Text};
 
 use common::arguments::Arguments;
-use common::report;
 
 const USAGE: &str =
     "exactly_once_files --input DIR --output DIR --checkpoint DIR [--batch-interval 100ms] [--until-idle [--verify]]";
@@ -53,12 +52,12 @@ fn run() -> Result<(), Box<dyn Error>> {
         .sink("output", FileSink::new(&output));
 
     let running = context.start()?;
-    report::print_start(running.recovery());
+    println!("{}", running.recovery());
     if !until_idle {
         running.await_termination()?;
         return Ok(());
     }
-    while !running.status().input_ended() {
+    while !running.status().input_used_up {
         running.check()?;
         std::thread::sleep(Duration::from_millis(1));
     }

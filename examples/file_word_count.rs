@@ -11,7 +11,7 @@ mod common;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use floodmark::{FileSink, Running, StreamingContext, Text, TextFiles};
 
@@ -89,7 +89,7 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     });
 
     let running = context.start()?;
-    report::print_start(running.recovery());
+    println!("{}", running.recovery());
     if !settings.until_idle {
         running.await_termination()?;
         return Ok(());
@@ -99,16 +99,15 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
 
 /// Waits until every file is counted, then stops gracefully.
 fn stop_when_idle(running: Running, dump: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
-    while !running.status().input_ended() {
+    while !running.status().input_used_up {
         running.check()?;
         std::thread::sleep(Duration::from_millis(1));
     }
-    let last_commit = Instant::now();
     if let Some(path) = dump {
         report::dump(&running, "counts", &path)?;
     }
     let status = running.status();
     running.stop(true)?;
-    report::print_end(&status, &WORDS, last_commit);
+    report::print_end(&status, &WORDS);
     Ok(())
 }

@@ -13,7 +13,7 @@ mod common;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use floodmark::{Position, Receiver, ReceiverContext, ReceiverError, Running, StreamingContext, Text};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,10 +87,10 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         .update_state_by_key("counts", |new: &[u64], total: Option<u64>| {
             Some(total.unwrap_or(0) + new.iter().sum::<u64>())
         })
-        .foreach_rdd(move |rdd| top.show(rdd.iter()));
+        .foreach_rdd(move |_, rdd| top.show(rdd.iter()));
 
     let running = context.start()?;
-    report::print_start(running.recovery());
+    println!("{}", running.recovery());
     if !settings.stop_at_eof {
         running.await_termination()?;
         return Ok(());
@@ -100,17 +100,16 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
 
 /// Waits until the far end has closed and all that it sent is counted, then stops gracefully.
 fn stop_at_eof(running: Running, dump: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
-    while !running.status().input_ended() {
+    while !running.status().input_used_up {
         running.check()?;
         std::thread::sleep(Duration::from_millis(1));
     }
-    let last_commit = Instant::now();
     if let Some(path) = dump {
         report::dump(&running, "counts", &path)?;
     }
     let status = running.status();
     running.stop(true)?;
-    report::print_end(&status, &WORDS, last_commit);
+    report::print_end(&status, &WORDS);
     Ok(())
 }
 

@@ -1,42 +1,27 @@
-//! What an example says when it has started and when it has ended, and the dump of its counts.
+//! What an example says when it has ended, and the dump of its counts.
 
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
-use std::time::Instant;
 
-use floodmark::{RecoveryReport, Running, Status, Text};
+use floodmark::{Running, Status, Text};
 
 use super::words::WordCounter;
 
-/// `recovered: …` or `started fresh`.
-pub fn print_start(recovery: &RecoveryReport) {
-    match recovery.checkpoint() {
-        None if recovery.batches_replayed() == 0 => println!("started fresh"),
-        None => println!(
-            "recovered: no checkpoint yet, {} batches replayed, {} ms",
-            recovery.batches_replayed(),
-            recovery.milliseconds()
-        ),
-        Some(checkpoint) => println!(
-            "recovered: checkpoint of batch {checkpoint}, {} batches replayed, {} ms",
-            recovery.batches_replayed(),
-            recovery.milliseconds()
-        ),
-    }
-}
-
-/// One line of figures. Words per second are counted from the first line that came to the last commit.
-pub fn print_end(status: &Status, words: &WordCounter, last_commit: Instant) {
+/// One line of figures. Words per second are counted from the first batch with records to the last commit.
+pub fn print_end(status: &Status, words: &WordCounter) {
     let total = words.total();
-    let seconds = words.first().map_or(0.0, |first| last_commit.saturating_duration_since(first).as_secs_f64());
-    let rate = if seconds > 0.0 { total as f64 / seconds } else { 0.0 };
+    let took_ms = match (status.first_record_ms, status.last_commit_ms) {
+        (Some(first), Some(last)) => last.saturating_sub(first).max(1),
+        _ => 1,
+    };
     println!(
-        "{total} words in {} batches, {rate:.0} words/s, {} log bytes, {} checkpoint bytes, {} peak memory",
-        status.batches_committed(),
-        status.log_bytes_written(),
-        status.checkpoint_bytes_written(),
+        "{total} words in {} batches, {} words/s, {} log bytes, {} checkpoint bytes, {} peak memory",
+        status.batches,
+        total * 1_000 / took_ms,
+        status.log_bytes,
+        status.checkpoint_bytes,
         peak_memory().map_or("unknown".to_string(), |bytes| format!("{} MB", bytes / 1_000_000)),
     );
 }

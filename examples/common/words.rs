@@ -1,15 +1,13 @@
-//! Counts the words that this process has taken apart, replays included, and when the first one came.
+//! Counts the words that this process has taken apart, those of replayed batches included.
 
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A counter that the workers share without fighting over it: each thread writes to a cell of its own.
 #[derive(Default)]
 pub struct WordCounter {
     cells: Mutex<Vec<Arc<Cell>>>,
-    first: OnceLock<Instant>,
 }
 
 /// Alone on its cache line.
@@ -18,7 +16,7 @@ pub struct WordCounter {
 struct Cell(AtomicU64);
 
 /// One for the process: threads keep their cells in a thread local.
-pub static WORDS: WordCounter = WordCounter { cells: Mutex::new(Vec::new()), first: OnceLock::new() };
+pub static WORDS: WordCounter = WordCounter { cells: Mutex::new(Vec::new()) };
 
 thread_local! {
     static CELL: OnceCell<Arc<Cell>> = const { OnceCell::new() };
@@ -40,13 +38,7 @@ impl WordCounter {
         cells.iter().map(|cell| cell.0.load(Ordering::Relaxed)).sum()
     }
 
-    /// When the first line came.
-    pub fn first(&self) -> Option<Instant> {
-        self.first.get().copied()
-    }
-
     fn new_cell(&self) -> Arc<Cell> {
-        self.first.get_or_init(Instant::now);
         let cell = Arc::<Cell>::default();
         self.cells.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&cell));
         cell
