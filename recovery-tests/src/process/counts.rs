@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::ProcessError;
 
@@ -44,18 +44,30 @@ impl Counts {
     /// # Errors
     /// When the file cannot be read, a line is no such line, or the order is broken.
     pub fn read(path: &Path) -> Result<Self, ProcessError> {
-        let text = fs::read_to_string(path).map_err(ProcessError::file("read", path))?;
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-        for (number, line) in text.lines().enumerate() {
-            let parsed = line.rsplit_once(' ').and_then(|(word, count)| Some((word, count.parse().ok()?)));
-            let rises = |word: &str| counts.last_key_value().is_none_or(|(last, _)| last.as_str() < word);
-            match parsed {
-                Some((word, count)) if rises(word) => counts.insert(word.to_string(), count),
-                _ => {
-                    let (path, found) = (path.to_path_buf(), line.to_string());
-                    return Err(ProcessError::Dump { path, line: number + 1, found });
-                }
-            };
+        for_each_line(path, |word, count| {
+            let rises = counts.last_key_value().is_none_or(|(last, _)| last.as_str() < word);
+            if rises {
+                counts.insert(word.to_string(), count);
+            }
+            rises
+        })?;
+        Ok(Self(counts))
+    }
+
+    /// Adds up what a file sink holds: `word count` lines in `batch-…/part-…`, a word once in each batch.
+    ///
+    /// # Errors
+    /// When something cannot be read, or a line is no such line.
+    pub fn sum_of_output(directory: &Path) -> Result<Self, ProcessError> {
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for batch in paths(directory, "batch-")? {
+            for part in paths(&batch, "part-")? {
+                for_each_line(&part, |word, count| {
+                    *counts.entry(word.to_string()).or_insert(0) += count;
+                    true
+                })?;
+            }
         }
         Ok(Self(counts))
     }
@@ -105,6 +117,28 @@ impl Counts {
     }
 }
 
+/// Hands over each line; one that is no `word count` line, or that is not taken, is an error.
+fn for_each_line(path: &Path, mut take: impl FnMut(&str, u64) -> bool) -> Result<(), ProcessError> {
+    let text = fs::read_to_string(path).map_err(ProcessError::file("read", path))?;
+    for (number, line) in text.lines().enumerate() {
+        let parsed = line.rsplit_once(' ').and_then(|(word, count)| Some((word, count.parse().ok()?)));
+        if !parsed.is_some_and(|(word, count)| take(word, count)) {
+            let (path, found) = (path.to_path_buf(), line.to_string());
+            return Err(ProcessError::Dump { path, line: number + 1, found });
+        }
+    }
+    Ok(())
+}
+
+/// What is in a directory under a name that begins so.
+fn paths(directory: &Path, prefix: &str) -> Result<Vec<PathBuf>, ProcessError> {
+    let list =
+        || -> std::io::Result<Vec<PathBuf>> { fs::read_dir(directory)?.map(|entry| Ok(entry?.path())).collect() };
+    let mut paths = list().map_err(ProcessError::file("list", directory))?;
+    paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)));
+    Ok(paths)
+}
+
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { word, expected, found } = self;
@@ -131,6 +165,17 @@ mod tests {
         );
         assert!(expected.compare(&expected, 1).is_ok());
         assert!(expected.compare(&found, 7).unwrap_err().to_string().starts_with("seed 7: 3 words differ"));
+    }
+
+    #[test]
+    fn output_is_added_up_over_batches_and_hidden_names_are_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in [("batch-1", "a 1\nb 2\n"), ("batch-2", "a 3\n"), (".batch-3", "a 100\n")] {
+            fs::create_dir(directory.path().join(name)).unwrap();
+            fs::write(directory.path().join(name).join("part-00000"), text).unwrap();
+            fs::write(directory.path().join(name).join("_batch"), "not a count").unwrap();
+        }
+        assert_eq!(Counts::sum_of_output(directory.path()).unwrap(), Counts::of("a a a a b b"));
     }
 
     #[test]

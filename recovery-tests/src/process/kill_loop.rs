@@ -51,9 +51,14 @@ trait Victim {
 
     /// The plain count of all input so far; asked when such a life has ended.
     fn expected(&mut self) -> Result<Counts, ProcessError>;
+
+    /// What the job has published so far, added up, if it publishes.
+    fn published(&self) -> Result<Option<Counts>, ProcessError> {
+        Ok(None)
+    }
 }
 
-/// Kills `file_word_count`, while files are moved into its input directory.
+/// Kills `file_word_count`, while files are moved into its input directory. Its output must be exact, too.
 ///
 /// # Errors
 /// When the counts differ, or the job fails; the message names the seed or the job's last words.
@@ -61,8 +66,8 @@ pub fn files(plan: Plan, directory: &Path, tell: impl FnMut(&str)) -> Result<Sur
     let input = directory.join("input");
     fs::create_dir_all(&input).map_err(ProcessError::file("create", &input))?;
     let program = example("file_word_count")?;
-    let victim =
-        Files { program, input, state: directory.join("state"), expected: Counts::default(), files: 0, feeder: None };
+    let (output, state) = (directory.join("output"), directory.join("state"));
+    let victim = Files { program, input, output, state, expected: Counts::default(), files: 0, feeder: None };
     survive(plan, victim, directory, tell)
 }
 
@@ -99,6 +104,9 @@ fn survive(
         let recovered = last_life(victim.last_life(&dump)?)?;
         let expected = victim.expected()?;
         expected.compare(&Counts::read(&dump)?, plan.seed)?;
+        if let Some(published) = victim.published()? {
+            expected.compare(&published, plan.seed)?;
+        }
         survived.comparisons += 1;
         survived.words = expected.total();
         tell(&format!("     to the end: {recovered}"));
@@ -139,6 +147,7 @@ fn with_small_intervals(command: &mut Command, state: &Path) {
 struct Files {
     program: PathBuf,
     input: PathBuf,
+    output: PathBuf,
     state: PathBuf,
     expected: Counts,
     files: u32,
@@ -173,6 +182,7 @@ impl Victim for Files {
     fn life(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.arg("--input").arg(&self.input).args(["--max-files-per-batch", "3"]);
+        command.arg("--output").arg(&self.output);
         with_small_intervals(&mut command, &self.state);
         command
     }
@@ -188,6 +198,10 @@ impl Victim for Files {
 
     fn expected(&mut self) -> Result<Counts, ProcessError> {
         Ok(self.expected.clone())
+    }
+
+    fn published(&self) -> Result<Option<Counts>, ProcessError> {
+        Counts::sum_of_output(&self.output).map(Some)
     }
 }
 
