@@ -26,6 +26,7 @@ test-docs: setup ## the examples in the documentation
 	cargo test --release --workspace --doc
 
 bench: setup ## all measurements, one after the other
+	cargo build --release --examples
 	@set -e; for bench in $(BENCHES); do echo "== $$bench"; cargo bench --bench "$$bench"; done
 
 kill-loop: setup ## 30 random SIGKILLs over file_word_count and over the acknowledged receiver (SEED=n)

@@ -1,1 +1,7 @@
 //! Recovery tests of Floodmark.
+//!
+//! - [`process`]: real processes, killed with SIGKILL at random moments, whose results are compared with a plain count.
+#![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods)] // real processes run on the real clock
+
+pub mod process;

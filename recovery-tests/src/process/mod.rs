@@ -1,0 +1,78 @@
+//! Real processes under SIGKILL.
+//!
+//! A [`Job`] is one life of an example program. What it counts is known beforehand: a [`Text`] that is fed through a
+//! socket by a [`Sender`], or files that are moved into a directory. The [`kill_loop`] kills it at random moments, starts it
+//! again, lets it finish, and compares its [`Counts`] with a plain count. `make demo` does the same, for people to watch.
+//!
+//! What this cannot show: a power cut. A killed process loses its memory, not what the kernel holds for the disk.
+
+mod counts;
+mod job;
+pub mod kill_loop;
+mod sender;
+mod text;
+
+pub use counts::{Counts, Difference};
+pub use job::{Job, Line, example};
+pub use sender::{Connection, Pace, Sender};
+pub use text::{Text, generated, of_repository};
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+/// Why a scenario could not be played, or how it failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    #[error("{action} {path}: {source}")]
+    File { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("{path} is not there: build it with `cargo build --release --workspace --examples`")]
+    NotBuilt { path: PathBuf },
+    #[error("{program} ended with {status}; its last words:\n{last_words}")]
+    Died { program: String, status: std::process::ExitStatus, last_words: String },
+    #[error("a job that has no end has ended before it was killed ({last})")]
+    EndedByItself { last: String },
+    #[error("{path}, line {line}: expected `word count`, found {found:?}")]
+    Dump { path: PathBuf, line: usize, found: String },
+    #[error(
+        "the receiver asked for byte {asked} after it had acknowledged {acknowledged}: acknowledged bytes were lost"
+    )]
+    LostAcknowledged { asked: u64, acknowledged: u64 },
+    #[error("the receiver acknowledged byte {acknowledged}, but only {sent} were sent")]
+    NotSent { acknowledged: u64, sent: u64 },
+    #[error("the receiver has ended, but acknowledged only {acknowledged} of {sent} bytes")]
+    NotAcknowledged { acknowledged: u64, sent: u64 },
+    #[error("the receiver said {0:?}, which is not a byte offset")]
+    NotAnOffset(String),
+    #[error("{name} wants a number, not {found:?}")]
+    Argument { name: String, found: String },
+    #[error("seed {seed}: {count} words differ from the plain count, for example:\n{examples}")]
+    Different { seed: u64, count: usize, examples: String },
+}
+
+impl ProcessError {
+    fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::File { action, path: path.to_path_buf(), source }
+    }
+}
+
+/// The number that follows `--name` on this program's command line, if it is there.
+///
+/// # Errors
+/// When no number follows.
+pub fn argument(name: &str) -> Result<Option<u64>, ProcessError> {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name);
+    let Some(name) = arguments.next() else { return Ok(None) };
+    let found = arguments.next().unwrap_or_default();
+    found.parse().map(Some).map_err(|_| ProcessError::Argument { name, found })
+}
+
+/// The seed from `--seed`, or a new one.
+///
+/// # Errors
+/// As [`argument`].
+pub fn seed() -> Result<u64, ProcessError> {
+    Ok(argument("--seed")?.unwrap_or_else(|| StdRng::from_os_rng().random_range(0..1_000_000)))
+}
