@@ -150,6 +150,8 @@ impl<T: Record> ReceiverContext<T> {
 
     /// As [`store_block`](Self::store_block), with the source's own position after these records: everything before it has
     /// been taken. If that much is already stored, also before a restart, the records are dropped and acknowledged.
+    /// A block is taken or dropped whole: what is sent again must be cut as it was, or begin at
+    /// [`stored_position`](Self::stored_position).
     ///
     /// # Errors
     /// As [`store_block`](Self::store_block).

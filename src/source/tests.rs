@@ -4,17 +4,22 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use byteview::ByteView;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 
 use super::*;
 use crate::block::memory_log::MemoryLog;
-use crate::block::{BatchLimits, BlockTracker, Intake, Pending, ReceiveLimits, StoreError};
-use crate::clock::{Clock, ManualClock};
+use crate::block::{BatchLimits, BlockHead, BlockLog, BlockTracker, Intake, Pending, ReceiveLimits, StoreError};
+use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::codec::Record;
-use crate::id::{Position, Uid};
+use crate::error::Error;
+use crate::id::{Position, SegmentNumber, Sequence, Uid};
 use crate::text::Text;
+use crate::wal::FrameAt;
 
 struct Fixture {
     log: Arc<MemoryLog>,
@@ -487,4 +492,86 @@ fn text_blocks_decode_into_texts() {
     let reader = LinesReader { max_line_bytes: MAX_LINE_BYTES };
     reader.read(TaskBytes::Block("one\r\ntwo".into()), &mut |line| lines.push(line)).unwrap();
     assert_eq!(lines, ["one", "two"]);
+}
+
+/// A log that acknowledges on its own thread, block by block, as the real one does.
+struct ThreadLog(std::sync::mpsc::Sender<LoggedBlock>);
+
+type LoggedBlock = (BlockHead, ByteView, Box<dyn FnOnce(Result<FrameAt, Error>) + Send>);
+
+impl BlockLog for ThreadLog {
+    fn append_block(&self, head: Vec<u8>, body: ByteView, done: Box<dyn FnOnce(Result<FrameAt, Error>) + Send>) {
+        self.0.send((BlockHead::decode(&head).unwrap(), body, done)).unwrap();
+    }
+}
+
+impl ThreadLog {
+    fn start() -> (Self, std::thread::JoinHandle<Vec<(BlockHead, ByteView)>>) {
+        let (sender, blocks) = std::sync::mpsc::channel::<LoggedBlock>();
+        let thread = std::thread::spawn(move || {
+            let mut logged = Vec::new();
+            for (head, body, done) in blocks {
+                let sequence = Sequence(logged.len() as u64 + 1);
+                let body_len = body.len() as u32;
+                logged.push((head, body));
+                done(Ok(FrameAt { sequence, segment: SegmentNumber(1), offset: 0, head_len: 0, body_len }));
+            }
+            logged
+        });
+        (Self(sender), thread)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn receivers_that_fail_again_and_again_store_everything_once_and_in_order() {
+    const RECORDS: u64 = 300;
+    /// Ends its run in the middle of what it does, at moments that depend on the threads.
+    struct Flaky(StdRng);
+    impl Receiver for Flaky {
+        type Item = u64;
+        async fn on_start(&mut self, context: ReceiverContext<u64>) -> Result<(), ReceiverError> {
+            let mut next = context.stored_position().map_or(0, |Position(next)| next);
+            while next < RECORDS {
+                // What comes again is cut as it was.
+                let (from, to) = (next, RECORDS.min(next + 1 + next % 3));
+                if self.0.random_bool(0.1) {
+                    context.restart(Duration::ZERO);
+                }
+                // Sent and not waited for, so that the same comes again while it is under way.
+                if self.0.random_bool(0.2) {
+                    let (context, records) = (context.clone(), (from..to).collect());
+                    tokio::spawn(async move { context.store_block_at(Position(to), records).await });
+                    return Err("gone before the acknowledgement".into());
+                }
+                context.store_block_at(Position(to), (from..to).collect()).await?;
+                next = to;
+            }
+            Ok(())
+        }
+    }
+    let (log, thread) = ThreadLog::start();
+    let tracker = Arc::new(BlockTracker::new(ReceiveLimits::default(), []));
+    let intake = Intake::new(Arc::new(log), Arc::clone(&tracker), |error| panic!("{error}"));
+    let settings = ReceiverSettings { restart_delay: Duration::ZERO, ..ReceiverSettings::default() };
+    let uids = ["a", "b", "c"].map(Uid::from);
+    let flaky = |(seed, uid): (usize, &Uid)| {
+        ReceiverSource::new(uid.clone(), settings, Flaky(StdRng::seed_from_u64(seed as u64)))
+    };
+    let sources = uids.iter().enumerate().map(flaky).collect();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let supervisor = Supervisor::start(&Handle::current(), sources, &intake, &clock);
+    until(|| supervisor.all_ended()).await;
+    supervisor.stop().await.unwrap();
+    assert_eq!(tracker.pending().records, 3 * RECORDS);
+    drop((supervisor, intake));
+    let logged = thread.join().unwrap();
+    for uid in uids {
+        let mut end = 0;
+        for (head, _) in logged.iter().filter(|(head, _)| head.source == uid) {
+            let Position(position) = head.position.unwrap();
+            assert_eq!(end + head.records, position, "source {uid}");
+            end = position;
+        }
+        assert_eq!(end, RECORDS);
+    }
 }
