@@ -21,7 +21,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::Uid;
 use crate::running::Running;
 use crate::source::{
-    Direct, DirectSource, LinesReader, Queue, Receiver, ReceiverSettings, ReceiverSource, RecordsReader, SocketLines,
+    Direct, DirectSource, LinesReader, MAX_LINE_BYTES, Queue, Receiver, ReceiverSettings, ReceiverSource, RecordsReader, SocketLines,
     SourceNode, TaskReader, TextFiles,
 };
 use crate::text::Text;
@@ -323,7 +323,7 @@ impl StreamingContext {
         if let Err(error) = address.to_socket_addrs() {
             self.graph.report_problem(format!("the address \"{address}\" of source \"{uid}\" cannot be used: {error}"));
         }
-        self.receive(uid, SocketLines::new(address), Arc::new(LinesReader::default()))
+        self.receive(uid, SocketLines::new(address, MAX_LINE_BYTES), Arc::new(LinesReader { max_line_bytes: MAX_LINE_BYTES }))
     }
 
     /// The lines of files that appear in a directory by an atomic move, as [`Text`]. Spark: `textFileStream`.

@@ -1,35 +1,85 @@
 //! Floodmark: stateful stream jobs that survive anything.
+//!
+//! Live input is cut into micro-batches; what receivers take in is logged before it counts; keyed state is checkpointed
+//! incrementally; after a crash the job restores, replays and goes on with every logged record counted exactly once.
+//!
+//! ```no_run
+//! use floodmark::{Result, StreamingContext, Text};
+//! use std::time::Duration;
+//!
+//! fn main() -> Result<()> {
+//!     let context = StreamingContext::builder("word-count")
+//!         .checkpoint("./state")
+//!         .batch_interval(Duration::from_secs(1))
+//!         .build()?;
+//!
+//!     context
+//!         .socket_text_stream("lines", "127.0.0.1:9999")
+//!         .flat_map(Text::split_words)
+//!         .map(|word| (word, 1_u64))
+//!         .update_state_by_key("counts", |ones: &[u64], total: Option<u64>| {
+//!             Some(total.unwrap_or(0) + ones.iter().sum::<u64>())
+//!         })
+//!         .print(10);
+//!
+//!     context.start()?.await_termination()
+//! }
+//! ```
+//!
+//! The modules below are in the order in which data flows.
 #![forbid(unsafe_code)]
-#![allow(dead_code)] // while the skeleton grows
 
+// The job: how it is declared, and the handle on it while it runs.
+mod context;
+mod dstream;
+mod running;
+
+// What everything stands on: identifiers, encodings, errors, time, and the door to the disk.
 mod clock;
 mod codec;
+mod disk;
 mod error;
 mod id;
 mod text;
 
-mod disk;
-
-mod batch;
-mod block;
-mod checkpoint;
-mod dataflow;
-mod driver;
-mod operator;
-mod recovery;
-mod sink;
+// Where records come from, and the blocks that receivers make of them.
 mod source;
-mod state;
+mod block;
+// One log for blocks and batch events, hence one order of everything.
 mod wal;
+// What the ticks of the batch interval cut the input into.
+mod batch;
+// The declared graph, its operators, and how timely runs them.
+mod dataflow;
+mod operator;
+mod rdd;
+// Keyed state in memory and in RocksDB, and its consistent copies.
+mod state;
+mod checkpoint;
+// Where published batches go.
+mod sink;
+// The one place where decisions are taken, and the story of a start.
+mod driver;
+mod recovery;
 
+pub mod testing;
+
+pub use block::StoreError;
+pub use clock::{Clock, Interrupt, ManualClock, SystemClock, Waited};
 pub use codec::{Key, Record};
+pub use context::{StreamingContext, StreamingContextBuilder};
+pub use driver::status::Status;
+pub use dstream::DStream;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid};
+pub use operator::foreach_rdd::Batch;
+pub use rdd::Rdd;
+pub use recovery::report::RecoveryReport;
+pub use running::{Running, StateHandle};
 pub use sink::{FileSink, MemorySink, PublishedBatch, Sink, SinkError};
-pub use text::Text;
-
-/// What tests of a job, or of a sink, need.
-#[cfg(feature = "testing")]
-pub mod testing {
-    pub use crate::sink::conformance::{SinkPlace, check_sink};
-}
+pub use source::{
+    DirectSource, FileStamp, OfferLimits, Pushed, Queue, RangeReader, ReadSummary, Receiver, ReceiverContext, ReceiverError,
+    SourceError, TextFiles, TextFilesPosition, TextRange,
+};
+pub use state::{State, spec::StateSpec};
+pub use text::{Text, Words};

@@ -38,7 +38,7 @@ pub(crate) struct Engine {
     width: Width,
     inboxes: Vec<Sender<ToWorker>>,
     threads: Vec<Thread>,
-    guards: Option<timely::WorkerGuards<()>>,
+    guards: Option<timely::communication::WorkerGuards<()>>,
     next_execution: u64,
 }
 

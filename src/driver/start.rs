@@ -22,7 +22,7 @@ use crate::batch::event::{BatchEvent, PlannedTask};
 use crate::batch::ticker::Ticker;
 use crate::block::{BlockLog, BlockTracker, Intake};
 use crate::checkpoint::{
-    Checkpointer, CheckpointerSettings, ChainError, ManifestChain, ManifestDraft, ManifestKind, OperatorEntry, WriterNonce,
+    Checkpointer, CheckpointerSettings, ChainError, ManifestChain, ManifestDraft, ManifestKind, OperatorEntry,
 };
 use crate::clock::ClockWatch;
 use crate::codec::decode;
@@ -38,7 +38,7 @@ use crate::driver::settings::JobSettings;
 use crate::driver::status::Shared;
 use crate::driver::{CheckpointClock, Driver, Stopping, Tick};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid, WriterNonce};
 use crate::recovery::decide::{Decision, Rejected, decide};
 use crate::recovery::declared::{DROPPED, Declared};
 use crate::recovery::facts::{CHECKPOINTS, Facts, LIVE, WAL, observe};

@@ -210,6 +210,9 @@ where
         for place in 0..table.slots() {
             let slot = Slot::at(place);
             let values = self.groups.of(place);
+            if values.is_empty() && table.value(slot).is_none() {
+                continue; // removed earlier, and not yet folded away
+            }
             let old = table.take(slot);
             let (key, hash, _) = table.entry(slot);
             // A key without values has changed only if the function says so; what it is compared with must outlive the call.

@@ -53,7 +53,8 @@ impl StateLoader {
         let migrate = &migration.ok_or_else(|| failed(&format!("no migration from version {}", stored.version)))?.migrate;
         table.try_load_sorted(scan.map(|entry| {
             let (hash, key, state) = entry.map_err(|error| failed(&error))?;
-            Ok((hash, decode(&key).map_err(|error| failed(&error))?, migrate(&state).map_err(|error| failed(&error))?))
+            let key = decode(&key).map_err(|error| failed(&error))?;
+            Ok::<_, Error>((hash, key, migrate(&state).map_err(|error| failed(&error))?))
         }))?;
         // Migrated entries are changed entries: the next checkpoint writes all of them in the new version.
         for place in 0..table.slots() {

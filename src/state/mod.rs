@@ -8,10 +8,14 @@
 //! contiguous range of the table, of a run and of the store.
 
 mod directory;
+pub(crate) mod descriptor;
 mod error;
 mod frozen;
 mod key;
+pub(crate) mod loader;
 mod reader;
+pub(crate) mod schema;
+pub(crate) mod spec;
 mod store;
 mod table;
 

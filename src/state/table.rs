@@ -49,7 +49,7 @@ impl Slot {
     }
 
     #[inline]
-    fn place(self) -> usize {
+    pub fn place(self) -> usize {
         self.0 as usize
     }
 }
