@@ -494,6 +494,27 @@ fn text_blocks_decode_into_texts() {
     assert_eq!(lines, ["one", "two"]);
 }
 
+#[tokio::test]
+async fn a_source_has_ended_and_a_stop_is_done_only_when_all_it_gave_is_logged() {
+    let f = fixture(ReceiveLimits::default(), &[]);
+    f.log.hold();
+    let supervisor =
+        f.start(ReceiverSettings::default(), By(async |context: ReceiverContext<u64>| Ok(context.store(1).await?)));
+    until(|| f.log.waiting() == 1).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!supervisor.all_ended());
+    let stopped = tokio::spawn(async move { supervisor.stop().await });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!stopped.is_finished());
+    f.log.release();
+    stopped.await.unwrap().unwrap();
+    assert_eq!(f.blocks::<u64>(), [[1]]);
+}
+
 /// A log that acknowledges on its own thread, block by block, as the real one does.
 struct ThreadLog(std::sync::mpsc::Sender<LoggedBlock>);
 
