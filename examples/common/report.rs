@@ -28,7 +28,7 @@ pub fn print_end(status: &Status, words: &WordCounter) {
 
 /// Writes `word count` lines, sorted by word in byte order.
 pub fn dump(running: &Running, uid: &str, path: &Path) -> Result<(), Box<dyn Error>> {
-    let mut counts: Vec<(Text, u64)> = running.state::<Text, u64>(uid).iter()?;
+    let mut counts: Vec<(Text, u64)> = running.state::<Text, u64>(uid)?.iter()?.collect();
     counts.sort_unstable();
     let mut file = BufWriter::new(File::create(path).map_err(|error| format!("create {}: {error}", path.display()))?);
     for (word, count) in &counts {
