@@ -83,3 +83,8 @@ pub use source::{
 };
 pub use state::{State, spec::StateSpec};
 pub use text::{Text, Words};
+
+/// The README's program is compiled with the documentation's examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
