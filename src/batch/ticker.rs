@@ -21,8 +21,9 @@ impl Ticker {
     pub fn start(clock: Arc<dyn Clock>, interval_ms: u64, tick: impl Fn() + Send + 'static) -> Result<Self> {
         let (interrupt, pending, stopping) = (Interrupt::default(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (wake, waiting, end) = (interrupt.clone(), pending.clone(), stopping.clone());
+        // Before the thread runs: a clock that advances meanwhile has ticked.
+        let mut last = grid(clock.epoch_ms(), interval_ms).0;
         let run = move || {
-            let mut last = grid(clock.epoch_ms(), interval_ms).0;
             while !end.load(Ordering::Acquire) {
                 if clock.wait_until(last + interval_ms, &wake) == Waited::Interrupted {
                     continue;

@@ -66,15 +66,16 @@ impl Job {
             Error::caused_by(ErrorKind::Environment, format!("the checkpoint location {} cannot be made", location.display()), error)
         })?;
         let lock = DirectoryLock::take(&location)?;
-        let (mut driver, receivers) = self.recover()?;
+        let (mut driver, receivers, report) = self.recover()?;
         driver.go_live(receivers)?;
+        driver.shared.recovered(report);
         let outcome = driver.run();
         drop(lock);
         outcome
     }
 
     /// Observes, decides, applies, and recomputes; goes back to an older checkpoint where the newest turns out to be damaged.
-    fn recover(mut self) -> Result<(Driver, Vec<ReceiverSource>)> {
+    fn recover(mut self) -> Result<(Driver, Vec<ReceiverSource>, RecoveryReport)> {
         let started_ms = self.settings.clock.monotonic_ms();
         let declared = self.declared();
         let mut unusable: Vec<Rejected> = Vec::new();
@@ -91,8 +92,7 @@ impl Job {
                 Ok(mut driver) => {
                     driver.replay()?;
                     report.took(driver.settings.clock.monotonic_ms() - started_ms);
-                    driver.shared.recovered(report);
-                    return Ok((driver, receivers));
+                    return Ok((driver, receivers, report));
                 }
                 // Damage that shows only when the files are opened and read: the next older checkpoint is tried.
                 Err((Some(back), error)) if error.kind() == ErrorKind::Damaged && sequence.is_some() => {

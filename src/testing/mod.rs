@@ -25,6 +25,9 @@
 mod collected;
 mod job;
 
+#[cfg(test)]
+mod tests;
+
 pub use collected::Collected;
 pub use job::TestJob;
 
