@@ -13,6 +13,9 @@ use crate::driver::{Driver, Stopping};
 use crate::error::Result;
 use crate::source::OfferLimits;
 
+/// What the first batches take from each direct source, while it is not known how fast the job is.
+const FIRST_BATCHES_BYTES: u64 = 8 << 20;
+
 impl Driver {
     pub(super) fn take_tick(&mut self) {
         if let Some(ticker) = &self.ticker {
@@ -84,6 +87,8 @@ impl Driver {
         let interval_s = self.settings.interval_ms as f64 / 1_000.0;
         let by_rate = self.rate.map_or(u64::MAX, |rate| ((rate * interval_s) as u64).max(1));
         let by_maximum = self.settings.receiver.max_rate.map_or(u64::MAX, |rate| ((rate * interval_s) as u64).max(1));
+        // Before the first batches have shown how fast the job is, they are small.
+        let bytes = if self.rate.is_none() && self.settings.backpressure { bytes.min(FIRST_BATCHES_BYTES) } else { bytes };
         OfferLimits { records: records.min(by_rate).min(by_maximum), bytes }
     }
 

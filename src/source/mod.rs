@@ -1,5 +1,6 @@
 //! Where records come from: receivers, whose blocks are logged before they count, and direct sources, which are read again.
 
+mod buffers;
 mod direct;
 mod error;
 mod limiter;

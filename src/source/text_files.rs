@@ -14,6 +14,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::source::direct::{DirectSource, OfferLimits, RangeReader};
 use crate::source::error::SourceError;
 use crate::source::lines::MAX_LINE_BYTES;
+use crate::source::buffers::Buffers;
 use crate::source::text_range::{FileStamp, TextRange, TextRangeReader, changed};
 use crate::text::Text;
 
@@ -327,6 +328,7 @@ impl DirectSource for TextFiles {
             directory: self.directory.clone(),
             max_line_bytes: self.max_line_bytes,
             density: Arc::clone(&self.density),
+            buffers: Buffers::default(),
         })
     }
 
