@@ -32,8 +32,7 @@ fn manifests_of_version_1_are_read() {
     let facts = ManifestChain::observe(&LocalDisk, &version_1()).unwrap();
     let found: Vec<&Manifest> = facts.links.values().map(|link| link.manifest().unwrap()).collect();
     let mut parent_crc = 0;
-    for ((place, draft), (manifest, link)) in
-        (1..).zip(written()).zip(found.iter().copied().zip(facts.links.values()))
+    for ((place, draft), (manifest, link)) in (1..).zip(written()).zip(found.iter().copied().zip(facts.links.values()))
     {
         assert_eq!(*manifest, draft.at(ManifestSequence(place), parent_crc, ManifestSequence(1)));
         parent_crc = link.crc();
