@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use serde::de::DeserializeOwned;
-use serde_reflection::{ContainerFormat, Format, Named, Registry, Tracer, TracerConfig, VariantFormat};
+use serde_reflection::{ContainerFormat, Error, Format, Named, Registry, Tracer, TracerConfig, VariantFormat};
 
 /// The shape of a type: `str`, `(str, u64)`, `Order { id: u64, items: [str] }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,19 +16,37 @@ impl Schema {
     /// The schema of `T`, or why it has none that can be stored: serde attributes such as `flatten` and `untagged` need a
     /// self-describing format, which stored state is not.
     pub fn of<T: DeserializeOwned>() -> Self {
-        let mut tracer = Tracer::new(TracerConfig::default().is_human_readable(false));
-        let traced = tracer.trace_simple_type::<T>().map_err(|error| error.to_string());
-        Self(traced.and_then(|(format, _)| {
-            let registry = tracer.registry().map_err(|error| error.to_string())?;
+        Self(trace::<T>().map(|(format, registry)| {
             let mut text = String::new();
             render(&format, &registry, &mut Vec::new(), &mut text);
-            Ok(text)
+            text
         }))
     }
 
     /// The text, or why there is none.
     pub fn text(&self) -> Result<&str, &str> {
         self.0.as_deref().map_err(String::as_str)
+    }
+}
+
+/// Traces `T` until every variant of every enum in it was seen. One pass sees one more variant of an enum; which enums there are
+/// inside of `T` comes to light only when a registry lacks them.
+fn trace<T: DeserializeOwned>() -> Result<(Format, Registry), String> {
+    let mut enums: Vec<String> = Vec::new();
+    loop {
+        let mut tracer = Tracer::new(TracerConfig::default().is_human_readable(false));
+        let format = loop {
+            let (format, _) = tracer.trace_simple_type::<T>().map_err(|error| error.to_string())?;
+            let incomplete = enums.iter().filter(|name| tracer.check_incomplete_enum(name).is_some()).count();
+            if incomplete == 0 {
+                break format;
+            }
+        };
+        match tracer.registry() {
+            Ok(registry) => return Ok((format, registry)),
+            Err(Error::MissingVariants(names)) if names.iter().any(|name| !enums.contains(name)) => enums.extend(names),
+            Err(error) => return Err(error.to_string()),
+        }
     }
 }
 
