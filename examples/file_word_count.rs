@@ -16,7 +16,7 @@ use std::time::Duration;
 use floodmark::{FileSink, Running, StreamingContext, Text, TextFiles};
 
 use common::arguments::Arguments;
-use common::report;
+use common::report::{self, Stopwatch};
 use common::words::WORDS;
 
 const USAGE: &str = "file_word_count --input DIR --checkpoint DIR [--workers N] [--batch-interval 100ms] \
@@ -98,12 +98,13 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
 
 /// Waits until every file is counted, then stops gracefully.
 fn stop_when_idle(running: Running, dump: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
+    let mut stopwatch = Stopwatch::start();
     running.wait_until(|status| status.input_used_up)?;
+    stopwatch.stop();
     if let Some(path) = dump {
         report::dump(&running, "counts", &path)?;
     }
-    let status = running.status();
     running.stop(true)?;
-    report::print_end(&status, &WORDS);
+    stopwatch.print(&WORDS, &running.status());
     Ok(())
 }

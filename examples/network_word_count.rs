@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use common::arguments::Arguments;
-use common::report;
+use common::report::{self, Stopwatch};
 use common::top::TopWords;
 use common::words::WORDS;
 
@@ -99,13 +99,14 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
 
 /// Waits until the far end has closed and all that it sent is counted, then stops gracefully.
 fn stop_at_eof(running: Running, dump: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
+    let mut stopwatch = Stopwatch::start();
     running.wait_until(|status| status.input_used_up)?;
+    stopwatch.stop();
     if let Some(path) = dump {
         report::dump(&running, "counts", &path)?;
     }
-    let status = running.status();
     running.stop(true)?;
-    report::print_end(&status, &WORDS);
+    stopwatch.print(&WORDS, &running.status());
     Ok(())
 }
 

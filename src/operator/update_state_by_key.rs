@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::batch::event::Digest;
-use crate::codec::{Key, KeyHash, KeyHasher, Record, encode, encode_into};
+use crate::codec::{Key, KeyHash, Record, encode, encode_into};
 use crate::dataflow::blame;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::emit::Emit;
-use crate::dataflow::graph::{Reduce, Wide, WorkerContext};
-use crate::dataflow::push::{Downstream, ErasedPush, Push, Unit};
+use crate::dataflow::graph::{Reduce, SharedReduce, Wide, WorkerContext};
+use crate::dataflow::push::{Downstream, ErasedPush, Unit};
 use crate::dataflow::report::Port;
-use crate::dataflow::shuffle::{Keyed, Shuffle};
+use crate::dataflow::shuffle::{Keyed, LocalPush, ShufflePush};
 use crate::dstream::DStream;
 use crate::id::BatchTime;
 use crate::operator::group::Groups;
@@ -107,10 +107,15 @@ where
     F: Fn(BatchTime, &K, &[V], Option<S>) -> Option<S> + Send + Sync + 'static,
 {
     fn map_side(&self, _side: u32, context: &WorkerContext, port: Port) -> ErasedPush {
-        ErasedPush::new::<(K, V)>(ShufflePush {
-            hasher: KeyHasher::default(),
-            shuffle: Shuffle::new(port, context.partitions),
-        })
+        ErasedPush::new::<(K, V)>(ShufflePush::new(port, context.partitions))
+    }
+
+    fn local_side(&self, reduce: SharedReduce) -> Option<ErasedPush> {
+        Some(ErasedPush::new::<(K, V)>(LocalPush::new(reduce)))
+    }
+
+    fn is_partitioned_by_key(&self) -> bool {
+        true
     }
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
@@ -136,28 +141,6 @@ where
 
     fn initial_state(&self) -> Option<FrozenRun> {
         initial_run(&self.spec)
-    }
-}
-
-/// Hashes each key and sends the pair to its partition.
-struct ShufflePush<K, V> {
-    hasher: KeyHasher,
-    shuffle: Shuffle<K, V>,
-}
-
-impl<K: Key, V: Record> Push<(K, V)> for ShufflePush<K, V> {
-    fn begin(&mut self, unit: &Unit) {
-        self.shuffle.begin(unit.origin);
-    }
-
-    fn push(&mut self, run: &mut Vec<(K, V)>) {
-        for (key, value) in run.drain(..) {
-            self.shuffle.send(Keyed { hash: self.hasher.hash(&key).0, key, value });
-        }
-    }
-
-    fn end(&mut self) {
-        self.shuffle.end();
     }
 }
 

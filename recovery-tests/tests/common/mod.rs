@@ -1,0 +1,267 @@
+//! A job whose every batch is known beforehand, whichever lives it takes to compute them.
+//!
+//! Batch *n* reads block *n* of a reliable receiver and range *n* of a direct source; what was not acknowledged is sent
+//! again, and dropped where its position shows that it is stored. So the batches of an interrupted run must equal those of
+//! a plain one, number by number, partition by partition, record by record.
+#![allow(dead_code)] // each test file takes what it needs
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use floodmark::testing::disk::Disk;
+use floodmark::{
+    BatchId, Clock, DirectSource, Error, ManualClock, MemorySink, OfferLimits, Position, RangeReader, ReadSummary, Receiver,
+    ReceiverContext, ReceiverError, Running, SourceError, StreamingContext, StreamingContextBuilder,
+};
+
+/// Batches of a whole run.
+pub const BATCHES: u64 = 11;
+/// A checkpoint after so many of them.
+pub const CHECKPOINT_EVERY: u64 = 3;
+const START_MS: u64 = 1_700_000_000_000;
+const INTERVAL: Duration = Duration::from_millis(100);
+const BLOCK_RECORDS: u64 = 40;
+const RANGE_RECORDS: u64 = 25;
+const KEYS: u64 = 31;
+
+/// How often a key came, and a fold of its values that depends on their order (I-3).
+pub type Total = (u64, u64);
+/// What the job puts out.
+pub type Entry = (u64, Total);
+
+/// A number that looks random and is always the same.
+pub fn scramble(number: u64) -> u64 {
+    let mixed = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 20
+}
+
+/// Block `batch` of the receiver.
+pub fn block(batch: u64) -> Vec<(u64, u64)> {
+    (0..BLOCK_RECORDS).map(|index| scramble(batch * BLOCK_RECORDS + index)).map(|number| (number % KEYS, number)).collect()
+}
+
+/// A record of the direct source.
+fn ranged(index: u64) -> (u64, u64) {
+    let number = scramble(index << 32);
+    (number % (KEYS + 7), number)
+}
+
+/// What all runs of the job share: where it stands in time, and where its output goes.
+#[derive(Clone)]
+pub struct World {
+    pub clock: ManualClock,
+    pub sink: MemorySink<Entry>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self { clock: ManualClock::at(START_MS), sink: MemorySink::new() }
+    }
+}
+
+/// One life of the job's driver.
+pub struct Life {
+    pub running: Running,
+    blocks: Blocks,
+    /// Ranges that the direct source may offer.
+    available: Arc<AtomicU64>,
+    clock: ManualClock,
+}
+
+impl World {
+    /// Begins a life on this disk.
+    pub fn start(&self, directory: &Path, disk: Arc<dyn Disk>) -> Result<Life, Error> {
+        self.start_with(directory, |builder| builder.disk(disk))
+    }
+
+    /// As [`start`](Self::start), with other settings.
+    pub fn start_with(
+        &self,
+        directory: &Path,
+        configure: impl FnOnce(StreamingContextBuilder) -> StreamingContextBuilder,
+    ) -> Result<Life, Error> {
+        let builder = StreamingContext::builder("known")
+            .checkpoint(directory)
+            .batch_interval(INTERVAL)
+            .checkpoint_every(CHECKPOINT_EVERY)
+            .workers(2)
+            .partitions(4)
+            .backpressure(false)
+            .job_version("1")
+            .clock(self.clock.clone());
+        let context = configure(builder).build()?;
+        let (blocks, receiver) = Blocks::new();
+        let available = Arc::new(AtomicU64::new(0));
+        let received = context.receiver_stream("blocks", receiver);
+        let read = context.direct_stream("ranges", Ranges(available.clone()));
+        received
+            .union(&read)
+            .update_state_by_key("totals", |values: &[u64], total: Option<Total>| {
+                let (mut count, mut fold) = total.unwrap_or_default();
+                for value in values {
+                    count += 1;
+                    fold = fold.wrapping_mul(31).wrapping_add(*value);
+                }
+                Some((count, fold))
+            })
+            .sink("out", self.sink.clone());
+        Ok(Life { running: context.start()?, blocks, available, clock: self.clock.clone() })
+    }
+
+    /// The partitions of every batch that was published, in the order of publication; each batch is there once.
+    pub fn published(&self) -> Vec<(BatchId, Vec<Vec<Entry>>)> {
+        self.sink.batches().into_iter().map(|batch| (batch.batch, batch.partitions)).collect()
+    }
+}
+
+impl Life {
+    /// Goes on to batch `last`, from wherever the job stands.
+    pub fn run_to(&self, last: u64) -> Result<(), Error> {
+        loop {
+            let published = self.running.wait_until(|status| status.published == status.planned)?.published.0;
+            if published >= last {
+                return Ok(());
+            }
+            self.run_batch(published + 1)?;
+        }
+    }
+
+    /// Gives the job what batch `number` is made of, and ticks.
+    fn run_batch(&self, number: u64) -> Result<(), Error> {
+        if !self.blocks.send(number) {
+            // The log has failed, or the job has ended: its own error says more than the receiver's.
+            self.running.stop(false)?;
+            panic!("block {number} was refused by a job that is well");
+        }
+        self.available.store(number, Ordering::SeqCst);
+        let interval = INTERVAL.as_millis() as u64;
+        self.clock.advance_to(self.clock.epoch_ms() / interval * interval + interval);
+        self.running.wait_until(|status| status.planned.0 >= number && status.published == status.planned)?;
+        if number.is_multiple_of(CHECKPOINT_EVERY) {
+            // Not needed by the job; it keeps the durable steps of all runs in nearly the same order.
+            self.running.wait_until(|status| status.checkpoint.0 + CHECKPOINT_EVERY > number)?;
+        }
+        Ok(())
+    }
+
+    /// The whole state, sorted.
+    pub fn totals(&self) -> Result<Vec<Entry>, Error> {
+        let mut totals: Vec<Entry> = self.running.state::<u64, Total>("totals")?.iter()?.collect();
+        totals.sort_unstable();
+        Ok(totals)
+    }
+}
+
+/// The test's end of the receiver.
+struct Blocks(tokio::sync::mpsc::UnboundedSender<Push>);
+
+struct Push {
+    number: u64,
+    stored: mpsc::Sender<bool>,
+}
+
+impl Blocks {
+    fn new() -> (Self, BlockReceiver) {
+        let (pushes, taken) = tokio::sync::mpsc::unbounded_channel();
+        (Self(pushes), BlockReceiver(taken))
+    }
+
+    /// Sends a block and says whether it was acknowledged.
+    fn send(&self, number: u64) -> bool {
+        let (stored, answer) = mpsc::channel();
+        self.0.send(Push { number, stored }).is_ok() && answer.recv().unwrap_or(false)
+    }
+}
+
+struct BlockReceiver(tokio::sync::mpsc::UnboundedReceiver<Push>);
+
+impl Receiver for BlockReceiver {
+    type Item = (u64, u64);
+
+    async fn on_start(&mut self, context: ReceiverContext<(u64, u64)>) -> Result<(), ReceiverError> {
+        loop {
+            let push = tokio::select! {
+                push = self.0.recv() => push,
+                () = context.stopped() => return Ok(()),
+            };
+            let Some(Push { number, stored }) = push else { return Ok(()) };
+            let outcome = context.store_block_at(Position(number), block(number)).await;
+            if stored.send(outcome.is_ok()).is_err() {
+                return Err("the test has gone".into());
+            }
+            if outcome.is_err() {
+                // No restart: the answers to what the test sends meanwhile are dropped.
+                self.0.close();
+                while self.0.recv().await.is_some() {}
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// A direct source that offers range *n* as soon as it may.
+struct Ranges(Arc<AtomicU64>);
+
+struct RangesReader;
+
+impl DirectSource for Ranges {
+    type Item = (u64, u64);
+    type Range = u64;
+    type Position = u64;
+
+    fn offer(&mut self, position: &u64, _limits: &OfferLimits) -> Result<Vec<u64>, SourceError> {
+        Ok((position + 1..=self.0.load(Ordering::SeqCst)).collect())
+    }
+
+    fn advance(position: &mut u64, range: &u64) {
+        *position = *range;
+    }
+
+    fn reader(&self) -> Arc<dyn RangeReader<Item = (u64, u64), Range = u64>> {
+        Arc::new(RangesReader)
+    }
+}
+
+impl RangeReader for RangesReader {
+    type Item = (u64, u64);
+    type Range = u64;
+
+    fn read(&self, range: &u64, emit: &mut dyn FnMut((u64, u64))) -> Result<ReadSummary, SourceError> {
+        (range * RANGE_RECORDS..(range + 1) * RANGE_RECORDS).map(ranged).for_each(emit);
+        Ok(ReadSummary { records: RANGE_RECORDS, failed: 0 })
+    }
+}
+
+/// What a plain run comes to.
+pub struct Plain {
+    pub published: Vec<(BatchId, Vec<Vec<Entry>>)>,
+    pub totals: Vec<Entry>,
+}
+
+impl Plain {
+    /// Compares a run that was interrupted, now in its last life, with the plain one.
+    pub fn check(&self, world: &World, life: &Life) -> Result<(), String> {
+        let totals = life.totals().map_err(|error| format!("the state cannot be read: {error}"))?;
+        if totals != self.totals {
+            return Err(format!("the state differs: expected {:?}, found {totals:?}", self.totals));
+        }
+        let published = world.published();
+        for (index, (batch, partitions)) in published.iter().enumerate() {
+            if batch.0 != index as u64 + 1 {
+                return Err(format!("batch {batch} was published as number {}", index + 1));
+            }
+            // Batches after the last one have no input, and put out the same state again.
+            let expected = &self.published[index.min(self.published.len() - 1)].1;
+            if partitions != expected {
+                return Err(format!("batch {batch} differs: expected {expected:?}, found {partitions:?}"));
+            }
+        }
+        match published.len() < self.published.len() {
+            true => Err(format!("only {} of {} batches were published", published.len(), self.published.len())),
+            false => Ok(()),
+        }
+    }
+}
