@@ -114,7 +114,13 @@ fn probe() -> (Plain, Vec<Step>) {
 fn perform(run: Run, plain: &Plain) -> Result<Struck, String> {
     let (world, place) = (World::default(), tempfile::tempdir().unwrap());
     let mut result = Struck::default();
-    for (blow, number, result) in [Some((run.blow, run.number, &mut result.first)), run.nested.map(|(blow, number)| (blow, number, &mut result.nested))].into_iter().flatten() {
+    for (blow, number, result) in [
+        Some((run.blow, run.number, &mut result.first)),
+        run.nested.map(|(blow, number)| (blow, number, &mut result.nested)),
+    ]
+    .into_iter()
+    .flatten()
+    {
         let disk = blow.disk();
         disk.arm(number, blow.fault());
         let outcome = live(&world, place.path(), &disk);
@@ -122,18 +128,23 @@ fn perform(run: Run, plain: &Plain) -> Result<Struck, String> {
         if disk.is_dead() && outcome.is_ok() {
             return Err("a job whose disk died has ended well".to_string());
         }
-        if result.is_none() && let Err(error) = outcome {
+        if result.is_none()
+            && let Err(error) = outcome
+        {
             return Err(format!("a job that nothing happened to has failed: {error}"));
         }
     }
-    let life = world.start(place.path(), Arc::new(LocalDisk)).map_err(|error| format!("the job does not recover: {error}"))?;
+    let life =
+        world.start(place.path(), Arc::new(LocalDisk)).map_err(|error| format!("the job does not recover: {error}"))?;
     let report = life.running.recovery().to_string();
     let failed = |what: String| format!("{what}\n  the last recovery: {report}");
     life.run_to(BATCHES).map_err(|error| failed(format!("the recovered job fails: {error}")))?;
     plain.check(&world, &life).map_err(failed)?;
     drop(life);
     // Recovering once more changes nothing.
-    let life = world.start(place.path(), Arc::new(LocalDisk)).map_err(|error| failed(format!("it does not recover twice: {error}")))?;
+    let life = world
+        .start(place.path(), Arc::new(LocalDisk))
+        .map_err(|error| failed(format!("it does not recover twice: {error}")))?;
     plain.check(&world, &life).map_err(failed)?;
     Ok(result)
 }

@@ -119,8 +119,14 @@ mod tests {
                 tasks: vec![PlannedTask::Block(Sequence(7)), PlannedTask::Range(vec![8, 9])],
             }],
         };
-        let letter =
-            DeadLetter { source: "s".into(), task: 1, record: 2, operator: text("m"), panic: text("p"), bytes: vec![5] };
+        let letter = DeadLetter {
+            source: "s".into(),
+            task: 1,
+            record: 2,
+            operator: text("m"),
+            panic: text("p"),
+            bytes: vec![5],
+        };
         let commit = Commit {
             batch: BatchId(3),
             job_version: text("v"),

@@ -17,8 +17,8 @@ use crate::dataflow::task::{BlockReader, SourceFailure, Task, TaskReport};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, Uid};
 use crate::sink::SinkError;
 use crate::source::TaskPayload;
-use crate::state::descriptor::StateDescriptor;
 use crate::state::FrozenRun;
+use crate::state::descriptor::StateDescriptor;
 use crate::state::loader::StateLoader;
 
 /// The place of a node in its graph. Parents come before their children.
@@ -180,7 +180,11 @@ pub(crate) trait Deliver: Send {
     fn fence(&mut self, epoch: Epoch, lineage: Lineage) -> Result<Option<BatchId>, SinkError>;
 
     /// Makes the batch visible as a whole; `partitions` are in their order.
-    fn publish(&mut self, delivery: Delivery, partitions: Vec<crate::dataflow::chunk::Records>) -> Result<(), SinkError>;
+    fn publish(
+        &mut self,
+        delivery: Delivery,
+        partitions: Vec<crate::dataflow::chunk::Records>,
+    ) -> Result<(), SinkError>;
 }
 
 impl Graph {

@@ -122,7 +122,13 @@ impl Lowering<'_> {
         Ok(Downstream(receivers.collect::<Result<_, _>>()?))
     }
 
-    fn receiver(&self, id: NodeId, side: u32, reports: &Reports, chain: &mut Chain) -> Result<ErasedPush, crate::Error> {
+    fn receiver(
+        &self,
+        id: NodeId,
+        side: u32,
+        reports: &Reports,
+        chain: &mut Chain,
+    ) -> Result<ErasedPush, crate::Error> {
         let context = self.context(id);
         Ok(match &self.graph.node(id).operator {
             Operator::Source(_) => unreachable!("a source has no parents"),
@@ -175,7 +181,9 @@ fn source_stage<'s>(
                     let batch = batches.borrow()[&execution].clone();
                     let unit = Unit { origin: Origin { stage: id.0, unit: task.index }, batch };
                     match run.run(&task, &unit) {
-                        Ok(done) => reports.update(execution, |report| report.records.push((id, done.records, done.failed))),
+                        Ok(done) => {
+                            reports.update(execution, |report| report.records.push((id, done.records, done.failed)))
+                        }
                         Err(error) => *failure.borrow_mut() = Some(error),
                     }
                     for ((_, port), output) in ports.iter().zip(&mut outputs) {

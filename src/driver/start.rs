@@ -22,7 +22,7 @@ use crate::batch::event::{BatchEvent, PlannedTask};
 use crate::batch::ticker::Ticker;
 use crate::block::{BlockLog, BlockTracker, Intake};
 use crate::checkpoint::{
-    Checkpointer, CheckpointerSettings, ChainError, ManifestChain, ManifestDraft, ManifestKind, OperatorEntry,
+    ChainError, Checkpointer, CheckpointerSettings, ManifestChain, ManifestDraft, ManifestKind, OperatorEntry,
 };
 use crate::clock::ClockWatch;
 use crate::codec::decode;
@@ -63,7 +63,11 @@ impl Job {
     pub fn run(self) -> Result<()> {
         let (location, disk) = (self.settings.location.clone(), self.settings.disk.clone());
         disk.create_dir_all(&location).map_err(|error| {
-            Error::caused_by(ErrorKind::Environment, format!("the checkpoint location {} cannot be made", location.display()), error)
+            Error::caused_by(
+                ErrorKind::Environment,
+                format!("the checkpoint location {} cannot be made", location.display()),
+                error,
+            )
         })?;
         let lock = DirectoryLock::take(&location)?;
         let (mut driver, receivers, report) = self.recover()?;
@@ -137,7 +141,11 @@ impl Job {
             Some(files) => {
                 let directory = self.settings.location.join(CHECKPOINTS).join(&files.directory);
                 StateStore::open_from(&directory, &live, &files.files).map_err(|error| {
-                    Error::caused_by(ErrorKind::Damaged, format!("checkpoint {} cannot be opened", directory.display()), error)
+                    Error::caused_by(
+                        ErrorKind::Damaged,
+                        format!("checkpoint {} cannot be opened", directory.display()),
+                        error,
+                    )
                 })
             }
         }
@@ -174,7 +182,13 @@ impl Job {
             let draft = ManifestDraft { epoch, nonce, kind, point: point.clone(), checkpoint: checkpoint.clone() };
             chain.publish(&*disk, draft).map_err(chain_failed)?;
         }
-        let draft = ManifestDraft { epoch, nonce, kind: ManifestKind::Claim, point: point.clone(), checkpoint: checkpoint.clone() };
+        let draft = ManifestDraft {
+            epoch,
+            nonce,
+            kind: ManifestKind::Claim,
+            point: point.clone(),
+            checkpoint: checkpoint.clone(),
+        };
         chain.publish(&*disk, draft).map_err(chain_failed)?;
         if let Some(scan) = scan {
             let resumed = Wal::resume(disk.clone(), &directory, scan, epoch, self.settings.wal.clone());
@@ -190,7 +204,9 @@ impl Job {
         let last_planned = decision.replay.last().map(|last| last.plan.time);
         let known_time = (point.batch > BatchId(0)).then_some(point.last_batch_time);
         let zero_time = match decision.replay.first() {
-            Some(first) if point.batch == BatchId(0) => BatchTime(first.plan.time.0.saturating_sub(self.settings.interval_ms)),
+            Some(first) if point.batch == BatchId(0) => {
+                BatchTime(first.plan.time.0.saturating_sub(self.settings.interval_ms))
+            }
             _ => point.zero_time,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -217,7 +233,11 @@ impl Job {
             supervisor: None,
             runtime,
             store,
-            stored: operators.iter().filter(|entry| entry.kind != DROPPED).map(|entry| (entry.uid.clone(), stored_operator(entry))).collect(),
+            stored: operators
+                .iter()
+                .filter(|entry| entry.kind != DROPPED)
+                .map(|entry| (entry.uid.clone(), stored_operator(entry)))
+                .collect(),
             retired: operators.iter().filter(|entry| entry.kind == DROPPED).cloned().collect(),
             checkpointer: Some(checkpointer),
             checkpoint: CheckpointClock { newest: point.batch, ..CheckpointClock::default() },
@@ -294,7 +314,10 @@ impl Job {
         for (uid, bytes) in positions {
             if directs.iter().all(|direct| direct.uid != *uid) {
                 let position: Position = decode(bytes).map_err(|error| {
-                    Error::new(ErrorKind::Damaged, format!("the stored position of source \"{uid}\" cannot be decoded: {error}"))
+                    Error::new(
+                        ErrorKind::Damaged,
+                        format!("the stored position of source \"{uid}\" cannot be decoded: {error}"),
+                    )
                 })?;
                 of_receivers.push((uid.clone(), position));
             }
@@ -302,7 +325,11 @@ impl Job {
         for direct in &mut directs {
             let position = positions.iter().find(|(uid, _)| *uid == direct.uid).map(|(_, bytes)| bytes.as_slice());
             let refused = |error| {
-                Error::caused_by(ErrorKind::Incompatible, format!("source \"{}\" cannot go on where it was", direct.uid), error)
+                Error::caused_by(
+                    ErrorKind::Incompatible,
+                    format!("source \"{}\" cannot go on where it was", direct.uid),
+                    error,
+                )
             };
             direct.source.restore(position).map_err(refused)?;
             for input in decision.replay.iter().flat_map(|batch| &batch.plan.inputs) {
@@ -323,7 +350,11 @@ impl Job {
     }
 
     /// Tells every output who publishes from now on (I-8).
-    fn fence_outputs(&self, epoch: Epoch, lineage: Lineage) -> Result<Vec<(NodeId, Box<dyn crate::dataflow::graph::Deliver>)>> {
+    fn fence_outputs(
+        &self,
+        epoch: Epoch,
+        lineage: Lineage,
+    ) -> Result<Vec<(NodeId, Box<dyn crate::dataflow::graph::Deliver>)>> {
         let mut deliveries = Vec::new();
         for (node, output) in self.graph.outputs() {
             let mut delivery = output.delivery();
@@ -394,7 +425,9 @@ impl Driver {
         });
         if !receivers.is_empty() {
             let runtime = self.runtime.handle();
-            self.supervisor = Some(Arc::new(Supervisor::start(runtime, receivers, &intake, &self.settings.clock)));
+            let supervisor = Arc::new(Supervisor::start(runtime, receivers, &intake, &self.settings.clock));
+            self.shared.receiving(&supervisor);
+            self.supervisor = Some(supervisor);
         }
         let sender = self.sender.clone();
         let tick = move || drop(sender.send(DriverMessage::Tick));
@@ -442,9 +475,10 @@ impl BlockLog for WalBlocks {
 /// The manifest and the directory of the checkpoint that was chosen, if one was.
 fn sequence_of(facts: &Facts, decision: &Decision) -> Option<(crate::id::ManifestSequence, Option<String>)> {
     let directory = &decision.from.as_ref()?.checkpoint.as_ref()?.directory;
-    let chosen = facts.candidates.iter().find(|candidate| {
-        candidate.checkpoint.as_ref().is_some_and(|files| files.directory == *directory)
-    })?;
+    let chosen = facts
+        .candidates
+        .iter()
+        .find(|candidate| candidate.checkpoint.as_ref().is_some_and(|files| files.directory == *directory))?;
     Some((chosen.sequence, Some(directory.clone())))
 }
 

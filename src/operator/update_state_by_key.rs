@@ -16,9 +16,9 @@ use crate::dataflow::shuffle::{Keyed, LocalPush, ShufflePush};
 use crate::dstream::DStream;
 use crate::id::BatchTime;
 use crate::operator::group::Groups;
-use crate::state::descriptor::{StateDescriptor, initial_run};
 use crate::state::FrozenRun;
 use crate::state::State;
+use crate::state::descriptor::{StateDescriptor, initial_run, survives_encoding};
 use crate::state::spec::StateSpec;
 use crate::state::{Slot, StateTable};
 
@@ -131,6 +131,7 @@ where
             groups: Groups::new(),
             digest: Digest::default(),
             scratch: Vec::new(),
+            unchecked_states: CHECKED_STATES,
             emit: Emit::new(context.name.clone(), downstream.into_typed()),
         }))
     }
@@ -144,6 +145,9 @@ where
     }
 }
 
+/// How many states are checked to survive their own encoding, on each worker.
+const CHECKED_STATES: u32 = 64;
+
 struct Partition<K, S> {
     number: u32,
     table: StateTable<K, S>,
@@ -156,6 +160,8 @@ struct UpdateReduce<K, V, S, F> {
     groups: Groups<V>,
     digest: Digest,
     scratch: Vec<u8>,
+    /// The first states are encoded and decoded to see whether they come back.
+    unchecked_states: u32,
     emit: Emit<(K, S)>,
 }
 
@@ -203,6 +209,15 @@ where
             let new = (self.update)(unit.batch.time, key, values, old);
             let changed = !values.is_empty() || new != before;
             if changed {
+                if self.unchecked_states > 0 {
+                    self.unchecked_states -= 1;
+                    assert!(
+                        new.as_ref().is_none_or(survives_encoding),
+                        "the state of \"{}\" does not survive its own encoding: serde attributes such as skip_serializing_if \
+                         cannot be used in stored state",
+                        self.name
+                    );
+                }
                 self.scratch.clear();
                 self.scratch.extend_from_slice(&hash.0.to_le_bytes());
                 encode_into(&new, &mut self.scratch).expect("a state encodes");

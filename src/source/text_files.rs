@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::clock::{Clock, SystemClock};
+use crate::source::buffers::Buffers;
 use crate::source::direct::{DirectSource, OfferLimits, RangeReader};
 use crate::source::error::SourceError;
 use crate::source::lines::MAX_LINE_BYTES;
-use crate::source::buffers::Buffers;
 use crate::source::text_range::{FileStamp, TextRange, TextRangeReader, changed};
 use crate::text::Text;
 

@@ -3,7 +3,7 @@
 //! A range holds the lines that begin in it: so however a file is divided, every line is in exactly one range.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -12,8 +12,8 @@ use byteview::ByteView;
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
 
-use crate::source::direct::RangeReader;
 use crate::source::buffers::Buffers;
+use crate::source::direct::RangeReader;
 use crate::source::error::SourceError;
 use crate::source::lines::{line_start_at_or_after, split_lines};
 use crate::source::task::ReadSummary;
@@ -158,7 +158,12 @@ mod tests {
         let path = directory.path().join("f");
         std::fs::write(&path, bytes).unwrap();
         let stamp = FileStamp::of(&path.metadata().unwrap()).unwrap();
-        let reader = TextRangeReader { directory: directory.path().into(), max_line_bytes, density: Arc::default(), buffers: Buffers::default() };
+        let reader = TextRangeReader {
+            directory: directory.path().into(),
+            max_line_bytes,
+            density: Arc::default(),
+            buffers: Buffers::default(),
+        };
         let (mut lines, mut failed) = (Vec::new(), 0);
         for start in (0..bytes.len() as u64).step_by(task_bytes as usize) {
             let end = stamp.size.min(start + task_bytes);

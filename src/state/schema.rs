@@ -71,7 +71,7 @@ fn render_container(name: &str, registry: &Registry, met: &mut Vec<String>, text
         return;
     }
     met.push(name.to_string());
-    let container = registry.iter().find(|(known, _)| known.to_string() == name).map(|(_, format)| format);
+    let container = registry.iter().find(|(known, _)| **known == *name).map(|(_, format)| format);
     match container {
         None | Some(ContainerFormat::UnitStruct) => {}
         Some(ContainerFormat::NewTypeStruct(inner)) => {

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use floodmark::testing::disk::Disk;
 use floodmark::{
-    BatchId, Clock, DirectSource, Error, ManualClock, MemorySink, OfferLimits, Position, RangeReader, ReadSummary, Receiver,
-    ReceiverContext, ReceiverError, Running, SourceError, StreamingContext, StreamingContextBuilder,
+    BatchId, Clock, DirectSource, Error, ManualClock, MemorySink, OfferLimits, Position, RangeReader, ReadSummary,
+    Receiver, ReceiverContext, ReceiverError, Running, SourceError, StreamingContext, StreamingContextBuilder,
 };
 
 /// Batches of a whole run.
@@ -40,7 +40,10 @@ pub fn scramble(number: u64) -> u64 {
 
 /// Block `batch` of the receiver.
 pub fn block(batch: u64) -> Vec<(u64, u64)> {
-    (0..BLOCK_RECORDS).map(|index| scramble(batch * BLOCK_RECORDS + index)).map(|number| (number % KEYS, number)).collect()
+    (0..BLOCK_RECORDS)
+        .map(|index| scramble(batch * BLOCK_RECORDS + index))
+        .map(|number| (number % KEYS, number))
+        .collect()
 }
 
 /// A record of the direct source.
