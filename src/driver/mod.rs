@@ -19,6 +19,8 @@ pub(crate) mod settings;
 pub(crate) mod start;
 pub(crate) mod status;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

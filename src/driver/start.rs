@@ -369,34 +369,39 @@ impl Job {
 
 impl Driver {
     /// The initial state of operators that have none stored becomes a checkpoint, before anything is computed on it.
+    ///
+    /// Unlike other checkpoints this one migrates nothing: what is stored in an older version still is.
     fn take_initial_state(&mut self, mut point: crate::checkpoint::JobPoint, decision: &Decision) -> Result<()> {
-        let is_new = |uid: &Uid| decision.from.is_none() || decision.changes.started_empty.contains(uid);
         let base_is_empty = decision.from.as_ref().is_none_or(|from| from.checkpoint.is_none());
+        let begins = |uid: &Uid| base_is_empty || decision.changes.started_empty.contains(uid);
+        let stored = std::mem::replace(&mut point.operators, self.retired.clone());
+        let mut kept = Vec::new();
         let mut runs: Vec<(OperatorNumber, FrozenRun)> = Vec::new();
         for (_, wide, descriptor) in self.graph.stateful() {
-            if is_new(&descriptor.uid) || base_is_empty {
-                let number = self.stored[&descriptor.uid].number;
-                runs.extend(wide.initial_state().map(|run| (number, run)));
-            }
+            let known = self.stored[&descriptor.uid];
+            let entry = stored.iter().find(|entry| entry.number == known.number && !begins(&descriptor.uid));
+            let entry = if let Some(entry) = entry {
+                kept.push((descriptor.uid.clone(), known));
+                entry.clone()
+            } else {
+                let run = wide.initial_state();
+                let entries = run.as_ref().map_or(0, |run| run.len() as u64);
+                runs.extend(run.map(|run| (known.number, run)));
+                operator_entry(&descriptor, known.number, entries)
+            };
+            point.operators.push(entry);
         }
         if runs.is_empty() {
             return Ok(());
-        }
-        point.operators = self.retired.clone();
-        for (_, _, descriptor) in self.graph.stateful() {
-            let number = self.stored[&descriptor.uid].number;
-            let entries = runs.iter().filter(|(of, _)| *of == number).map(|(_, run)| run.len() as u64).sum();
-            let mut entry = operator_entry(&descriptor, number, entries);
-            // What a migration will change is stored in its old version until then.
-            entry.state_version = self.stored[&descriptor.uid].version;
-            point.operators.push(entry);
         }
         self.checkpoint.pending = Some(point.batch);
         let checkpointer = self.checkpointer.as_ref().expect("the checkpointer was started");
         checkpointer
             .request(crate::checkpoint::CheckpointRequest { runs, point })
             .map_err(|error| environment("take the initial state", error))?;
-        self.settle_checkpoint()
+        self.settle_checkpoint()?;
+        self.stored.extend(kept);
+        Ok(())
     }
 
     /// Recomputes every batch since the checkpoint.
