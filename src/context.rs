@@ -443,6 +443,7 @@ impl StreamingContext {
             shared: Arc::default(),
             sender: sender.clone(),
             inbox,
+            deliveries: Vec::new(),
         };
         Running::start(job, graph, sender)
     }
