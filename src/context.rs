@@ -243,6 +243,13 @@ impl StreamingContextBuilder {
         self.set(|settings| settings.disk = disk)
     }
 
+    /// The sizes of the log, so that a small one rolls and is truncated.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn log_settings(self, log: WalSettings) -> Self {
+        self.set(|settings| settings.wal = log)
+    }
+
     /// Switches the log off, to measure what it costs. Nothing can be recovered then.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
@@ -457,6 +464,7 @@ impl StreamingContext {
             shared: Arc::default(),
             sender: sender.clone(),
             inbox,
+            deliveries: Vec::new(),
         };
         Running::start(job, graph, sender)
     }

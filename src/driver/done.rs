@@ -150,6 +150,7 @@ impl Driver {
     fn publish(&mut self, batch: BatchId, mut outputs: BTreeMap<NodeId, Vec<(Origin, Records)>>) -> Result<()> {
         let past = self.history.get(batch);
         if past.published {
+            self.published_through = self.published_through.max(batch);
             return Ok(());
         }
         self.settings.disk.pass(crate::disk::Step::SinkPublish).map_err(|error| {

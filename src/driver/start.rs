@@ -22,11 +22,11 @@ use crate::batch::event::{BatchEvent, PlannedTask};
 use crate::batch::ticker::Ticker;
 use crate::block::{BlockLog, BlockTracker, Intake};
 use crate::checkpoint::{
-    ChainError, Checkpointer, CheckpointerSettings, ManifestChain, ManifestDraft, ManifestKind, OperatorEntry,
+    ChainError, Checkpointer, CheckpointerSettings, JobPoint, ManifestChain, ManifestDraft, ManifestKind, OperatorEntry,
 };
 use crate::clock::ClockWatch;
 use crate::codec::decode;
-use crate::dataflow::graph::{Graph, NodeId};
+use crate::dataflow::graph::{Deliver, Graph, NodeId};
 use crate::dataflow::task::BlockReader;
 use crate::disk::Step;
 use crate::driver::checkpoints::{operator_entry, stored_operator};
@@ -56,6 +56,8 @@ pub(crate) struct Job {
     pub shared: Arc<Shared>,
     pub sender: Sender<DriverMessage>,
     pub inbox: Receiver<DriverMessage>,
+    /// The outputs, where an earlier attempt at starting has taken them from the graph; empty at first.
+    pub deliveries: Vec<(NodeId, Box<dyn Deliver>)>,
 }
 
 impl Job {
@@ -71,7 +73,10 @@ impl Job {
         })?;
         let lock = DirectoryLock::take(&location)?;
         let (mut driver, receivers, report) = self.recover()?;
-        driver.go_live(receivers)?;
+        if let Err(error) = driver.go_live(receivers) {
+            driver.abandon();
+            return Err(error);
+        }
         driver.shared.recovered(report);
         let outcome = driver.run();
         drop(lock);
@@ -94,7 +99,10 @@ impl Job {
             let sequence = sequence_of(&facts, &decision);
             match job.apply(facts, decision) {
                 Ok(mut driver) => {
-                    driver.replay()?;
+                    if let Err(error) = driver.replay() {
+                        driver.abandon();
+                        return Err(error);
+                    }
                     report.took(driver.settings.clock.monotonic_ms() - started_ms);
                     return Ok((driver, receivers, report));
                 }
@@ -128,7 +136,11 @@ impl Job {
             Ok(store) => Arc::new(store),
             Err(error) => return Err((Some(Box::new(self)), error)),
         };
-        self.resume(facts, decision, store).map_err(|error| (None, error))
+        let (mut driver, point) = self.resume(facts, &decision, store).map_err(|error| (None, error))?;
+        match driver.begin(point, &decision) {
+            Ok(()) => Ok(driver),
+            Err(error) => Err((Some(Box::new(driver.abandon())), error)),
+        }
     }
 
     /// Builds the live directory from the chosen checkpoint. It is never trusted after a crash.
@@ -141,17 +153,15 @@ impl Job {
             Some(files) => {
                 let directory = self.settings.location.join(CHECKPOINTS).join(&files.directory);
                 StateStore::open_from(&directory, &live, &files.files).map_err(|error| {
-                    Error::caused_by(
-                        ErrorKind::Damaged,
-                        format!("checkpoint {} cannot be opened", directory.display()),
-                        error,
-                    )
+                    let kind = if error.is_damage() { ErrorKind::Damaged } else { ErrorKind::Environment };
+                    Error::caused_by(kind, format!("checkpoint {} cannot be opened", directory.display()), error)
                 })
             }
         }
     }
 
-    fn resume(mut self, facts: Facts, decision: Decision, store: Arc<StateStore>) -> Result<Driver> {
+    /// Takes the job over: claims the epoch, goes on with the log, puts every part where the decision says.
+    fn resume(mut self, facts: Facts, decision: &Decision, store: Arc<StateStore>) -> Result<(Driver, JobPoint)> {
         let disk = self.settings.disk.clone();
         let (epoch, nonce) = (decision.epoch, WriterNonce::random());
         let scan = facts.log.as_ref().map(|log| &log.scan);
@@ -162,7 +172,7 @@ impl Job {
         let mut wal = if fresh_log { Some(create(epoch).map_err(log_failed)?) } else { None };
         let log = wal.as_ref().map_or_else(|| scan.expect("there is a log").log_id, Wal::log_id);
         let stored = decision.from.as_ref().map(|from| from.point.operators.as_slice()).unwrap_or_default();
-        let operators = self.number_operators(stored, &decision);
+        let operators = self.number_operators(stored, decision);
         let mut point = match &decision.from {
             Some(from) => from.point.clone(),
             None => self.settings.first_point(Lineage::random(), log, &operators),
@@ -196,9 +206,8 @@ impl Job {
         }
         let wal = wal.expect("created or resumed");
 
-        let checkpointer = self.start_checkpointer(&store, chain, epoch, nonce, checkpoint.map(|files| files.files))?;
-        let inputs = self.restore_inputs(&decision, &point.positions)?;
-        let history = history_of(&decision);
+        let inputs = self.restore_inputs(decision, &point.positions)?;
+        let history = history_of(decision);
         let deliveries = self.fence_outputs(epoch, point.lineage)?;
         let next_batch = decision.replay.last().map_or(point.next_batch, |last| last.plan.batch.next());
         let last_planned = decision.replay.last().map(|last| last.plan.time);
@@ -216,7 +225,9 @@ impl Job {
             .build()
             .map_err(|error| environment("start the receivers' runtime", error))?;
         let reader = wal.clone();
-        let mut driver = Driver {
+        // Last, since it holds the store in a thread of its own: what fails from here on must end it.
+        let checkpointer = self.start_checkpointer(&store, chain, epoch, nonce, checkpoint.map(|files| files.files))?;
+        let driver = Driver {
             estimator: PidRateEstimator::new(self.settings.interval_ms, PidSettings::default()),
             rate: None,
             watch: ClockWatch::new(&*self.settings.clock, self.settings.interval_ms.max(1_000)),
@@ -258,10 +269,7 @@ impl Job {
             queries: VecDeque::new(),
             stopping: Stopping::No,
         };
-        driver.log_events(&[BatchEvent::Opened { epoch, lineage: point.lineage }])?;
-        driver.take_initial_state(point, &decision)?;
-        driver.start_engine()?;
-        Ok(driver)
+        Ok((driver, point))
     }
 
     /// The number of every operator, those of the program and those that were given up. A number is never used twice.
@@ -350,28 +358,59 @@ impl Job {
     }
 
     /// Tells every output who publishes from now on (I-8).
-    fn fence_outputs(
-        &self,
-        epoch: Epoch,
-        lineage: Lineage,
-    ) -> Result<Vec<(NodeId, Box<dyn crate::dataflow::graph::Deliver>)>> {
-        let mut deliveries = Vec::new();
-        for (node, output) in self.graph.outputs() {
-            let mut delivery = output.delivery();
+    fn fence_outputs(&mut self, epoch: Epoch, lineage: Lineage) -> Result<Vec<(NodeId, Box<dyn Deliver>)>> {
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        if deliveries.is_empty() {
+            deliveries.extend(self.graph.outputs().map(|(node, output)| (node, output.delivery())));
+        }
+        for (node, delivery) in &mut deliveries {
             delivery.fence(epoch, lineage).map_err(|error| {
-                Error::caused_by(error.kind(), format!("\"{}\" cannot be fenced", self.graph.node(node).name), error)
+                Error::caused_by(error.kind(), format!("\"{}\" cannot be fenced", self.graph.node(*node).name), error)
             })?;
-            deliveries.push((node, delivery));
         }
         Ok(deliveries)
     }
 }
 
 impl Driver {
+    /// The first steps of this life on the log, up to a dataflow with its state loaded.
+    fn begin(&mut self, point: JobPoint, decision: &Decision) -> Result<()> {
+        let (planned, planned_time) = (BatchId(self.next_batch.0 - 1), self.last_time.unwrap_or_default());
+        self.shared.update(|status| {
+            (status.planned, status.planned_time) = (planned, planned_time);
+            (status.committed, status.published, status.checkpoint) =
+                (point.batch, point.published_through, point.batch);
+        });
+        self.log_events(&[BatchEvent::Opened { epoch: self.epoch, lineage: point.lineage }])?;
+        self.take_initial_state(point, decision)?;
+        self.start_engine()
+    }
+
+    /// Ends a life that did not come to receiving, and all its threads, so that the job can be started again at once, by this
+    /// process or another.
+    fn abandon(mut self) -> Job {
+        if let Err(error) = self.end_threads() {
+            tracing::error!(%error, "a start that failed ended in a second error");
+        }
+        // Nobody has a handle on the job yet, so nothing but words of the life that has ended can wait here.
+        while self.inbox.try_recv().is_ok() {}
+        self.runtime.shutdown_background();
+        Job {
+            settings: self.settings,
+            graph: self.graph,
+            receivers: Vec::new(),
+            directs: self.inputs.directs,
+            shared: self.shared,
+            sender: self.sender,
+            inbox: self.inbox,
+            deliveries: self.deliveries,
+        }
+    }
+
     /// The initial state of operators that have none stored becomes a checkpoint, before anything is computed on it.
     ///
     /// Unlike other checkpoints this one migrates nothing: what is stored in an older version still is.
-    fn take_initial_state(&mut self, mut point: crate::checkpoint::JobPoint, decision: &Decision) -> Result<()> {
+    fn take_initial_state(&mut self, mut point: JobPoint, decision: &Decision) -> Result<()> {
         let base_is_empty = decision.from.as_ref().is_none_or(|from| from.checkpoint.is_none());
         let begins = |uid: &Uid| base_is_empty || decision.changes.started_empty.contains(uid);
         let stored = std::mem::replace(&mut point.operators, self.retired.clone());

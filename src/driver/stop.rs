@@ -59,17 +59,7 @@ impl Driver {
 
     /// Ends everything that runs. After an error the log is not marked as closed: what is in doubt stays in doubt.
     pub(super) fn close(mut self, orderly: bool) -> Result<()> {
-        self.ticker = None;
-        if let Some(supervisor) = self.supervisor.take() {
-            supervisor.abort();
-        }
-        self.drop_engine();
-        let checkpoints = self.checkpointer.take().map_or(Ok(()), |checkpointer| {
-            checkpointer
-                .stop()
-                .map(drop)
-                .map_err(|error| Error::caused_by(ErrorKind::Environment, "checkpoints", error))
-        });
+        let checkpoints = self.end_threads();
         let closed = if orderly {
             self.wal
                 .close()
@@ -80,5 +70,19 @@ impl Driver {
         // A runtime must not be dropped inside of another one, and the driver may be.
         self.runtime.shutdown_background();
         checkpoints.and(closed)
+    }
+    /// Ends every thread that holds the state or the log, except the log's own.
+    pub(super) fn end_threads(&mut self) -> Result<()> {
+        self.ticker = None;
+        if let Some(supervisor) = self.supervisor.take() {
+            supervisor.abort();
+        }
+        self.drop_engine();
+        self.checkpointer.take().map_or(Ok(()), |checkpointer| {
+            checkpointer
+                .stop()
+                .map(drop)
+                .map_err(|error| Error::caused_by(ErrorKind::Environment, "checkpoints", error))
+        })
     }
 }

@@ -37,3 +37,17 @@ pub(crate) enum StateError {
     #[error("frozen runs of operator {operator} overlap at key hash {hash:016x}", hash = .hash.0)]
     RunsOverlap { operator: OperatorNumber, hash: KeyHash },
 }
+
+impl StateError {
+    /// Whether stored bytes are not what they were. The rest is the environment's: a full disk or a busy file says nothing
+    /// against a checkpoint (I-6).
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Store { source, .. } => {
+                matches!(source.kind(), rocksdb::ErrorKind::Corruption | rocksdb::ErrorKind::InvalidArgument)
+            }
+            Self::Io { .. } | Self::RunsOverlap { .. } => false,
+            _ => true,
+        }
+    }
+}

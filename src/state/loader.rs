@@ -8,7 +8,7 @@ use crate::codec::{Key, KeyHash, decode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Uid;
 use crate::state::spec::StateSpec;
-use crate::state::{OperatorNumber, Slot, State, StateReader, StateTable, decode_entries};
+use crate::state::{OperatorNumber, Slot, State, StateError, StateReader, StateTable, decode_entries};
 
 /// What a checkpoint holds of one operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,17 +43,21 @@ impl StateLoader {
     ) -> Result<()> {
         let Some(stored) = self.stored.get(&spec.uid) else { return Ok(()) };
         let scan = self.reader.scan(stored.number, hashes_of(partition, partitions));
-        let failed = |error: &dyn std::fmt::Display| {
-            Error::new(ErrorKind::Damaged, format!("state of operator \"{}\" cannot be loaded: {error}", spec.uid))
+        let cannot_be = |kind, error: &dyn std::fmt::Display| {
+            Error::new(kind, format!("state of operator \"{}\" cannot be loaded: {error}", spec.uid))
+        };
+        let failed = |error: &dyn std::fmt::Display| cannot_be(ErrorKind::Damaged, error);
+        let unread = |error: StateError| {
+            cannot_be(if error.is_damage() { ErrorKind::Damaged } else { ErrorKind::Environment }, &error)
         };
         if stored.version == spec.version {
-            return table.try_load_sorted(decode_entries::<K, S>(scan)).map_err(|error| failed(&error));
+            return table.try_load_sorted(decode_entries::<K, S>(scan)).map_err(unread);
         }
         let migration = spec.migrations.iter().find(|migration| migration.from == stored.version);
         let migrate =
             &migration.ok_or_else(|| failed(&format!("no migration from version {}", stored.version)))?.migrate;
         table.try_load_sorted(scan.map(|entry| {
-            let (hash, key, state) = entry.map_err(|error| failed(&error))?;
+            let (hash, key, state) = entry.map_err(unread)?;
             let key = decode(&key).map_err(|error| failed(&error))?;
             Ok::<_, Error>((hash, key, migrate(&state).map_err(|error| failed(&error))?))
         }))?;

@@ -64,3 +64,17 @@ fn a_crash_right_after_the_start_recovers_an_empty_job() {
     job.run_batch().unwrap();
     assert_eq!(job.handles().1.last(), counts(&[("a", 1)]));
 }
+
+#[test]
+fn the_status_of_a_recovered_job_goes_on_where_it_was() {
+    let mut job = word_counts();
+    for round in 1..=6_u64 {
+        job.handles().0.push(words("a")).unwrap();
+        job.run_batch().unwrap();
+        let before = job.running().status();
+        job.crash_and_restart().unwrap();
+        let after = job.running().status();
+        assert_eq!((after.planned, after.committed, after.published), (BatchId(round), BatchId(round), BatchId(round)));
+        assert_eq!(after.planned_time, before.planned_time);
+    }
+}
