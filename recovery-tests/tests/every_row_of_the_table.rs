@@ -119,6 +119,9 @@ fn a_newest_checkpoint_with_any_other_damaged_file_gives_way_to_the_older_one() 
         let directory = crashed.checkpoint_of(6);
         let same_kind = |path: &PathBuf| name_of(path).split('-').next() == name.split('-').next();
         let file = files(&directory).into_iter().find(same_kind).unwrap();
+        if fs::metadata(&file).unwrap().len() == 0 {
+            continue; // RocksDB's own log, which is off
+        }
         flip(&file, 3);
         let report = crashed.finish().unwrap_or_else(|error| panic!("{name}: {error}"));
         contains(&report, &["checkpoint of batch 3", "checkpoint of batch 6", "rejected"]);
@@ -300,7 +303,11 @@ fn state_whose_operator_is_gone_is_refused_unless_it_is_dropped() {
     let life = place.start(|builder| builder, word_count).unwrap();
     life.count("a b", 3).unwrap();
     life.running.stop(true).unwrap();
-    error_of(place.start(|builder| builder, other_count), ErrorKind::Incompatible, &["\"counts\"", "drop_state(\"counts\")"]);
+    error_of(
+        place.start(|builder| builder, other_count),
+        ErrorKind::Incompatible,
+        &["\"counts\"", "drop_state(\"counts\")"],
+    );
     let life = place.start(|builder| builder.drop_state("counts"), other_count).unwrap();
     contains(life.running.recovery(), &["the state of \"counts\" is dropped", "\"others\" is new and starts empty"]);
     life.count("b", 4).unwrap();
@@ -337,7 +344,11 @@ fn a_source_with_blocks_in_no_batch_is_refused_unless_it_is_dropped() {
     life.handles.1.push(vec!["y".into()]).unwrap();
     drop(life);
     let dropped = |builder: floodmark::StreamingContextBuilder| builder.drop_state("more counts");
-    error_of(place.start(dropped, word_count), ErrorKind::Incompatible, &["source \"more\" has 1 blocks", "drop_state(\"more\")"]);
+    error_of(
+        place.start(dropped, word_count),
+        ErrorKind::Incompatible,
+        &["source \"more\" has 1 blocks", "drop_state(\"more\")"],
+    );
     let life = place.start(|builder| dropped(builder).drop_state("more"), word_count).unwrap();
     life.count("a", 1).unwrap();
     assert_eq!(life.counts("counts"), expected(&[("a", 1)]));
@@ -354,7 +365,11 @@ fn a_planned_batch_whose_source_is_gone_is_refused() {
         stream.map(|word| (word, 1_u64)).update_state_by_key("counts", add);
         words
     };
-    error_of(place.start(|builder| builder, renamed), ErrorKind::Incompatible, &["batch 1", "\"words\"", "graceful stop"]);
+    error_of(
+        place.start(|builder| builder, renamed),
+        ErrorKind::Incompatible,
+        &["batch 1", "\"words\"", "graceful stop"],
+    );
 }
 
 /// Counts in 32 bits, as version 1.
@@ -380,7 +395,11 @@ fn another_state_type_is_refused_and_a_new_version_migrates() {
     let life = place.start(|builder| builder, narrow_count).unwrap();
     life.count("a b a", 4).unwrap(); // a checkpoint of batch 3, and a batch after it
     drop(life);
-    error_of(place.start(|builder| builder, word_count), ErrorKind::Incompatible, &["state type", "\"counts\"", "u32", "u64", "migration"]);
+    error_of(
+        place.start(|builder| builder, word_count),
+        ErrorKind::Incompatible,
+        &["state type", "\"counts\"", "u32", "u64", "migration"],
+    );
     // The process dies before the first checkpoint in the new version: it migrates again.
     for _ in 0..2 {
         let life = place.start(|builder| builder, wide_count).unwrap();
@@ -409,7 +428,11 @@ fn an_older_version_without_a_migration_is_refused() {
         let spec = StateSpec::<String, u64>::new("counts").version(3);
         stream.map(|word| (word, 1_u64)).update_state_by_key(spec, add);
     };
-    error_of(place.start(|builder| builder, unmigrated), ErrorKind::Incompatible, &["version 1", "is 3", "migrate_from"]);
+    error_of(
+        place.start(|builder| builder, unmigrated),
+        ErrorKind::Incompatible,
+        &["version 1", "is 3", "migrate_from"],
+    );
 }
 
 #[test]
@@ -440,7 +463,11 @@ fn a_result_that_differs_stops_the_same_version_and_stands_under_a_new_one() {
     life.count("a", 2).unwrap();
     drop(life);
     salt.store(100, Ordering::SeqCst);
-    error_of(place.start(|builder| builder, salted()), ErrorKind::UserCode, &["batch 1", "\"counts\"", "digest", "version"]);
+    error_of(
+        place.start(|builder| builder, salted()),
+        ErrorKind::UserCode,
+        &["batch 1", "\"counts\"", "digest", "version"],
+    );
     let life = place.start(|builder| builder.job_version("2"), salted()).unwrap();
     assert_eq!(life.counts("counts"), expected(&[("a", 202)]));
     drop(life);

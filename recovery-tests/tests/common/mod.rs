@@ -16,8 +16,8 @@ use std::time::Duration;
 use floodmark::testing::disk::Disk;
 use floodmark::testing::wal::WalSettings;
 use floodmark::{
-    BatchId, Clock, DirectSource, Error, ManualClock, MemorySink, OfferLimits, Position, RangeReader, ReadSummary, Receiver,
-    ReceiverContext, ReceiverError, Running, SourceError, StreamingContext, StreamingContextBuilder,
+    BatchId, Clock, DirectSource, Error, ManualClock, MemorySink, OfferLimits, Position, RangeReader, ReadSummary,
+    Receiver, ReceiverContext, ReceiverError, Running, SourceError, StreamingContext, StreamingContextBuilder,
 };
 
 /// Batches of a whole run.
@@ -43,7 +43,10 @@ pub fn scramble(number: u64) -> u64 {
 
 /// Block `batch` of the receiver.
 pub fn block(batch: u64) -> Vec<(u64, u64)> {
-    (0..BLOCK_RECORDS).map(|index| scramble(batch * BLOCK_RECORDS + index)).map(|number| (number % KEYS, number)).collect()
+    (0..BLOCK_RECORDS)
+        .map(|index| scramble(batch * BLOCK_RECORDS + index))
+        .map(|number| (number % KEYS, number))
+        .collect()
 }
 
 /// A record of the direct source.
@@ -94,7 +97,7 @@ impl World {
             .partitions(4)
             .backpressure(false)
             .job_version("1")
-            .log_settings(WalSettings { segment_bytes: 4_000, reserve_bytes: 16 << 10, ..WalSettings::default() })
+            .log_settings(WalSettings { segment_bytes: 3_000, reserve_bytes: 16 << 10, ..WalSettings::default() })
             .clock(self.clock.clone());
         let context = configure(builder).build()?;
         let (blocks, receiver) = Blocks::new();
