@@ -2,6 +2,7 @@
 //!
 //! `cargo bench --bench restart [rounds]`, after `cargo build --release --examples`. Twice: after a graceful stop, and after
 //! SIGKILL, when batches have to be replayed.
+#![allow(clippy::disallowed_methods)] // what is measured is real time
 
 mod common;
 

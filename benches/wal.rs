@@ -3,6 +3,7 @@
 //! Last, how fast a log is scanned and its blocks are read again.
 //!
 //! `cargo bench --bench wal`; `FLOODMARK_BENCH_DIR` chooses the directory, and with it the disk.
+#![allow(clippy::disallowed_methods)] // what is measured is real time
 
 use std::path::Path;
 use std::process::{Command, Stdio};

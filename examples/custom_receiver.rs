@@ -51,10 +51,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 
     let running = context.start()?;
     println!("{}", running.recovery());
-    while !running.status().input_used_up {
-        running.check()?;
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    running.wait_until(|status| status.input_used_up)?;
     running.stop(true)?;
     Ok(())
 }

@@ -57,10 +57,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         running.await_termination()?;
         return Ok(());
     }
-    while !running.status().input_used_up {
-        running.check()?;
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    running.wait_until(|status| status.input_used_up)?;
     running.stop(true)?;
     if verify { compare(&input, &output) } else { Ok(()) }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use floodmark::{FileSink, Running, StreamingContext, Text, TextFiles};
 
 use common::arguments::Arguments;
-use common::report;
+use common::report::{self, Stopwatch};
 use common::words::WORDS;
 
 const USAGE: &str = "file_word_count --input DIR --checkpoint DIR [--workers N] [--batch-interval 100ms] \
@@ -25,7 +25,7 @@ const USAGE: &str = "file_word_count --input DIR --checkpoint DIR [--workers N] 
 struct Settings {
     input: PathBuf,
     checkpoint: PathBuf,
-    workers: usize,
+    workers: u32,
     batch_interval: Duration,
     max_files_per_batch: Option<usize>,
     checkpoint_every: Option<u64>,
@@ -74,12 +74,11 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     }
     let batch_counts = context
         .direct_stream("files", files)
-        .flat_map(|line: Text| {
-            let words: Vec<Text> = line.split_whitespace().map(Text::from).collect();
-            WORDS.add(words.len());
-            words
+        .flat_map(Text::split_words)
+        .map(|word| {
+            WORDS.add_one();
+            (word, 1_u64)
         })
-        .map(|word| (word, 1_u64))
         .reduce_by_key(|a, b| a + b);
     if let Some(directory) = &settings.output {
         batch_counts.map(|(word, count)| format!("{word} {count}")).sink("output", FileSink::new(directory));
@@ -99,15 +98,13 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
 
 /// Waits until every file is counted, then stops gracefully.
 fn stop_when_idle(running: Running, dump: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
-    while !running.status().input_used_up {
-        running.check()?;
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let mut stopwatch = Stopwatch::start();
+    running.wait_until(|status| status.input_used_up)?;
+    stopwatch.stop();
     if let Some(path) = dump {
         report::dump(&running, "counts", &path)?;
     }
-    let status = running.status();
     running.stop(true)?;
-    report::print_end(&status, &WORDS);
+    stopwatch.print(&WORDS, &running.status());
     Ok(())
 }

@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use common::arguments::Arguments;
-use common::report;
+use common::report::{self, Stopwatch};
 use common::top::TopWords;
 use common::words::WORDS;
 
@@ -31,7 +31,7 @@ struct Settings {
     connect: String,
     checkpoint: PathBuf,
     acknowledged: bool,
-    workers: usize,
+    workers: u32,
     batch_interval: Duration,
     checkpoint_every: Option<u64>,
     stop_at_eof: bool,
@@ -77,12 +77,11 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     };
     let mut top = TopWords::default();
     lines
-        .flat_map(|line: Text| {
-            let words: Vec<Text> = line.split_whitespace().map(Text::from).collect();
-            WORDS.add(words.len());
-            words
+        .flat_map(Text::split_words)
+        .map(|word| {
+            WORDS.add_one();
+            (word, 1_u64)
         })
-        .map(|word| (word, 1_u64))
         .reduce_by_key(|a, b| a + b)
         .update_state_by_key("counts", |new: &[u64], total: Option<u64>| {
             Some(total.unwrap_or(0) + new.iter().sum::<u64>())
@@ -100,16 +99,14 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
 
 /// Waits until the far end has closed and all that it sent is counted, then stops gracefully.
 fn stop_at_eof(running: Running, dump: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
-    while !running.status().input_used_up {
-        running.check()?;
-        std::thread::sleep(Duration::from_millis(1));
-    }
+    let mut stopwatch = Stopwatch::start();
+    running.wait_until(|status| status.input_used_up)?;
+    stopwatch.stop();
     if let Some(path) = dump {
         report::dump(&running, "counts", &path)?;
     }
-    let status = running.status();
     running.stop(true)?;
-    report::print_end(&status, &WORDS);
+    stopwatch.print(&WORDS, &running.status());
     Ok(())
 }
 

@@ -21,8 +21,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::Uid;
 use crate::running::Running;
 use crate::source::{
-    Direct, DirectSource, LinesReader, MAX_LINE_BYTES, Queue, Receiver, ReceiverSettings, ReceiverSource, RecordsReader, SocketLines,
-    SourceNode, TaskReader, TextFiles,
+    Direct, DirectSource, LinesReader, MAX_LINE_BYTES, Queue, Receiver, ReceiverSettings, ReceiverSource,
+    RecordsReader, SocketLines, SourceNode, TaskReader, TextFiles,
 };
 use crate::text::Text;
 use crate::wal::WalSettings;
@@ -280,15 +280,23 @@ impl StreamingContextBuilder {
         }
         let Width { workers, partitions } = settings.width;
         if workers == 0 || partitions == 0 || partitions > KEY_GROUPS {
-            return wrong(format!("{workers} workers and {partitions} partitions: expected at least 1 of each, and at most {KEY_GROUPS} partitions"));
+            return wrong(format!(
+                "{workers} workers and {partitions} partitions: expected at least 1 of each, and at most {KEY_GROUPS} partitions"
+            ));
         }
         if settings.attempts == 0 || settings.keep == 0 || checkpoint_every == Some(0) {
-            return wrong("attempts, kept checkpoints and batches between checkpoints must each be at least 1".to_string());
+            return wrong(
+                "attempts, kept checkpoints and batches between checkpoints must each be at least 1".to_string(),
+            );
         }
-        if settings.receiver.max_rate.is_some_and(|rate| !(rate > 0.0)) {
-            return wrong(format!("max_rate is {}: expected more than 0", settings.receiver.max_rate.unwrap_or_default()));
+        if settings.receiver.max_rate.is_some_and(|rate| rate.is_nan() || rate <= 0.0) {
+            return wrong(format!(
+                "max_rate is {}: expected more than 0",
+                settings.receiver.max_rate.unwrap_or_default()
+            ));
         }
-        settings.checkpoint_every = checkpoint_every.unwrap_or_else(|| DEFAULT_CHECKPOINT_MS.div_ceil(settings.interval_ms));
+        settings.checkpoint_every =
+            checkpoint_every.unwrap_or_else(|| DEFAULT_CHECKPOINT_MS.div_ceil(settings.interval_ms));
         settings.version = match version {
             Some(version) => version,
             None => build_fingerprint()?,
@@ -299,7 +307,9 @@ impl StreamingContextBuilder {
 
 /// The fingerprint of the running program's file.
 fn build_fingerprint() -> Result<String> {
-    let failed = |error| Error::caused_by(ErrorKind::Environment, "the program's own file cannot be read; give a job_version", error);
+    let failed = |error| {
+        Error::caused_by(ErrorKind::Environment, "the program's own file cannot be read; give a job_version", error)
+    };
     let bytes = std::env::current_exe().and_then(std::fs::read).map_err(failed)?;
     Ok(format!("build-{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes)))
 }
@@ -330,7 +340,11 @@ impl StreamingContext {
         if let Err(error) = address.to_socket_addrs() {
             self.graph.report_problem(format!("the address \"{address}\" of source \"{uid}\" cannot be used: {error}"));
         }
-        self.receive(uid, SocketLines::new(address, MAX_LINE_BYTES), Arc::new(LinesReader { max_line_bytes: MAX_LINE_BYTES }))
+        self.receive(
+            uid,
+            SocketLines::new(address, MAX_LINE_BYTES),
+            Arc::new(LinesReader { max_line_bytes: MAX_LINE_BYTES }),
+        )
     }
 
     /// The lines of files that appear in a directory by an atomic move, as [`Text`]. Spark: `textFileStream`.

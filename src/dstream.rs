@@ -57,7 +57,9 @@ impl GraphBuilder {
         if uid.as_str().is_empty() {
             declared.problems.push("a uid is empty: name every source, sink and stateful operator".to_string());
         } else if declared.uids.contains(uid) {
-            declared.problems.push(format!("the uid \"{uid}\" is used twice: every source, sink and stateful operator needs its own"));
+            declared.problems.push(format!(
+                "the uid \"{uid}\" is used twice: every source, sink and stateful operator needs its own"
+            ));
         } else {
             declared.uids.push(uid.clone());
         }
@@ -87,7 +89,12 @@ impl<'c, T> DStream<'c, T> {
         self.narrow_of(name, vec![self.node], operator)
     }
 
-    pub(crate) fn narrow_of<U>(&self, name: &str, parents: Vec<NodeId>, operator: impl Narrow + 'static) -> DStream<'c, U> {
+    pub(crate) fn narrow_of<U>(
+        &self,
+        name: &str,
+        parents: Vec<NodeId>,
+        operator: impl Narrow + 'static,
+    ) -> DStream<'c, U> {
         let node = self.graph.add(self.graph.unnamed(name), parents, Operator::Narrow(Arc::new(operator)));
         DStream::new(self.graph, node)
     }

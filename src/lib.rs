@@ -78,8 +78,13 @@ pub use recovery::report::RecoveryReport;
 pub use running::{Running, StateHandle};
 pub use sink::{FileSink, MemorySink, PublishedBatch, Sink, SinkError};
 pub use source::{
-    DirectSource, FileStamp, OfferLimits, Pushed, Queue, RangeReader, ReadSummary, Receiver, ReceiverContext, ReceiverError,
-    SourceError, TextFiles, TextFilesPosition, TextRange,
+    DirectSource, FileStamp, OfferLimits, Pushed, Queue, RangeReader, ReadSummary, Receiver, ReceiverContext,
+    ReceiverError, ReceiverState, ReceiverStatus, SourceCounts, SourceError, TextFiles, TextFilesPosition, TextRange,
 };
 pub use state::{State, spec::StateSpec};
 pub use text::{Text, Words};
+
+/// The README's program is compiled with the documentation's examples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::codec::{Key, KeyHash, KeyHasher, decode, encode};
+use crate::codec::{Key, KeyHasher, decode, encode};
 use crate::dataflow::graph::{Graph, NodeId};
-use crate::dataflow::worker::{Select, StateQuery};
+use crate::dataflow::worker::{EncodedEntry, Select, StateQuery};
 use crate::driver::message::DriverMessage;
 use crate::driver::start::Job;
 use crate::driver::status::{Shared, Status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::recovery::report::RecoveryReport;
+use crate::source::ReceiverStatus;
 use crate::state::State;
 use crate::state::schema::Schema;
 
@@ -44,10 +45,11 @@ impl Running {
         let thread = std::thread::Builder::new()
             .name("driver".into())
             .spawn(move || {
-                let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run())).unwrap_or_else(|panic| {
-                    let panic = crate::dataflow::blame::panic_message(&*panic);
-                    Err(Error::new(ErrorKind::Stopped, format!("the driver panicked, which is a bug: {panic}")))
-                });
+                let ended =
+                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run())).unwrap_or_else(|panic| {
+                        let panic = crate::dataflow::blame::panic_message(&*panic);
+                        Err(Error::new(ErrorKind::Stopped, format!("the driver panicked, which is a bug: {panic}")))
+                    });
                 if let Err(error) = &ended {
                     tracing::error!(%error, "the job has failed");
                 }
@@ -75,6 +77,12 @@ impl Running {
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.status()
+    }
+
+    /// What each receiver does, in the order of their declaration: connections that are tried again, and errors, show here.
+    #[must_use]
+    pub fn receivers(&self) -> Vec<ReceiverStatus> {
+        self.shared.receivers()
     }
 
     /// Waits until the status is as asked for; returns it.
@@ -147,14 +155,20 @@ impl Running {
         if key != descriptor.key_schema || state != descriptor.state_schema {
             let text = |schema: &Schema| schema.text().unwrap_or("?").to_string();
             let expected = format!("{} and {}", text(&descriptor.key_schema), text(&descriptor.state_schema));
-            return Err(wrong(format!("the keys and states of \"{uid}\" are {expected}, not {} and {}", text(&key), text(&state))));
+            return Err(wrong(format!(
+                "the keys and states of \"{uid}\" are {expected}, not {} and {}",
+                text(&key),
+                text(&state)
+            )));
         }
         Ok(StateHandle { running: self, node, types: PhantomData })
     }
 
     fn join(&self) {
         let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        thread.map_or((), join);
+        if let Some(thread) = thread {
+            join(thread);
+        }
     }
 }
 
@@ -204,7 +218,7 @@ impl<K: Key, S: State> StateHandle<'_, K, S> {
         Ok(entries?.into_iter())
     }
 
-    fn ask(&self, select: Select) -> Result<Vec<(KeyHash, Vec<u8>, Vec<u8>)>> {
+    fn ask(&self, select: Select) -> Result<Vec<EncodedEntry>> {
         let (answers, answered) = channel();
         let answers = Mutex::new(answers);
         let answer = move |entries| {
@@ -224,5 +238,6 @@ impl<K: Key, S: State> StateHandle<'_, K, S> {
 }
 
 fn decode_stored<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    decode(bytes).map_err(|error| Error::caused_by(ErrorKind::Damaged, "an entry of the state cannot be decoded", error))
+    decode(bytes)
+        .map_err(|error| Error::caused_by(ErrorKind::Damaged, "an entry of the state cannot be decoded", error))
 }

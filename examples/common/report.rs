@@ -4,31 +4,44 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use floodmark::{Running, Status, Text};
 
 use super::words::WordCounter;
 
-/// One line of figures. Words per second are counted from the first batch with records to the last commit.
-pub fn print_end(status: &Status, words: &WordCounter) {
-    let total = words.total();
-    let took_ms = match (status.first_record_ms, status.last_commit_ms) {
-        (Some(first), Some(last)) => last.saturating_sub(first).max(1),
-        _ => 1,
-    };
-    println!(
-        "{total} words in {} batches, {} words/s, {} log bytes, {} checkpoint bytes, {} peak memory",
-        status.batches,
-        total * 1_000 / took_ms,
-        status.log_bytes,
-        status.checkpoint_bytes,
-        peak_memory().map_or("unknown".to_string(), |bytes| format!("{} MB", bytes / 1_000_000)),
-    );
+/// Measures from the end of the start until everything is counted: a wait for the first tick is part of it.
+pub struct Stopwatch {
+    started: Instant,
+    took: Duration,
+}
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        Self { started: Instant::now(), took: Duration::ZERO }
+    }
+
+    pub fn stop(&mut self) {
+        self.took = self.started.elapsed();
+    }
+
+    /// One line of figures.
+    pub fn print(&self, words: &WordCounter, status: &Status) {
+        let total = words.total();
+        println!(
+            "{total} words in {} batches, {:.0} words/s, {} log bytes, {} checkpoint bytes, {} peak memory",
+            status.batches,
+            total as f64 / self.took.as_secs_f64(),
+            status.log_bytes,
+            status.checkpoint_bytes,
+            peak_memory().map_or("unknown".to_string(), |bytes| format!("{} MB", bytes / 1_000_000)),
+        );
+    }
 }
 
 /// Writes `word count` lines, sorted by word in byte order.
 pub fn dump(running: &Running, uid: &str, path: &Path) -> Result<(), Box<dyn Error>> {
-    let mut counts: Vec<(Text, u64)> = running.state::<Text, u64>(uid).iter()?;
+    let mut counts: Vec<(Text, u64)> = running.state::<Text, u64>(uid)?.iter()?.collect();
     counts.sort_unstable();
     let mut file = BufWriter::new(File::create(path).map_err(|error| format!("create {}: {error}", path.display()))?);
     for (word, count) in &counts {

@@ -101,3 +101,71 @@ impl std::fmt::Display for Digest {
         write!(f, "{:016x} over {}", self.sum, self.count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{decode, encode};
+
+    #[test]
+    fn the_encoding_of_every_event_is_pinned() {
+        let text = |text: &str| text.to_string();
+        let plan = Plan {
+            batch: BatchId(3),
+            time: BatchTime(100),
+            merged_ticks: 1,
+            inputs: vec![PlannedInput {
+                source: "s".into(),
+                tasks: vec![PlannedTask::Block(Sequence(7)), PlannedTask::Range(vec![8, 9])],
+            }],
+        };
+        let letter = DeadLetter {
+            source: "s".into(),
+            task: 1,
+            record: 2,
+            operator: text("m"),
+            panic: text("p"),
+            bytes: vec![5],
+        };
+        let commit = Commit {
+            batch: BatchId(3),
+            job_version: text("v"),
+            records: vec![("s".into(), 4)],
+            digests: vec![("d".into(), Digest { count: 1, sum: 2 })],
+            processing_ms: 6,
+        };
+        let (operator, panic) = (text("m"), text("p"));
+        let pinned: [(BatchEvent, &[u8]); 7] = [
+            (BatchEvent::Opened { epoch: Epoch(2), lineage: Lineage(9) }, &[0, 2, 9]),
+            (BatchEvent::Planned(plan), &[1, 3, 100, 1, 1, 1, b's', 2, 0, 7, 1, 2, 8, 9]),
+            (BatchEvent::AttemptStarted { batch: BatchId(3), attempt: 2 }, &[2, 3, 2]),
+            (
+                BatchEvent::AttemptFailed { batch: BatchId(3), attempt: 2, operator, panic },
+                &[3, 3, 2, 1, b'm', 1, b'p'],
+            ),
+            (
+                BatchEvent::DeadLettered { batch: BatchId(3), letters: vec![letter] },
+                &[4, 3, 1, 1, b's', 1, 2, 1, b'm', 1, b'p', 1, 5],
+            ),
+            (BatchEvent::Committed(commit), &[5, 3, 1, b'v', 1, 1, b's', 4, 1, 1, b'd', 1, 2, 6]),
+            (BatchEvent::Published { batch: BatchId(3) }, &[6, 3]),
+        ];
+        for (event, bytes) in pinned {
+            assert_eq!(encode(&event).unwrap(), bytes, "{event:?}");
+            assert_eq!(decode::<BatchEvent>(bytes).unwrap(), event);
+        }
+    }
+
+    #[test]
+    fn digests_add_up_in_any_order() {
+        let digest = |hashes: &[u64]| {
+            let mut digest = Digest::default();
+            hashes.iter().for_each(|hash| digest.add(*hash));
+            digest
+        };
+        let mut one = digest(&[u64::MAX]);
+        one.merge(digest(&[1, 2]));
+        assert_eq!(one, digest(&[2, 1, u64::MAX]));
+        assert_ne!(one, digest(&[2]), "the count tells them apart");
+    }
+}

@@ -19,7 +19,8 @@ pub(crate) struct Ticker {
 impl Ticker {
     /// Starts ticking: `tick` is called when a tick has passed and the last one was [taken](Self::take).
     pub fn start(clock: Arc<dyn Clock>, interval_ms: u64, tick: impl Fn() + Send + 'static) -> Result<Self> {
-        let (interrupt, pending, stopping) = (Interrupt::default(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (interrupt, pending, stopping) =
+            (Interrupt::default(), Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (wake, waiting, end) = (interrupt.clone(), pending.clone(), stopping.clone());
         // Before the thread runs: a clock that advances meanwhile has ticked.
         let mut last = grid(clock.epoch_ms(), interval_ms).0;

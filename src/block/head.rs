@@ -13,7 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, DecodeError};
+use crate::codec;
 use crate::id::{Position, Uid};
 use crate::wal::FrameAt;
 
@@ -31,7 +31,8 @@ impl BlockHead {
         codec::encode(self).expect("a string and two numbers encode")
     }
 
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+    #[cfg(test)]
+    pub fn decode(bytes: &[u8]) -> Result<Self, codec::DecodeError> {
         codec::decode(bytes)
     }
 }

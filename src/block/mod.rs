@@ -13,7 +13,9 @@ mod tracker;
 pub(crate) mod memory_log;
 
 pub use error::StoreError;
-pub(crate) use gate::{Gate, ReceiveLimits, Room};
+pub(crate) use gate::ReceiveLimits;
 pub(crate) use head::{BlockHead, BlockRef};
 pub(crate) use intake::{BlockLog, Intake, NewBlock, Offered, Stored};
-pub(crate) use tracker::{BatchLimits, BlockTracker, Pending};
+#[cfg(test)]
+pub(crate) use tracker::Pending;
+pub(crate) use tracker::{BatchLimits, BlockTracker};

@@ -135,6 +135,7 @@ impl BlockTracker {
     }
 
     /// Bytes of the payloads in memory.
+    #[cfg(test)]
     pub fn payload_bytes(&self) -> u64 {
         self.blocks().payload_bytes
     }
@@ -150,6 +151,7 @@ impl BlockTracker {
     }
 
     /// How far each source's blocks are logged, by uid.
+    #[cfg(test)]
     pub fn positions(&self) -> Vec<(Uid, Position)> {
         sorted(&self.blocks().logged)
     }

@@ -14,7 +14,7 @@ use super::manifest::{ManifestDamage, VERSION};
 use super::retention::retained;
 use super::{ChainError, ChainFacts, Link, Manifest, ManifestDraft};
 use crate::disk::{Disk, Step};
-use crate::id::{Epoch, LogId, ManifestSequence, Sequence, Uid};
+use crate::id::{Epoch, ManifestSequence, Sequence, Uid};
 
 /// The directory of manifests inside of a job's directory.
 const MANIFESTS: &str = "manifests";
@@ -32,27 +32,17 @@ pub(crate) struct ManifestChain {
 /// Proof that a manifest is durable: only this gives the right to cut the log, and says how far.
 #[derive(Clone, Debug)]
 pub(crate) struct PublishedManifest {
+    #[cfg_attr(not(test), allow(dead_code))] // shown when it is printed for debugging
     sequence: ManifestSequence,
-    epoch: Epoch,
-    log: LogId,
     oldest_needed: Sequence,
     oldest_positions: Vec<(Uid, Vec<u8>)>,
 }
 
 impl PublishedManifest {
     /// Its place in the chain.
+    #[cfg(test)]
     pub fn sequence(&self) -> ManifestSequence {
         self.sequence
-    }
-
-    /// The epoch in which it was published.
-    pub fn epoch(&self) -> Epoch {
-        self.epoch
-    }
-
-    /// The log that [`PublishedManifest::oldest_needed`] is about.
-    pub fn log(&self) -> LogId {
-        self.log
     }
 
     /// The first sequence of the log that a retained manifest needs; everything before it may go (I-5).
@@ -172,8 +162,6 @@ impl ManifestChain {
         let oldest_needed = counted().map(|manifest| manifest.point.log).filter(|point| point.log == log);
         PublishedManifest {
             sequence,
-            epoch: newest.epoch,
-            log,
             // A damaged manifest may need anything.
             oldest_needed: if self.facts.damaged().next().is_some() {
                 Sequence(0)

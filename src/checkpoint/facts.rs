@@ -40,6 +40,7 @@ pub(crate) struct ChainFacts {
     /// Manifests below the boundary, which are no longer part of the chain.
     pub superseded: Vec<ManifestSequence>,
     /// Other names in the directory, such as temporary files of an interrupted create; never touched.
+    #[allow(dead_code)] // for whoever looks at the directory
     pub others: Vec<String>,
 }
 

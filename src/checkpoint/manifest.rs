@@ -147,6 +147,7 @@ impl ManifestDraft {
     }
 
     /// The draft that rejects a checkpoint and goes on from `instead`.
+    #[cfg(test)]
     pub fn rejection(
         instead: &Manifest,
         epoch: Epoch,
@@ -159,6 +160,7 @@ impl ManifestDraft {
     }
 
     /// The draft that goes back to `target` on purpose, as a new lineage.
+    #[cfg(test)]
     pub fn rollback(target: &Manifest, epoch: Epoch, nonce: WriterNonce, lineage: Lineage) -> Self {
         let mut draft = Self::repeat(target, epoch, nonce, ManifestKind::Rollback);
         draft.point.lineage = lineage;

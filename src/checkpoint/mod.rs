@@ -19,7 +19,7 @@ mod tests;
 
 pub(crate) use chain::{ManifestChain, PublishedManifest};
 pub(crate) use error::{ChainError, CheckpointError};
-pub(crate) use facts::{ChainFacts, KnownCheckpoint, Link, Standing};
+pub(crate) use facts::{ChainFacts, Link, Standing};
 pub(crate) use files::{CheckpointFile, verify_files};
 pub(crate) use manifest::{
     CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestDraft, ManifestKind, OperatorEntry,

@@ -53,7 +53,6 @@ pub(crate) struct CheckpointDone {
     pub published: PublishedManifest,
     /// Bytes of files that the checkpoint does not share with its parent.
     pub new_bytes: u64,
-    pub files: usize,
     pub duration: Duration,
 }
 
@@ -189,11 +188,11 @@ impl Writer {
             .publish(&*self.settings.disk, draft)
             .map_err(|source| CheckpointError::Chain { batch, source })?;
 
-        let count = files.len();
+        let files_count = files.len();
         self.inherited = files.into_iter().map(|file| (file.name.clone(), file)).collect();
         let duration = (self.settings.monotonic)().saturating_sub(started);
-        tracing::debug!(%batch, files = count, new_bytes, ?duration, "checkpoint published");
-        Ok(CheckpointDone { batch, published, new_bytes, files: count, duration })
+        tracing::debug!(%batch, files = files_count, new_bytes, ?duration, "checkpoint published");
+        Ok(CheckpointDone { batch, published, new_bytes, duration })
     }
 
     /// Sizes and CRCs of a checkpoint's files, and the bytes that are new in it.

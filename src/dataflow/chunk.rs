@@ -93,8 +93,13 @@ mod tests {
 
     #[test]
     fn records_that_left_the_process_come_back_as_what_they_were() {
-        let chunk =
-            Chunk { origin: Origin::default(), sequence: 0, side: 0, partition: 3, records: Records::new(vec![(1_u64, "a".to_string())]) };
+        let chunk = Chunk {
+            origin: Origin::default(),
+            sequence: 0,
+            side: 0,
+            partition: 3,
+            records: Records::new(vec![(1_u64, "a".to_string())]),
+        };
         let travelled: Chunk = decode(&encode(&chunk).unwrap()).unwrap();
         assert_eq!(travelled.records.into_typed::<(u64, String)>(), [(1, "a".to_string())]);
     }

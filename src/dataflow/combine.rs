@@ -32,7 +32,8 @@ impl<K: Key, V> Combiner<K, V> {
         match self.index.entry(index_hash(record.hash), same, |&at| index_hash(entries[at as usize].hash)) {
             Entry::Occupied(at) => {
                 let value = &mut entries[*at.get() as usize].value;
-                let merged = value.take().map_or_else(|| unreachable!("an entry has a value"), |old| combine(old, record.value));
+                let merged =
+                    value.take().map_or_else(|| unreachable!("an entry has a value"), |old| combine(old, record.value));
                 *value = Some(merged);
             }
             Entry::Vacant(place) => {
@@ -80,7 +81,8 @@ mod tests {
     fn values_are_merged_in_the_order_in_which_they_came() {
         let mut combiner = Combiner::new();
         for (hash, key, value) in [(2, "b", "1"), (1, "a", "2"), (2, "b", "3")] {
-            combiner.add(Keyed { hash, key: key.to_string(), value: value.to_string() }, &|a: String, b: String| a + &b);
+            combiner
+                .add(Keyed { hash, key: key.to_string(), value: value.to_string() }, &|a: String, b: String| a + &b);
         }
         combiner.sort();
         let merged: Vec<_> = combiner.drain().map(|entry| (entry.key, entry.value)).collect();

@@ -27,9 +27,16 @@ pub(crate) struct Width {
 
 /// What comes out of a running engine.
 pub(crate) enum EngineEvent {
-    Done { execution: u64, worker: u32, report: WorkerReport },
+    Done {
+        execution: u64,
+        report: WorkerReport,
+    },
     /// User code panicked, while this execution was worked on if it is known.
-    Panicked { execution: Option<u64>, operator: String, panic: String },
+    Panicked {
+        execution: Option<u64>,
+        operator: String,
+        panic: String,
+    },
     SourceFailed(Error),
 }
 
@@ -58,9 +65,17 @@ impl Engine {
     ) -> Result<Self> {
         let (inboxes, outboxes): (Vec<_>, Vec<_>) = (0..width.workers).map(|_| channel()).unzip();
         let (ready, readiness) = channel();
-        let seats = Seats { graph, width, loader, blocks, outboxes: Mutex::new(outboxes.into_iter().map(Some).collect()), ready };
+        let seats = Seats {
+            graph,
+            width,
+            loader,
+            blocks,
+            outboxes: Mutex::new(outboxes.into_iter().map(Some).collect()),
+            ready,
+        };
         let tell: Arc<dyn Fn(EngineEvent) + Send + Sync> = Arc::new(tell);
-        let communication = if width.workers == 1 { Communication::Thread } else { Communication::Process(width.workers as usize) };
+        let communication =
+            if width.workers == 1 { Communication::Thread } else { Communication::Process(width.workers as usize) };
         let config = timely::Config { communication, worker: WorkerConfig::default() };
         let guards = timely::execute(config, move |worker| worker::run(worker, seats.take(worker.index(), &tell)))
             .map_err(|message| Error::new(ErrorKind::Environment, format!("workers cannot be started: {message}")))?;
@@ -149,18 +164,24 @@ struct Seats {
 
 impl Seats {
     fn take(&self, worker: usize, tell: &Arc<dyn Fn(EngineEvent) + Send + Sync>) -> WorkerSeat {
-        let inbox = self.outboxes.lock().expect("no panic while seated")[worker].take().expect("each seat is taken once");
+        let inbox =
+            self.outboxes.lock().expect("no panic while seated")[worker].take().expect("each seat is taken once");
         let (ready, tell) = (self.ready.clone(), tell.clone());
-        let worker = worker as u32;
         let translate = move |message| match message {
             FromWorker::Ready(thread) => drop(ready.send(Ok(thread))),
             FromWorker::NotReady(error) => drop(ready.send(Err(error))),
-            FromWorker::Done { execution, report } => tell(EngineEvent::Done { execution, worker, report }),
-            FromWorker::Panicked { execution, operator, panic } => tell(EngineEvent::Panicked { execution, operator, panic }),
+            FromWorker::Done { execution, report } => tell(EngineEvent::Done { execution, report }),
+            FromWorker::Panicked { execution, operator, panic } => {
+                tell(EngineEvent::Panicked { execution, operator, panic })
+            }
             FromWorker::SourceFailed(error) => tell(EngineEvent::SourceFailed(error)),
             FromWorker::Gone => {
                 drop(ready.send(Err(Error::new(ErrorKind::UserCode, "a worker panicked while it loaded its state"))));
-                tell(EngineEvent::Panicked { execution: None, operator: "the dataflow".into(), panic: "a worker thread ended".into() });
+                tell(EngineEvent::Panicked {
+                    execution: None,
+                    operator: "the dataflow".into(),
+                    panic: "a worker thread ended".into(),
+                });
             }
         };
         WorkerSeat {

@@ -4,6 +4,8 @@
 //! key in one place, so records are shuffled to it) or an *output*. Sources and wide operators are the roots of *stages*;
 //! the narrow operators after a root run inside its stage. A new operator is one file that implements one of the traits.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::batch::event::Digest;
@@ -15,8 +17,8 @@ use crate::dataflow::task::{BlockReader, SourceFailure, Task, TaskReport};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, Uid};
 use crate::sink::SinkError;
 use crate::source::TaskPayload;
-use crate::state::descriptor::StateDescriptor;
 use crate::state::FrozenRun;
+use crate::state::descriptor::StateDescriptor;
 use crate::state::loader::StateLoader;
 
 /// The place of a node in its graph. Parents come before their children.
@@ -85,6 +87,11 @@ pub(crate) trait RunTask {
 /// An operator that needs no shuffle.
 pub(crate) trait Narrow: Send + Sync {
     fn lower(&self, context: &WorkerContext, downstream: Downstream) -> ErasedPush;
+
+    /// Whether records keep their keys, so that a stream that was partitioned by key still is.
+    fn keeps_keys(&self) -> bool {
+        false
+    }
 }
 
 /// An operator that receives its records by partition.
@@ -94,6 +101,17 @@ pub(crate) trait Wide: Send + Sync {
 
     /// The root of the stage after: the operator itself, for all partitions of one worker, with its state loaded.
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error>;
+
+    /// The way in when its records are in their partitions already (they come from an operator by the same key): no shuffle,
+    /// the partition is handed to `reduce` as it is. `None` for an operator that always shuffles.
+    fn local_side(&self, _reduce: SharedReduce) -> Option<ErasedPush> {
+        None
+    }
+
+    /// Whether its output leaves in the partitions of its keys.
+    fn is_partitioned_by_key(&self) -> bool {
+        false
+    }
 
     /// What is known of its state, if it keeps any.
     fn state(&self) -> Option<StateDescriptor> {
@@ -105,6 +123,9 @@ pub(crate) trait Wide: Send + Sync {
         None
     }
 }
+
+/// A [`Reduce`] that the stage which runs it and the worker's loop share.
+pub(crate) type SharedReduce = Rc<RefCell<Box<dyn Reduce>>>;
 
 /// A wide operator on one worker.
 pub(crate) trait Reduce {
@@ -159,7 +180,11 @@ pub(crate) trait Deliver: Send {
     fn fence(&mut self, epoch: Epoch, lineage: Lineage) -> Result<Option<BatchId>, SinkError>;
 
     /// Makes the batch visible as a whole; `partitions` are in their order.
-    fn publish(&mut self, delivery: Delivery, partitions: Vec<crate::dataflow::chunk::Records>) -> Result<(), SinkError>;
+    fn publish(
+        &mut self,
+        delivery: Delivery,
+        partitions: Vec<crate::dataflow::chunk::Records>,
+    ) -> Result<(), SinkError>;
 }
 
 impl Graph {
@@ -183,6 +208,23 @@ impl Graph {
             let sides = node.parents.iter().enumerate().filter(move |(_, candidate)| **candidate == parent);
             sides.map(move |(side, _)| (id, side as u32))
         })
+    }
+
+    /// Whether a node is a wide operator whose only input is already partitioned by the same key: then it runs inside of the
+    /// stage that it follows.
+    pub fn runs_in_place(&self, id: NodeId) -> bool {
+        match (&self.node(id).operator, self.node(id).parents.as_slice()) {
+            (Operator::Wide(wide), [parent]) => wide.is_partitioned_by_key() && self.is_partitioned_by_key(*parent),
+            _ => false,
+        }
+    }
+
+    fn is_partitioned_by_key(&self, id: NodeId) -> bool {
+        match (&self.node(id).operator, self.node(id).parents.as_slice()) {
+            (Operator::Wide(wide), _) => wide.is_partitioned_by_key(),
+            (Operator::Narrow(narrow), [parent]) => narrow.keeps_keys() && self.is_partitioned_by_key(*parent),
+            _ => false,
+        }
     }
 
     pub fn sources(&self) -> impl Iterator<Item = (NodeId, &Arc<dyn Source>)> {

@@ -18,7 +18,7 @@ use timely::dataflow::{InputHandle, Scope, Stream};
 
 use crate::dataflow::blame;
 use crate::dataflow::chunk::{Chunk, Origin};
-use crate::dataflow::graph::{Graph, NodeId, Operator, Reduce, RunTask, WorkerContext, owner};
+use crate::dataflow::graph::{Graph, NodeId, Operator, RunTask, SharedReduce, WorkerContext, owner};
 use crate::dataflow::push::{BatchContext, Downstream, ErasedPush, Unit};
 use crate::dataflow::report::{OutputTray, Port, Reports};
 use crate::dataflow::task::{BlockReader, SourceFailure, Task};
@@ -26,7 +26,6 @@ use crate::state::loader::StateLoader;
 
 type Chunks<'s> = Stream<'s, u64, Vec<Chunk>>;
 type ChunkOutput = OutputBuilder<u64, CapacityContainerBuilder<Vec<Chunk>>>;
-type SharedReduce = Rc<RefCell<Box<dyn Reduce>>>;
 
 /// The batches that are under way on this worker, by execution.
 pub(crate) type Batches = Rc<RefCell<BTreeMap<u64, Rc<BatchContext>>>>;
@@ -53,10 +52,11 @@ pub(crate) struct Lowering<'a> {
     pub blocks: BlockReader,
 }
 
-/// A stage's chain of narrow operators, with the ports it ends in.
+/// What follows a root inside of its stage: narrow operators, wide ones that run in place, and the ports it ends in.
+#[derive(Default)]
 struct Chain {
-    head: Downstream,
     ports: Vec<(NodeId, Port)>,
+    in_place: Vec<(NodeId, SharedReduce)>,
 }
 
 impl Lowering<'_> {
@@ -77,24 +77,23 @@ impl Lowering<'_> {
         let mut done = Vec::new();
         for (id, node) in self.graph.iter() {
             let context = self.context(id);
+            let mut chain = Chain::default();
             let stage = match &node.operator {
                 Operator::Source(source) => {
-                    let chain = self.chain(id, &lowered.reports);
+                    let head = self.downstream(id, &lowered.reports, &mut chain)?;
                     let (input, tasks) = scope.new_input::<Vec<Task>>();
                     lowered.inputs.insert(id, input);
-                    let run = source.stage(&context, chain.head);
-                    source_stage(id, &node.name, tasks, run, chain.ports, &lowered)
+                    source_stage(id, &node.name, tasks, source.stage(&context, head), chain.ports, &lowered)
                 }
-                Operator::Wide(wide) => {
-                    let chain = self.chain(id, &lowered.reports);
+                Operator::Wide(wide) if !self.graph.runs_in_place(id) => {
+                    let head = self.downstream(id, &lowered.reports, &mut chain)?;
                     let chunks = scope.concatenate(arriving.remove(&id).unwrap_or_default());
-                    let reduce = Rc::new(RefCell::new(wide.reduce_side(&context, chain.head)?));
-                    if wide.state().is_some() {
-                        lowered.reduces.push((id, reduce.clone()));
-                    }
-                    wide_stage(id, &context, chunks, reduce, chain.ports, &lowered)
+                    let root: SharedReduce = Rc::new(RefCell::new(wide.reduce_side(&context, head)?));
+                    chain.in_place.push((id, root.clone()));
+                    lowered.reduces.extend(chain.in_place.iter().cloned());
+                    wide_stage(id, &context, chunks, root, chain, &lowered)
                 }
-                Operator::Narrow(_) | Operator::Output(_) => continue,
+                Operator::Wide(_) | Operator::Narrow(_) | Operator::Output(_) => continue,
             };
             for (target, stream) in stage.outputs {
                 arriving.entry(target).or_default().push(stream);
@@ -116,30 +115,37 @@ impl Lowering<'_> {
         }
     }
 
-    /// The narrow operators after a root, down to the next wide operators and outputs.
-    fn chain(&self, root: NodeId, reports: &Reports) -> Chain {
-        let mut ports = Vec::new();
-        let head = self.downstream(root, reports, &mut ports);
-        Chain { head, ports }
+    /// What follows a node inside of its stage, down to the next shuffles and outputs.
+    fn downstream(&self, parent: NodeId, reports: &Reports, chain: &mut Chain) -> Result<Downstream, crate::Error> {
+        let children: Vec<(NodeId, u32)> = self.graph.children(parent).collect();
+        let receivers = children.into_iter().map(|(child, side)| self.receiver(child, side, reports, chain));
+        Ok(Downstream(receivers.collect::<Result<_, _>>()?))
     }
 
-    fn downstream(&self, parent: NodeId, reports: &Reports, ports: &mut Vec<(NodeId, Port)>) -> Downstream {
-        let receivers = self.graph.children(parent).map(|(child, side)| self.receiver(child, side, reports, ports));
-        Downstream(receivers.collect())
-    }
-
-    fn receiver(&self, id: NodeId, side: u32, reports: &Reports, ports: &mut Vec<(NodeId, Port)>) -> ErasedPush {
+    fn receiver(
+        &self,
+        id: NodeId,
+        side: u32,
+        reports: &Reports,
+        chain: &mut Chain,
+    ) -> Result<ErasedPush, crate::Error> {
         let context = self.context(id);
-        match &self.graph.node(id).operator {
+        Ok(match &self.graph.node(id).operator {
             Operator::Source(_) => unreachable!("a source has no parents"),
-            Operator::Narrow(narrow) => narrow.lower(&context, self.downstream(id, reports, ports)),
+            Operator::Narrow(narrow) => narrow.lower(&context, self.downstream(id, reports, chain)?),
             Operator::Output(output) => output.collect(&context, OutputTray { node: id, reports: reports.clone() }),
+            Operator::Wide(wide) if self.graph.runs_in_place(id) => {
+                let head = self.downstream(id, reports, chain)?;
+                let reduce: SharedReduce = Rc::new(RefCell::new(wide.reduce_side(&context, head)?));
+                chain.in_place.push((id, reduce.clone()));
+                wide.local_side(reduce).expect("an operator by key has a way in without a shuffle")
+            }
             Operator::Wide(wide) => {
                 let port = Port::new(side);
-                ports.push((id, port.clone()));
+                chain.ports.push((id, port.clone()));
                 wide.map_side(side, &context, port)
             }
-        }
+        })
     }
 }
 
@@ -175,7 +181,9 @@ fn source_stage<'s>(
                     let batch = batches.borrow()[&execution].clone();
                     let unit = Unit { origin: Origin { stage: id.0, unit: task.index }, batch };
                     match run.run(&task, &unit) {
-                        Ok(done) => reports.update(execution, |report| report.records.push((id, done.records, done.failed))),
+                        Ok(done) => {
+                            reports.update(execution, |report| report.records.push((id, done.records, done.failed)))
+                        }
                         Err(error) => *failure.borrow_mut() = Some(error),
                     }
                     for ((_, port), output) in ports.iter().zip(&mut outputs) {
@@ -194,13 +202,14 @@ fn wide_stage<'s>(
     id: NodeId,
     context: &WorkerContext,
     chunks: Chunks<'s>,
-    reduce: SharedReduce,
-    ports: Vec<(NodeId, Port)>,
+    root: SharedReduce,
+    chain: Chain,
     lowered: &Lowered,
 ) -> Stage<'s> {
     let (workers, partitions) = (context.workers, context.partitions);
     let owned: Vec<u32> = context.owned().collect();
     let name = context.name.clone();
+    let Chain { ports, in_place } = chain;
     let mut builder = OperatorBuilder::new(name.to_string(), chunks.scope());
     let route = Exchange::new(move |chunk: &Chunk| u64::from(owner(chunk.partition, workers, partitions)));
     let mut input = builder.new_input(chunks, route);
@@ -222,20 +231,22 @@ fn wide_stage<'s>(
                 let mut by_partition = in_source_order(gathered.remove(&execution).unwrap_or_default());
                 blame::enter_execution(execution);
                 blame::enter(&name);
-                let mut reduce = reduce.borrow_mut();
                 for &partition in &owned {
                     let unit = Unit { origin: Origin { stage: id.0, unit: partition }, batch: batch.clone() };
-                    reduce.run(partition, &unit, by_partition.remove(&partition).unwrap_or_default());
+                    root.borrow_mut().run(partition, &unit, by_partition.remove(&partition).unwrap_or_default());
                     for (((_, port), output), capability) in ports.iter().zip(&mut outputs).zip(held.iter()) {
                         let mut output = output.activate();
                         output.session(capability).give_iterator(port.drain().into_iter());
                     }
                 }
                 reports.update(execution, |report| {
-                    report.digests.extend(reduce.take_digest().map(|digest| (id, digest)));
-                    report.entries.push((id, reduce.entries()));
-                    if batch.freeze {
-                        report.frozen.push((id, reduce.freeze()));
+                    for (id, reduce) in &in_place {
+                        let mut reduce = reduce.borrow_mut();
+                        report.digests.extend(reduce.take_digest().map(|digest| (*id, digest)));
+                        report.entries.push((*id, reduce.entries()));
+                        if batch.freeze {
+                            report.frozen.push((*id, reduce.freeze()));
+                        }
                     }
                 });
                 execution += 1;

@@ -8,7 +8,7 @@ use std::any::Any;
 use std::rc::Rc;
 
 use crate::dataflow::chunk::Origin;
-use crate::id::{BatchId, BatchTime};
+use crate::id::BatchTime;
 
 /// How many records a run holds at about the most.
 pub(crate) const RUN: usize = 512;
@@ -18,7 +18,6 @@ pub(crate) const RUN: usize = 512;
 pub(crate) struct BatchContext {
     /// The number of this run of the dataflow: timely's timestamp.
     pub execution: u64,
-    pub batch: BatchId,
     pub time: BatchTime,
     /// State is frozen for a checkpoint at the end of this batch.
     pub freeze: bool,

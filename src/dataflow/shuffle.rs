@@ -2,13 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{KeyHash, Record};
-use crate::dataflow::chunk::{Origin, Records};
+use crate::codec::{Key, KeyHash, KeyHasher, Record};
+use crate::dataflow::chunk::{Chunk, Origin, Records};
+use crate::dataflow::graph::SharedReduce;
+use crate::dataflow::push::{Push, Unit};
 use crate::dataflow::report::Port;
 
 /// How many records a chunk of a shuffle holds at the most: large enough to make its header free, small enough to be worked
 /// on in the cache.
-const CHUNK: usize = 8_192;
+const CHUNK: usize = 1_024;
 
 /// A keyed record on its way, with the pinned hash of its key.
 #[derive(Clone, Serialize, Deserialize)]
@@ -21,6 +23,66 @@ pub(crate) struct Keyed<K, V> {
 impl<K, V> Keyed<K, V> {
     pub fn hash(&self) -> KeyHash {
         KeyHash(self.hash)
+    }
+}
+
+/// Hashes the key of each pair and sends the pair to its partition.
+pub(crate) struct ShufflePush<K, V> {
+    hasher: KeyHasher,
+    shuffle: Shuffle<K, V>,
+}
+
+impl<K: Record, V: Record> ShufflePush<K, V> {
+    pub fn new(port: Port, partitions: u32) -> Self {
+        Self { hasher: KeyHasher::default(), shuffle: Shuffle::new(port, partitions) }
+    }
+}
+
+impl<K: Key, V: Record> Push<(K, V)> for ShufflePush<K, V> {
+    fn begin(&mut self, unit: &Unit) {
+        self.shuffle.begin(unit.origin);
+    }
+
+    fn push(&mut self, run: &mut Vec<(K, V)>) {
+        for (key, value) in run.drain(..) {
+            self.shuffle.send(Keyed { hash: self.hasher.hash(&key).0, key, value });
+        }
+    }
+
+    fn end(&mut self) {
+        self.shuffle.end();
+    }
+}
+
+/// Hands pairs that are in their partition already to the operator that wants them by key.
+pub(crate) struct LocalPush<K, V> {
+    reduce: SharedReduce,
+    hasher: KeyHasher,
+    unit: Option<Unit>,
+    records: Vec<Keyed<K, V>>,
+}
+
+impl<K: Record, V: Record> LocalPush<K, V> {
+    pub fn new(reduce: SharedReduce) -> Self {
+        Self { reduce, hasher: KeyHasher::default(), unit: None, records: Vec::new() }
+    }
+}
+
+impl<K: Key, V: Record> Push<(K, V)> for LocalPush<K, V> {
+    fn begin(&mut self, unit: &Unit) {
+        self.unit = Some(unit.clone());
+    }
+
+    fn push(&mut self, run: &mut Vec<(K, V)>) {
+        self.records.extend(run.drain(..).map(|(key, value)| Keyed { hash: self.hasher.hash(&key).0, key, value }));
+    }
+
+    fn end(&mut self) {
+        let unit = self.unit.take().expect("a unit began");
+        let (origin, partition) = (unit.origin, unit.origin.unit);
+        let records = Records::new(std::mem::take(&mut self.records));
+        let chunk = Chunk { origin, sequence: 0, side: 0, partition, records };
+        self.reduce.borrow_mut().run(partition, &unit, vec![chunk]);
     }
 }
 

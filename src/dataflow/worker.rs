@@ -27,13 +27,16 @@ pub(crate) enum ToWorker {
     Stop,
 }
 
+/// A key's hash, the encoded key, and its encoded state.
+pub(crate) type EncodedEntry = (KeyHash, Vec<u8>, Vec<u8>);
+
 /// A question about the state of one operator. Every worker answers for the partitions that it owns.
 #[derive(Clone)]
 pub(crate) struct StateQuery {
     pub node: NodeId,
     pub select: Select,
     /// Gets encoded keys and states.
-    pub answer: Arc<dyn Fn(Vec<(KeyHash, Vec<u8>, Vec<u8>)>) + Send + Sync>,
+    pub answer: Arc<dyn Fn(Vec<EncodedEntry>) + Send + Sync>,
 }
 
 #[derive(Clone)]

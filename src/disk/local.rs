@@ -38,6 +38,7 @@ impl Disk for LocalDisk {
     fn create_whole(&self, _step: Step, path: &Path, bytes: &[u8]) -> io::Result<()> {
         // A random part, so that two creators of one name never write into the same temporary file.
         let name = path.file_name().and_then(OsStr::to_str).ok_or_else(|| invalid("a file name in UTF-8", path))?;
+        #[allow(clippy::disallowed_methods)] // a name that nobody else has
         let temporary = parent_of(path).join(format!(".{name}.{:016x}{TEMPORARY_SUFFIX}", rand::random::<u64>()));
         let made = write_and_link(&temporary, path, bytes);
         if made.is_err() {

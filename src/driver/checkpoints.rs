@@ -1,6 +1,8 @@
 //! Checkpoints: when one is due, what its manifest says, and what a published one lets go.
 
-use crate::checkpoint::{CheckpointDone, CheckpointError, CheckpointRequest, JobPoint, KeyLayout, LogPoint, OperatorEntry};
+use crate::checkpoint::{
+    CheckpointDone, CheckpointError, CheckpointRequest, JobPoint, KeyLayout, LogPoint, OperatorEntry,
+};
 use crate::driver::Driver;
 use crate::driver::done::BatchResult;
 use crate::driver::settings::{JobSettings, KEY_GROUPS};
@@ -63,7 +65,8 @@ impl Driver {
                 runs.extend(frozen.into_iter().map(|run| (number, run)));
             }
         }
-        self.checkpoint = CheckpointClock { newest: self.checkpoint.newest, pending: Some(batch), ..CheckpointClock::default() };
+        self.checkpoint =
+            CheckpointClock { newest: self.checkpoint.newest, pending: Some(batch), ..CheckpointClock::default() };
         let checkpointer = self.checkpointer.as_ref().expect("a checkpointer runs while the driver serves");
         checkpointer.request(CheckpointRequest { runs, point }).map_err(checkpoint_failed)
     }

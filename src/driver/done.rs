@@ -153,10 +153,9 @@ impl Driver {
             self.published_through = self.published_through.max(batch);
             return Ok(());
         }
-        self.settings
-            .disk
-            .pass(crate::disk::Step::SinkPublish)
-            .map_err(|error| Error::caused_by(ErrorKind::Environment, format!("batch {batch} cannot be published"), error))?;
+        self.settings.disk.pass(crate::disk::Step::SinkPublish).map_err(|error| {
+            Error::caused_by(ErrorKind::Environment, format!("batch {batch} cannot be published"), error)
+        })?;
         let delivery = Delivery { lineage: self.lineage, epoch: self.epoch, batch, time: past.plan.time };
         for (node, deliver) in &mut self.deliveries {
             let name = &self.graph.node(*node).name;

@@ -67,22 +67,12 @@ impl History {
         self.batches.back().is_some_and(|last| last.plan.batch == batch)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &PastBatch> {
-        self.batches.iter()
-    }
-
     /// A checkpoint of `batch` is published: it and what came before need not be recomputed any more.
     pub fn checkpointed(&mut self, batch: BatchId) {
         while self.batches.front().is_some_and(|past| past.plan.batch <= batch) {
             self.batches.pop_front();
             self.given = self.given.saturating_sub(1);
         }
-    }
-
-    /// The oldest sequence that a recovery from a checkpoint of `batch` reads of the planned batches.
-    pub fn oldest_needed_after(&self, batch: BatchId) -> Option<Sequence> {
-        let later = self.batches.iter().filter(|past| past.plan.batch > batch);
-        later.flat_map(|past| past.blocks.keys().copied().chain([past.planned_at])).min()
     }
 }
 
@@ -114,6 +104,5 @@ mod tests {
         assert!(history.all_given());
         history.rewind();
         assert_eq!(history.give(), Some(BatchId(2)));
-        assert_eq!(history.oldest_needed_after(BatchId(2)), Some(Sequence(30)));
     }
 }

@@ -69,7 +69,8 @@ impl Inputs {
             for (index, task) in input.tasks.iter().enumerate() {
                 let index = index as u32;
                 let Some(first) = trial.limit(&input.source, index) else { continue };
-                let filter = RecordFilter { skip: skipped(&batch.letters, &trial.letters, &input.source, index), first };
+                let filter =
+                    RecordFilter { skip: skipped(&batch.letters, &trial.letters, &input.source, index), first };
                 let (bytes, payload) = match task {
                     PlannedTask::Range(range) => (1, TaskPayload::Range(range.clone())),
                     PlannedTask::Block(sequence) => {
@@ -90,8 +91,9 @@ impl Inputs {
     /// When a position cannot be encoded.
     pub fn positions(&self) -> Result<Vec<(Uid, Vec<u8>)>> {
         let receivers = self.tracker.planned_positions().into_iter();
-        let mut positions: Vec<(Uid, Vec<u8>)> =
-            receivers.map(|(uid, position)| (uid, crate::codec::encode(&position).expect("a number encodes"))).collect();
+        let mut positions: Vec<(Uid, Vec<u8>)> = receivers
+            .map(|(uid, position)| (uid, crate::codec::encode(&position).expect("a number encodes")))
+            .collect();
         for input in &self.directs {
             let position = input.source.position().map_err(|error| failed(&input.uid, "say its position", error))?;
             positions.push((input.uid.clone(), position));

@@ -33,7 +33,10 @@ impl Driver {
         let mut letters = Vec::new();
         while let Some(panic) = self.attempt(batch, Trial { letters: letters.clone(), ..Trial::whole() })? {
             if letters.len() == MOST_LETTERS {
-                let message = format!("batch {batch} fails even without {MOST_LETTERS} records; \"{}\" panicked: {}", panic.operator, panic.message);
+                let message = format!(
+                    "batch {batch} fails even without {MOST_LETTERS} records; \"{}\" panicked: {}",
+                    panic.operator, panic.message
+                );
                 return Err(Error::new(ErrorKind::UserCode, message));
             }
             let letter = self.find_culprit(batch, &letters, &panic)?;
@@ -54,13 +57,19 @@ impl Driver {
             let mut sources_before: Vec<Uid> = tasks[..task].iter().map(|(uid, _)| uid.clone()).collect();
             sources_before.retain(|uid| uid != source);
             sources_before.dedup();
-            Trial { is_trial: true, until: Some((source.clone(), *index, records)), sources_before, letters: found.to_vec() }
+            Trial {
+                is_trial: true,
+                until: Some((source.clone(), *index, records)),
+                sources_before,
+                letters: found.to_vec(),
+            }
         };
         let mut last_panic = Panic { operator: panic.operator.clone(), message: panic.message.clone() };
         let mut fails = |driver: &mut Self, task: usize, records: u64| -> Result<bool> {
             let panicked = driver.attempt(batch, trial(&tasks, task, records))?;
             let failed = panicked.is_some();
-            last_panic = panicked.unwrap_or(Panic { operator: last_panic.operator.clone(), message: last_panic.message.clone() });
+            last_panic = panicked
+                .unwrap_or(Panic { operator: last_panic.operator.clone(), message: last_panic.message.clone() });
             Ok(failed)
         };
         let (mut low, mut high) = (0, tasks.len().saturating_sub(1));
@@ -73,7 +82,10 @@ impl Driver {
         while !fails(self, low, dies)? {
             survives = dies;
             dies = dies.checked_mul(2).ok_or_else(|| {
-                Error::new(ErrorKind::UserCode, format!("batch {batch} fails as a whole, but none of its records alone makes it fail"))
+                Error::new(
+                    ErrorKind::UserCode,
+                    format!("batch {batch} fails as a whole, but none of its records alone makes it fail"),
+                )
             })?;
         }
         while survives + 1 < dies {
@@ -117,7 +129,7 @@ impl Driver {
                         break;
                     }
                 }
-                DriverMessage::Engine { event: EngineEvent::Done { execution, report, .. }, .. } => {
+                DriverMessage::Engine { event: EngineEvent::Done { execution, report }, .. } => {
                     self.worker_done(execution, report)?;
                 }
                 DriverMessage::Engine { event: EngineEvent::Panicked { operator, panic, .. }, .. } => {
@@ -165,7 +177,9 @@ impl Driver {
             .disk
             .create_dir_all(&directory)
             .and_then(|()| self.settings.disk.create_whole(Step::DeadLetters, &path, text.as_bytes()));
-        written.map_err(|error| Error::caused_by(ErrorKind::Environment, format!("cannot write {}", path.display()), error))
+        written.map_err(|error| {
+            Error::caused_by(ErrorKind::Environment, format!("cannot write {}", path.display()), error)
+        })
     }
 }
 

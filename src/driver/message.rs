@@ -9,7 +9,10 @@ pub(crate) enum DriverMessage {
     /// The batch interval has passed at least once since the last of these.
     Tick,
     /// From the engine of this generation; from an older one it is void.
-    Engine { generation: u64, event: EngineEvent },
+    Engine {
+        generation: u64,
+        event: EngineEvent,
+    },
     /// A checkpoint is published, or could not be.
     Checkpoint(Result<CheckpointDone, CheckpointError>),
     /// Receiving failed for good: the log does not take blocks any more.
@@ -18,5 +21,7 @@ pub(crate) enum DriverMessage {
     ReceiversStopped(Result<(), Error>),
     /// A question about the state, to be answered between batches.
     Query(StateQuery),
-    Stop { graceful: bool },
+    Stop {
+        graceful: bool,
+    },
 }

@@ -19,6 +19,8 @@ pub(crate) mod settings;
 pub(crate) mod start;
 pub(crate) mod status;
 mod stop;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -43,8 +45,8 @@ use crate::driver::status::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence, Uid};
 use crate::source::{PidRateEstimator, Supervisor};
-use crate::state::loader::StoredOperator;
 use crate::state::StateStore;
+use crate::state::loader::StoredOperator;
 use crate::wal::{FrameKind, NewFrame, Wal};
 
 /// The running job, as its driver holds it.
@@ -181,7 +183,7 @@ impl Driver {
 
     fn engine_event(&mut self, event: EngineEvent) -> Result<()> {
         match event {
-            EngineEvent::Done { execution, report, .. } => self.worker_done(execution, report),
+            EngineEvent::Done { execution, report } => self.worker_done(execution, report),
             EngineEvent::Panicked { execution, operator, panic } => self.attempt_failed(execution, operator, panic),
             EngineEvent::SourceFailed(error) => Err(error),
         }
@@ -224,7 +226,7 @@ impl Driver {
         let tasks = self.inputs.tasks(past, trial);
         let time = past.plan.time;
         let engine = self.engine.as_mut().expect("an engine runs while the driver serves");
-        let execution = engine.run(|execution| BatchContext { execution, batch, time, freeze }, tasks);
+        let execution = engine.run(|execution| BatchContext { execution, time, freeze }, tasks);
         let (given_ms, ticked_ms) = (self.settings.clock.monotonic_ms(), self.tick.at_ms);
         self.in_flight.push_back(InFlight { batch, execution, freeze, reports: Vec::new(), ticked_ms, given_ms });
         Ok(())

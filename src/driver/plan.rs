@@ -13,6 +13,9 @@ use crate::driver::{Driver, Stopping};
 use crate::error::Result;
 use crate::source::OfferLimits;
 
+/// What the first batches take from each direct source, while it is not known how fast the job is.
+const FIRST_BATCHES_BYTES: u64 = 8 << 20;
+
 impl Driver {
     pub(super) fn take_tick(&mut self) {
         if let Some(ticker) = &self.ticker {
@@ -42,7 +45,8 @@ impl Driver {
         let draining = self.stopping == Stopping::Draining;
         let taken = self.inputs.take(self.batch_limits(), self.offer_limits(), !draining)?;
         let empty = taken.inputs.is_empty();
-        let (time, merged_ticks) = next_batch_time(self.last_time, self.settings.clock.epoch_ms(), self.settings.interval_ms);
+        let (time, merged_ticks) =
+            next_batch_time(self.last_time, self.settings.clock.epoch_ms(), self.settings.interval_ms);
         let plan = Plan { batch: self.next_batch, time, merged_ticks, inputs: taken.inputs };
         let attempt = BatchEvent::AttemptStarted { batch: plan.batch, attempt: 1 };
         let at = self.log_events(&[BatchEvent::Planned(plan.clone()), attempt])?;
@@ -84,6 +88,9 @@ impl Driver {
         let interval_s = self.settings.interval_ms as f64 / 1_000.0;
         let by_rate = self.rate.map_or(u64::MAX, |rate| ((rate * interval_s) as u64).max(1));
         let by_maximum = self.settings.receiver.max_rate.map_or(u64::MAX, |rate| ((rate * interval_s) as u64).max(1));
+        // Before the first batches have shown how fast the job is, they are small.
+        let bytes =
+            if self.rate.is_none() && self.settings.backpressure { bytes.min(FIRST_BATCHES_BYTES) } else { bytes };
         OfferLimits { records: records.min(by_rate).min(by_maximum), bytes }
     }
 

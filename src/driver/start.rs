@@ -22,7 +22,7 @@ use crate::batch::event::{BatchEvent, PlannedTask};
 use crate::batch::ticker::Ticker;
 use crate::block::{BlockLog, BlockTracker, Intake};
 use crate::checkpoint::{
-    Checkpointer, CheckpointerSettings, ChainError, JobPoint, ManifestChain, ManifestDraft, ManifestKind, OperatorEntry,
+    ChainError, Checkpointer, CheckpointerSettings, JobPoint, ManifestChain, ManifestDraft, ManifestKind, OperatorEntry,
 };
 use crate::clock::ClockWatch;
 use crate::codec::decode;
@@ -65,7 +65,11 @@ impl Job {
     pub fn run(self) -> Result<()> {
         let (location, disk) = (self.settings.location.clone(), self.settings.disk.clone());
         disk.create_dir_all(&location).map_err(|error| {
-            Error::caused_by(ErrorKind::Environment, format!("the checkpoint location {} cannot be made", location.display()), error)
+            Error::caused_by(
+                ErrorKind::Environment,
+                format!("the checkpoint location {} cannot be made", location.display()),
+                error,
+            )
         })?;
         let lock = DirectoryLock::take(&location)?;
         let (mut driver, receivers, report) = self.recover()?;
@@ -188,7 +192,13 @@ impl Job {
             let draft = ManifestDraft { epoch, nonce, kind, point: point.clone(), checkpoint: checkpoint.clone() };
             chain.publish(&*disk, draft).map_err(chain_failed)?;
         }
-        let draft = ManifestDraft { epoch, nonce, kind: ManifestKind::Claim, point: point.clone(), checkpoint: checkpoint.clone() };
+        let draft = ManifestDraft {
+            epoch,
+            nonce,
+            kind: ManifestKind::Claim,
+            point: point.clone(),
+            checkpoint: checkpoint.clone(),
+        };
         chain.publish(&*disk, draft).map_err(chain_failed)?;
         if let Some(scan) = scan {
             let resumed = Wal::resume(disk.clone(), &directory, scan, epoch, self.settings.wal.clone());
@@ -203,7 +213,9 @@ impl Job {
         let last_planned = decision.replay.last().map(|last| last.plan.time);
         let known_time = (point.batch > BatchId(0)).then_some(point.last_batch_time);
         let zero_time = match decision.replay.first() {
-            Some(first) if point.batch == BatchId(0) => BatchTime(first.plan.time.0.saturating_sub(self.settings.interval_ms)),
+            Some(first) if point.batch == BatchId(0) => {
+                BatchTime(first.plan.time.0.saturating_sub(self.settings.interval_ms))
+            }
             _ => point.zero_time,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -232,7 +244,11 @@ impl Job {
             supervisor: None,
             runtime,
             store,
-            stored: operators.iter().filter(|entry| entry.kind != DROPPED).map(|entry| (entry.uid.clone(), stored_operator(entry))).collect(),
+            stored: operators
+                .iter()
+                .filter(|entry| entry.kind != DROPPED)
+                .map(|entry| (entry.uid.clone(), stored_operator(entry)))
+                .collect(),
             retired: operators.iter().filter(|entry| entry.kind == DROPPED).cloned().collect(),
             checkpointer: Some(checkpointer),
             checkpoint: CheckpointClock { newest: point.batch, ..CheckpointClock::default() },
@@ -306,7 +322,10 @@ impl Job {
         for (uid, bytes) in positions {
             if directs.iter().all(|direct| direct.uid != *uid) {
                 let position: Position = decode(bytes).map_err(|error| {
-                    Error::new(ErrorKind::Damaged, format!("the stored position of source \"{uid}\" cannot be decoded: {error}"))
+                    Error::new(
+                        ErrorKind::Damaged,
+                        format!("the stored position of source \"{uid}\" cannot be decoded: {error}"),
+                    )
                 })?;
                 of_receivers.push((uid.clone(), position));
             }
@@ -314,7 +333,11 @@ impl Job {
         for direct in &mut directs {
             let position = positions.iter().find(|(uid, _)| *uid == direct.uid).map(|(_, bytes)| bytes.as_slice());
             let refused = |error| {
-                Error::caused_by(ErrorKind::Incompatible, format!("source \"{}\" cannot go on where it was", direct.uid), error)
+                Error::caused_by(
+                    ErrorKind::Incompatible,
+                    format!("source \"{}\" cannot go on where it was", direct.uid),
+                    error,
+                )
             };
             direct.source.restore(position).map_err(refused)?;
             for input in decision.replay.iter().flat_map(|batch| &batch.plan.inputs) {
@@ -355,7 +378,8 @@ impl Driver {
         let (planned, planned_time) = (BatchId(self.next_batch.0 - 1), self.last_time.unwrap_or_default());
         self.shared.update(|status| {
             (status.planned, status.planned_time) = (planned, planned_time);
-            (status.committed, status.published, status.checkpoint) = (point.batch, point.published_through, point.batch);
+            (status.committed, status.published, status.checkpoint) =
+                (point.batch, point.published_through, point.batch);
         });
         self.log_events(&[BatchEvent::Opened { epoch: self.epoch, lineage: point.lineage }])?;
         self.take_initial_state(point, decision)?;
@@ -384,34 +408,39 @@ impl Driver {
     }
 
     /// The initial state of operators that have none stored becomes a checkpoint, before anything is computed on it.
+    ///
+    /// Unlike other checkpoints this one migrates nothing: what is stored in an older version still is.
     fn take_initial_state(&mut self, mut point: JobPoint, decision: &Decision) -> Result<()> {
-        let is_new = |uid: &Uid| decision.from.is_none() || decision.changes.started_empty.contains(uid);
         let base_is_empty = decision.from.as_ref().is_none_or(|from| from.checkpoint.is_none());
+        let begins = |uid: &Uid| base_is_empty || decision.changes.started_empty.contains(uid);
+        let stored = std::mem::replace(&mut point.operators, self.retired.clone());
+        let mut kept = Vec::new();
         let mut runs: Vec<(OperatorNumber, FrozenRun)> = Vec::new();
         for (_, wide, descriptor) in self.graph.stateful() {
-            if is_new(&descriptor.uid) || base_is_empty {
-                let number = self.stored[&descriptor.uid].number;
-                runs.extend(wide.initial_state().map(|run| (number, run)));
-            }
+            let known = self.stored[&descriptor.uid];
+            let entry = stored.iter().find(|entry| entry.number == known.number && !begins(&descriptor.uid));
+            let entry = if let Some(entry) = entry {
+                kept.push((descriptor.uid.clone(), known));
+                entry.clone()
+            } else {
+                let run = wide.initial_state();
+                let entries = run.as_ref().map_or(0, |run| run.len() as u64);
+                runs.extend(run.map(|run| (known.number, run)));
+                operator_entry(&descriptor, known.number, entries)
+            };
+            point.operators.push(entry);
         }
         if runs.is_empty() {
             return Ok(());
-        }
-        point.operators = self.retired.clone();
-        for (_, _, descriptor) in self.graph.stateful() {
-            let number = self.stored[&descriptor.uid].number;
-            let entries = runs.iter().filter(|(of, _)| *of == number).map(|(_, run)| run.len() as u64).sum();
-            let mut entry = operator_entry(&descriptor, number, entries);
-            // What a migration will change is stored in its old version until then.
-            entry.state_version = self.stored[&descriptor.uid].version;
-            point.operators.push(entry);
         }
         self.checkpoint.pending = Some(point.batch);
         let checkpointer = self.checkpointer.as_ref().expect("the checkpointer was started");
         checkpointer
             .request(crate::checkpoint::CheckpointRequest { runs, point })
             .map_err(|error| environment("take the initial state", error))?;
-        self.settle_checkpoint()
+        self.settle_checkpoint()?;
+        self.stored.extend(kept);
+        Ok(())
     }
 
     /// Recomputes every batch since the checkpoint.
@@ -435,7 +464,9 @@ impl Driver {
         });
         if !receivers.is_empty() {
             let runtime = self.runtime.handle();
-            self.supervisor = Some(Arc::new(Supervisor::start(runtime, receivers, &intake, &self.settings.clock)));
+            let supervisor = Arc::new(Supervisor::start(runtime, receivers, &intake, &self.settings.clock));
+            self.shared.receiving(&supervisor);
+            self.supervisor = Some(supervisor);
         }
         let sender = self.sender.clone();
         let tick = move || drop(sender.send(DriverMessage::Tick));
@@ -483,9 +514,10 @@ impl BlockLog for WalBlocks {
 /// The manifest and the directory of the checkpoint that was chosen, if one was.
 fn sequence_of(facts: &Facts, decision: &Decision) -> Option<(crate::id::ManifestSequence, Option<String>)> {
     let directory = &decision.from.as_ref()?.checkpoint.as_ref()?.directory;
-    let chosen = facts.candidates.iter().find(|candidate| {
-        candidate.checkpoint.as_ref().is_some_and(|files| files.directory == *directory)
-    })?;
+    let chosen = facts
+        .candidates
+        .iter()
+        .find(|candidate| candidate.checkpoint.as_ref().is_some_and(|files| files.directory == *directory))?;
     Some((chosen.sequence, Some(directory.clone())))
 }
 

@@ -1,10 +1,11 @@
 //! What the driver lets others see while it runs.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime};
 use crate::recovery::report::RecoveryReport;
+use crate::source::{ReceiverStatus, Supervisor};
 
 /// Where a running job stands.
 ///
@@ -69,6 +70,7 @@ struct State {
     status: Status,
     recovery: Option<RecoveryReport>,
     outcome: Option<Result<(), (ErrorKind, String)>>,
+    supervisor: Option<Arc<Supervisor>>,
 }
 
 impl Shared {
@@ -85,13 +87,23 @@ impl Shared {
         self.lock().status.clone()
     }
 
+    /// The receivers run from now on.
+    pub fn receiving(&self, supervisor: &Arc<Supervisor>) {
+        self.lock().supervisor = Some(supervisor.clone());
+    }
+
+    pub fn receivers(&self) -> Vec<ReceiverStatus> {
+        let supervisor = self.lock().supervisor.clone();
+        supervisor.map(|supervisor| supervisor.status()).unwrap_or_default()
+    }
+
     pub fn recovered(&self, report: RecoveryReport) {
         self.lock().recovery = Some(report);
         self.changed.notify_all();
     }
 
     pub fn end(&self, outcome: &Result<()>) {
-        let outcome = outcome.as_ref().map(|()| ()).map_err(|error| (error.kind(), error.to_string()));
+        let outcome = outcome.as_ref().copied().map_err(|error| (error.kind(), error.to_string()));
         self.lock().outcome.get_or_insert(outcome);
         self.changed.notify_all();
     }
@@ -113,7 +125,9 @@ impl Shared {
         let running = |state: &mut State| state.outcome.is_none();
         let state = match timeout {
             None => self.changed.wait_while(state, running).unwrap_or_else(PoisonError::into_inner),
-            Some(timeout) => self.changed.wait_timeout_while(state, timeout, running).unwrap_or_else(PoisonError::into_inner).0,
+            Some(timeout) => {
+                self.changed.wait_timeout_while(state, timeout, running).unwrap_or_else(PoisonError::into_inner).0
+            }
         };
         let outcome = state.outcome.clone()?;
         Some(outcome.map_err(|(kind, message)| Error::new(kind, message)))

@@ -40,7 +40,8 @@ impl Driver {
             return true;
         }
         let newest = self.next_batch.0 - 1;
-        let covered = self.checkpoint.newest.0 == newest || self.checkpoint.pending.is_some_and(|batch| batch.0 == newest);
+        let covered =
+            self.checkpoint.newest.0 == newest || self.checkpoint.pending.is_some_and(|batch| batch.0 == newest);
         !covered && self.checkpoint.pending.is_none() && self.in_flight.is_empty()
     }
 
@@ -60,7 +61,9 @@ impl Driver {
     pub(super) fn close(mut self, orderly: bool) -> Result<()> {
         let checkpoints = self.end_threads();
         let closed = if orderly {
-            self.wal.close().map_err(|error| Error::caused_by(ErrorKind::Environment, "the log cannot be closed", error))
+            self.wal
+                .close()
+                .map_err(|error| Error::caused_by(ErrorKind::Environment, "the log cannot be closed", error))
         } else {
             Ok(())
         };
@@ -76,7 +79,10 @@ impl Driver {
         }
         self.drop_engine();
         self.checkpointer.take().map_or(Ok(()), |checkpointer| {
-            checkpointer.stop().map(drop).map_err(|error| Error::caused_by(ErrorKind::Environment, "checkpoints", error))
+            checkpointer
+                .stop()
+                .map(drop)
+                .map_err(|error| Error::caused_by(ErrorKind::Environment, "checkpoints", error))
         })
     }
 }

@@ -24,7 +24,7 @@ impl<'c, T: Record> DStream<'c, T> {
     /// # }
     /// ```
     pub fn filter(&self, select: impl Fn(&T) -> bool + Send + Sync + 'static) -> DStream<'c, T> {
-        self.per_run("filter", move |run, emit| {
+        self.per_run_keeping_keys("filter", move |run, emit| {
             for record in run.drain(..) {
                 if select(&record) {
                     emit.emit(record);

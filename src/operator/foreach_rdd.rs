@@ -75,7 +75,10 @@ impl<T: Record, F: FnMut(Batch, Rdd<T>) + Send + 'static> Output for ForeachRdd<
 
     fn delivery(&self) -> Box<dyn Deliver> {
         let function = self.function.lock().expect("no panic while held").take();
-        Box::new(ForeachDelivery { function: function.expect("the delivery is taken once"), types: PhantomData::<fn(T)> })
+        Box::new(ForeachDelivery {
+            function: function.expect("the delivery is taken once"),
+            types: PhantomData::<fn(T)>,
+        })
     }
 }
 

@@ -24,7 +24,7 @@ impl<'c, K: Record, V: Record> DStream<'c, (K, V)> {
     /// # }
     /// ```
     pub fn map_values<W: Record>(&self, function: impl Fn(V) -> W + Send + Sync + 'static) -> DStream<'c, (K, W)> {
-        self.per_run("map_values", move |run, emit| {
+        self.per_run_keeping_keys("map_values", move |run, emit| {
             emit.extend(run.drain(..).map(|(key, value)| (key, function(value))));
         })
     }

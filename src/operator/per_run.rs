@@ -17,12 +17,22 @@ impl<'c, T: Record> DStream<'c, T> {
         name: &str,
         function: impl Fn(&mut Vec<T>, &mut Emit<U>) + Send + Sync + 'static,
     ) -> DStream<'c, U> {
-        self.narrow(name, PerRun { function: Arc::new(function), types: PhantomData::<fn(T) -> U> })
+        self.narrow(name, PerRun { function: Arc::new(function), keeps_keys: false, types: PhantomData::<fn(T) -> U> })
+    }
+
+    /// As [`per_run`](Self::per_run), for an operator that leaves the keys of pairs as they are.
+    pub(crate) fn per_run_keeping_keys<U: Record>(
+        &self,
+        name: &str,
+        function: impl Fn(&mut Vec<T>, &mut Emit<U>) + Send + Sync + 'static,
+    ) -> DStream<'c, U> {
+        self.narrow(name, PerRun { function: Arc::new(function), keeps_keys: true, types: PhantomData::<fn(T) -> U> })
     }
 }
 
 struct PerRun<T, U, F> {
     function: Arc<F>,
+    keeps_keys: bool,
     types: PhantomData<fn(T) -> U>,
 }
 
@@ -36,6 +46,10 @@ where
         let name = context.name.clone();
         let emit = Emit::new(name.clone(), downstream.into_typed::<U>());
         ErasedPush::new(PerRunPush { name, function: self.function.clone(), emit })
+    }
+
+    fn keeps_keys(&self) -> bool {
+        self.keeps_keys
     }
 }
 

@@ -8,10 +8,10 @@ use crate::dataflow::blame;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::combine::Combiner;
 use crate::dataflow::emit::Emit;
-use crate::dataflow::graph::{Reduce, Wide, WorkerContext};
+use crate::dataflow::graph::{Reduce, SharedReduce, Wide, WorkerContext};
 use crate::dataflow::push::{Downstream, ErasedPush, Push, Unit};
 use crate::dataflow::report::Port;
-use crate::dataflow::shuffle::{Keyed, Shuffle};
+use crate::dataflow::shuffle::{Keyed, LocalPush, Shuffle};
 use crate::dstream::DStream;
 
 /// After so many records of a task it is decided whether combining pays in it.
@@ -63,6 +63,14 @@ impl<K: Key, V: Record, F: Fn(V, V) -> V + Send + Sync + 'static> Wide for Reduc
             seen: 0,
             pays: true,
         })
+    }
+
+    fn local_side(&self, reduce: SharedReduce) -> Option<ErasedPush> {
+        Some(ErasedPush::new::<(K, V)>(LocalPush::new(reduce)))
+    }
+
+    fn is_partitioned_by_key(&self) -> bool {
+        true
     }
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {

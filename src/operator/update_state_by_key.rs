@@ -5,20 +5,20 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::batch::event::Digest;
-use crate::codec::{Key, KeyHash, KeyHasher, Record, encode, encode_into};
+use crate::codec::{Key, KeyHash, Record, encode, encode_into};
 use crate::dataflow::blame;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::emit::Emit;
-use crate::dataflow::graph::{Reduce, Wide, WorkerContext};
-use crate::dataflow::push::{Downstream, ErasedPush, Push, Unit};
+use crate::dataflow::graph::{Reduce, SharedReduce, Wide, WorkerContext};
+use crate::dataflow::push::{Downstream, ErasedPush, Unit};
 use crate::dataflow::report::Port;
-use crate::dataflow::shuffle::{Keyed, Shuffle};
+use crate::dataflow::shuffle::{Keyed, LocalPush, ShufflePush};
 use crate::dstream::DStream;
 use crate::id::BatchTime;
 use crate::operator::group::Groups;
-use crate::state::descriptor::{StateDescriptor, initial_run};
 use crate::state::FrozenRun;
 use crate::state::State;
+use crate::state::descriptor::{StateDescriptor, initial_run, survives_encoding};
 use crate::state::spec::StateSpec;
 use crate::state::{Slot, StateTable};
 
@@ -107,10 +107,15 @@ where
     F: Fn(BatchTime, &K, &[V], Option<S>) -> Option<S> + Send + Sync + 'static,
 {
     fn map_side(&self, _side: u32, context: &WorkerContext, port: Port) -> ErasedPush {
-        ErasedPush::new::<(K, V)>(ShufflePush {
-            hasher: KeyHasher::default(),
-            shuffle: Shuffle::new(port, context.partitions),
-        })
+        ErasedPush::new::<(K, V)>(ShufflePush::new(port, context.partitions))
+    }
+
+    fn local_side(&self, reduce: SharedReduce) -> Option<ErasedPush> {
+        Some(ErasedPush::new::<(K, V)>(LocalPush::new(reduce)))
+    }
+
+    fn is_partitioned_by_key(&self) -> bool {
+        true
     }
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
@@ -126,6 +131,7 @@ where
             groups: Groups::new(),
             digest: Digest::default(),
             scratch: Vec::new(),
+            unchecked_states: CHECKED_STATES,
             emit: Emit::new(context.name.clone(), downstream.into_typed()),
         }))
     }
@@ -139,27 +145,8 @@ where
     }
 }
 
-/// Hashes each key and sends the pair to its partition.
-struct ShufflePush<K, V> {
-    hasher: KeyHasher,
-    shuffle: Shuffle<K, V>,
-}
-
-impl<K: Key, V: Record> Push<(K, V)> for ShufflePush<K, V> {
-    fn begin(&mut self, unit: &Unit) {
-        self.shuffle.begin(unit.origin);
-    }
-
-    fn push(&mut self, run: &mut Vec<(K, V)>) {
-        for (key, value) in run.drain(..) {
-            self.shuffle.send(Keyed { hash: self.hasher.hash(&key).0, key, value });
-        }
-    }
-
-    fn end(&mut self) {
-        self.shuffle.end();
-    }
-}
+/// How many states are checked to survive their own encoding, on each worker.
+const CHECKED_STATES: u32 = 64;
 
 struct Partition<K, S> {
     number: u32,
@@ -173,6 +160,8 @@ struct UpdateReduce<K, V, S, F> {
     groups: Groups<V>,
     digest: Digest,
     scratch: Vec<u8>,
+    /// The first states are encoded and decoded to see whether they come back.
+    unchecked_states: u32,
     emit: Emit<(K, S)>,
 }
 
@@ -220,6 +209,15 @@ where
             let new = (self.update)(unit.batch.time, key, values, old);
             let changed = !values.is_empty() || new != before;
             if changed {
+                if self.unchecked_states > 0 {
+                    self.unchecked_states -= 1;
+                    assert!(
+                        new.as_ref().is_none_or(survives_encoding),
+                        "the state of \"{}\" does not survive its own encoding: serde attributes such as skip_serializing_if \
+                         cannot be used in stored state",
+                        self.name
+                    );
+                }
                 self.scratch.clear();
                 self.scratch.extend_from_slice(&hash.0.to_le_bytes());
                 encode_into(&new, &mut self.scratch).expect("a state encodes");

@@ -130,7 +130,8 @@ fn fresh(facts: &Facts, epoch: Epoch) -> Result<Decision, Refusal> {
 fn choose<'f>(facts: &'f Facts, unusable: &[Rejected]) -> Result<(&'f Candidate, Vec<Rejected>), Refusal> {
     let mut rejected: Vec<Rejected> = damaged_manifests(facts);
     for candidate in &facts.candidates {
-        let later = unusable.iter().find(|known| known.sequence == candidate.sequence).map(|known| known.reason.clone());
+        let later =
+            unusable.iter().find(|known| known.sequence == candidate.sequence).map(|known| known.reason.clone());
         match candidate.damage.clone().or(later) {
             None => return Ok((candidate, rejected)),
             Some(reason) => rejected.push(Rejected {
@@ -141,7 +142,8 @@ fn choose<'f>(facts: &'f Facts, unusable: &[Rejected]) -> Result<(&'f Candidate,
             }),
         }
     }
-    let tried = rejected.iter().map(|rejected| format!("manifest {}: {}", rejected.sequence, rejected.reason)).collect();
+    let tried =
+        rejected.iter().map(|rejected| format!("manifest {}: {}", rejected.sequence, rejected.reason)).collect();
     Err(Refusal::NoCheckpoint { tried })
 }
 
@@ -238,14 +240,20 @@ fn compare(point: &JobPoint, declared: &Declared) -> Result<Changes, Refusal> {
         }
     }
     let known = |uid: &Uid| point.operators.iter().any(|stored| stored.uid == *uid && stored.kind != DROPPED);
-    changes.started_empty.extend(declared.operators.iter().map(|operator| operator.uid.clone()).filter(|uid| !known(uid)));
+    changes
+        .started_empty
+        .extend(declared.operators.iter().map(|operator| operator.uid.clone()).filter(|uid| !known(uid)));
     Ok(changes)
 }
 
 fn compare_operator(stored: &OperatorEntry, operator: &StateDescriptor) -> Result<Option<(Uid, u32, u32)>, Refusal> {
     let uid = || operator.uid.clone();
     if stored.kind != operator.kind {
-        return Err(Refusal::OperatorKind { uid: uid(), expected: operator.kind.to_string(), found: stored.kind.clone() });
+        return Err(Refusal::OperatorKind {
+            uid: uid(),
+            expected: operator.kind.to_string(),
+            found: stored.kind.clone(),
+        });
     }
     let differs = |what, version, expected: &str, found: &str| Refusal::StateType {
         uid: uid(),
@@ -261,7 +269,11 @@ fn compare_operator(stored: &OperatorEntry, operator: &StateDescriptor) -> Resul
     if stored.state_version == operator.version {
         let expected = text(&operator.state_schema);
         let same = stored.state_type == expected;
-        return if same { Ok(None) } else { Err(differs("the state type", operator.version, &expected, &stored.state_type)) };
+        return if same {
+            Ok(None)
+        } else {
+            Err(differs("the state type", operator.version, &expected, &stored.state_type))
+        };
     }
     let (expected, found) = (operator.version, stored.state_version);
     let Some((_, old)) = operator.migrations.iter().find(|(from, _)| *from == found) else {

@@ -5,7 +5,9 @@ use std::path::Path;
 
 use crate::batch::event::{BatchEvent, Commit, DeadLetter, Plan};
 use crate::block::{BlockHead, BlockRef};
-use crate::checkpoint::{ChainError, ChainFacts, CheckpointFiles, JobPoint, Link, Manifest, ManifestChain, Standing, verify_files};
+use crate::checkpoint::{
+    ChainError, ChainFacts, CheckpointFiles, JobPoint, Link, Manifest, ManifestChain, Standing, verify_files,
+};
 use crate::codec::decode;
 use crate::disk::Disk;
 use crate::id::{BatchId, Epoch, ManifestSequence, Sequence};
@@ -91,7 +93,8 @@ fn candidates(job: &Path, chain: &ChainFacts) -> Vec<Candidate> {
                 .map(|error| error.to_string()),
         })
         .collect();
-    let before_all = chain.links.values().filter_map(|link| link.manifest()).find(|manifest| manifest.checkpoint.is_none());
+    let before_all =
+        chain.links.values().filter_map(|link| link.manifest()).find(|manifest| manifest.checkpoint.is_none());
     candidates.extend(before_all.map(|manifest| Candidate {
         sequence: manifest.sequence,
         point: manifest.point.clone(),
@@ -104,7 +107,9 @@ fn candidates(job: &Path, chain: &ChainFacts) -> Vec<Candidate> {
 /// The newest manifest that names a checkpoint.
 fn newest_naming<'c>(chain: &'c ChainFacts, files: &CheckpointFiles) -> Option<&'c Manifest> {
     let manifests = chain.links.values().rev().filter_map(Link::manifest);
-    manifests.into_iter().find(|manifest| manifest.checkpoint.as_ref().is_some_and(|named| named.directory == files.directory))
+    manifests
+        .into_iter()
+        .find(|manifest| manifest.checkpoint.as_ref().is_some_and(|named| named.directory == files.directory))
 }
 
 fn observe_log(disk: &dyn Disk, job: &Path, oldest: Option<Sequence>) -> Result<Option<LogFacts>, Refusal> {
@@ -119,7 +124,9 @@ fn observe_log(disk: &dyn Disk, job: &Path, oldest: Option<Sequence>) -> Result<
 /// Whether all that is there is a log that was just begun: a first start that did not come to its first manifest.
 fn is_interrupted_first_start(disk: &dyn Disk, job: &Path) -> Result<bool, Refusal> {
     let checkpoints = job.join(CHECKPOINTS);
-    if checkpoints.exists() && !disk.list(&checkpoints).map_err(|error| Refusal::io("list", &checkpoints, error))?.is_empty() {
+    if checkpoints.exists()
+        && !disk.list(&checkpoints).map_err(|error| Refusal::io("list", &checkpoints, error))?.is_empty()
+    {
         return Ok(false);
     }
     let Some(log) = observe_log(disk, job, None)? else { return Ok(true) };

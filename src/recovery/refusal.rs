@@ -18,7 +18,9 @@ pub(crate) enum Refusal {
     Io { doing: &'static str, path: PathBuf, source: std::io::Error },
     #[error("frame {} in segment {} at offset {} is whole but cannot be decoded: {reason}", .at.sequence, .at.segment, .at.offset)]
     UnreadableFrame { at: FrameAt, reason: String },
-    #[error("the manifests are gone, but the log holds {batches} batches and {blocks} blocks: restore the manifests directory")]
+    #[error(
+        "the manifests are gone, but the log holds {batches} batches and {blocks} blocks: restore the manifests directory"
+    )]
     ManifestsGone { batches: usize, blocks: usize },
     #[error(
         "the log is gone; the newest checkpoint is of batch {checkpoint}, and what came after it is lost. Restore the log, or \
@@ -33,23 +35,39 @@ pub(crate) enum Refusal {
     BatchMissing { batch: BatchId, first: BatchId, last: BatchId },
     #[error("batch {batch} was planned with block {block}, which is not in the log")]
     BlockMissing { batch: BatchId, block: Sequence },
-    #[error("the checkpoint location belongs to the job \"{found}\", this one is \"{expected}\": give each job its own")]
+    #[error(
+        "the checkpoint location belongs to the job \"{found}\", this one is \"{expected}\": give each job its own"
+    )]
     AnotherJob { expected: String, found: String },
-    #[error("the state is spread over {found} partitions by {found_hash}; this program wants {expected} by {expected_hash}: it is fixed for the life of a job")]
+    #[error(
+        "the state is spread over {found} partitions by {found_hash}; this program wants {expected} by {expected_hash}: it is fixed for the life of a job"
+    )]
     KeyLayout { expected: u32, expected_hash: String, found: u32, found_hash: String },
-    #[error("the checkpoint holds state of \"{uid}\", which is not in the program: put the operator back, or give it up by drop_state(\"{uid}\")")]
+    #[error(
+        "the checkpoint holds state of \"{uid}\", which is not in the program: put the operator back, or give it up by drop_state(\"{uid}\")"
+    )]
     OperatorGone { uid: Uid },
-    #[error("source \"{uid}\" has {blocks} blocks that no batch has taken, and is not in the program: put it back, or give them up by drop_state(\"{uid}\")")]
+    #[error(
+        "source \"{uid}\" has {blocks} blocks that no batch has taken, and is not in the program: put it back, or give them up by drop_state(\"{uid}\")"
+    )]
     SourceGone { uid: Uid, blocks: usize },
-    #[error("batch {batch} is to be recomputed and reads source \"{uid}\", which is not in the program: run the old program to a graceful stop first")]
+    #[error(
+        "batch {batch} is to be recomputed and reads source \"{uid}\", which is not in the program: run the old program to a graceful stop first"
+    )]
     PlannedSourceGone { uid: Uid, batch: BatchId },
-    #[error("{what} of \"{uid}\" was {found} in version {version} of its state, and is {expected} now: give the state a new version and a migration, or change the type back")]
+    #[error(
+        "{what} of \"{uid}\" was {found} in version {version} of its state, and is {expected} now: give the state a new version and a migration, or change the type back"
+    )]
     StateType { uid: Uid, what: &'static str, version: u32, expected: String, found: String },
     #[error("the state of \"{uid}\" is of version {found}, the program's is {expected}: {advice}")]
     StateVersion { uid: Uid, expected: u32, found: u32, advice: &'static str },
-    #[error("\"{uid}\" was {found}, and is {expected} now: give the new operator a uid of its own, and the old state up by drop_state(\"{uid}\")")]
+    #[error(
+        "\"{uid}\" was {found}, and is {expected} now: give the new operator a uid of its own, and the old state up by drop_state(\"{uid}\")"
+    )]
     OperatorKind { uid: Uid, expected: String, found: String },
-    #[error("{what} of \"{uid}\" cannot be stored: {reason}. Stored state is not self-describing: serde's flatten, untagged and the like cannot be used in it")]
+    #[error(
+        "{what} of \"{uid}\" cannot be stored: {reason}. Stored state is not self-describing: serde's flatten, untagged and the like cannot be used in it"
+    )]
     NoSchema { uid: Uid, what: &'static str, reason: String },
 }
 
@@ -60,7 +78,9 @@ impl Refusal {
 
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } | Self::Chain(ChainError::Io { .. }) | Self::Log(WalError::Io { .. }) => ErrorKind::Environment,
+            Self::Io { .. } | Self::Chain(ChainError::Io { .. }) | Self::Log(WalError::Io { .. }) => {
+                ErrorKind::Environment
+            }
             Self::Chain(ChainError::Fenced { .. }) => ErrorKind::Fenced,
             Self::Chain(ChainError::Version { .. })
             | Self::AnotherJob { .. }

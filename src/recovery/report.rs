@@ -42,7 +42,9 @@ pub struct RecoveryReport {
 impl RecoveryReport {
     pub(crate) fn new(decision: &Decision) -> Self {
         let cut = match &decision.tail {
-            Some(Tail::Interrupted { bytes, whole_frames_beyond_proven, .. }) => Some((*bytes, *whole_frames_beyond_proven)),
+            Some(Tail::Interrupted { bytes, whole_frames_beyond_proven, .. }) => {
+                Some((*bytes, *whole_frames_beyond_proven))
+            }
             Some(Tail::Clean) | None => None,
         };
         Self {
@@ -50,9 +52,11 @@ impl RecoveryReport {
             checkpoint: decision.from.as_ref().map(|from| from.point.batch),
             fresh: decision.from.is_none(),
             replayed: decision.replay.len() as u64,
-            republished: decision.replay.iter().filter(|batch| batch.commit.is_some() && !batch.published).count() as u64,
+            republished: decision.replay.iter().filter(|batch| batch.commit.is_some() && !batch.published).count()
+                as u64,
             unplanned_blocks: decision.unplanned.len() as u64,
-            deaths: decision.replay.iter().filter(|batch| batch.commit.is_none() && batch.attempts_started > 0).count() as u64,
+            deaths: decision.replay.iter().filter(|batch| batch.commit.is_none() && batch.attempts_started > 0).count()
+                as u64,
             rejected: decision.rejected.clone(),
             changes: decision.changes.clone(),
             cut,
@@ -115,10 +119,17 @@ impl fmt::Display for RecoveryReport {
             write!(f, "; {} logged blocks wait for the next batch", self.unplanned_blocks)?;
         }
         if let Some((bytes, kept)) = self.cut {
-            write!(f, "; {bytes} bytes of an interrupted append cut, never acknowledged ({kept} whole frames before it kept)")?;
+            write!(
+                f,
+                "; {bytes} bytes of an interrupted append cut, never acknowledged ({kept} whole frames before it kept)"
+            )?;
         }
         for rejected in &self.rejected {
-            write!(f, "; checkpoint of batch {} (manifest {}) rejected: {}", rejected.batch, rejected.sequence, rejected.reason)?;
+            write!(
+                f,
+                "; checkpoint of batch {} (manifest {}) rejected: {}",
+                rejected.batch, rejected.sequence, rejected.reason
+            )?;
         }
         for uid in &self.changes.started_empty {
             write!(f, "; \"{uid}\" is new and starts empty")?;

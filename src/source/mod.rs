@@ -1,5 +1,6 @@
 //! Where records come from: receivers, whose blocks are logged before they count, and direct sources, which are read again.
 
+mod buffers;
 mod direct;
 mod error;
 mod limiter;
@@ -19,6 +20,7 @@ mod text_files;
 mod text_range;
 
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // tests start threads of their own
 mod tests;
 #[cfg(test)]
 mod text_files_tests;
@@ -27,18 +29,18 @@ pub use direct::{DirectSource, OfferLimits, RangeReader};
 pub use error::SourceError;
 pub use queue::{Pushed, Queue};
 pub use receiver::{Receiver, ReceiverContext, ReceiverError};
+pub use store::SourceCounts;
+pub use supervisor::{ReceiverState, ReceiverStatus};
 pub use task::ReadSummary;
 pub use text_files::{TextFiles, TextFilesPosition};
 pub use text_range::{FileStamp, TextRange};
 
-pub(crate) use direct::{Direct, ErasedDirect, RangesReader};
+pub(crate) use direct::{Direct, ErasedDirect};
 pub(crate) use lines::{LinesReader, MAX_LINE_BYTES};
-pub(crate) use queue::QueueReceiver;
 pub(crate) use rate::{BatchSample, PidRateEstimator, PidSettings};
 pub(crate) use records::RecordsReader;
 pub(crate) use settings::ReceiverSettings;
 pub(crate) use socket::SocketLines;
 pub(crate) use stage::SourceNode;
-pub(crate) use store::SourceCounts;
-pub(crate) use supervisor::{ReceiverSource, ReceiverState, ReceiverStatus, Supervisor};
+pub(crate) use supervisor::{ReceiverSource, Supervisor};
 pub(crate) use task::{TaskBytes, TaskPayload, TaskReader};

@@ -95,6 +95,10 @@ fn read<T>(
         TaskPayload::Range(range) => TaskBytes::Range(range),
     };
     reader.read(bytes, emit).map_err(|error: SourceError| {
-        Error::caused_by(ErrorKind::Environment, format!("input of source \"{uid}\" cannot be read as it was planned"), error)
+        Error::caused_by(
+            ErrorKind::Environment,
+            format!("input of source \"{uid}\" cannot be read as it was planned"),
+            error,
+        )
     })
 }

@@ -85,17 +85,26 @@ impl Counters {
     }
 }
 
-/// A snapshot of one source's counters.
+/// What a receiver has done since the job started.
+///
+/// ```
+/// assert_eq!(floodmark::SourceCounts::default().errors, 0);
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SourceCounts {
+pub struct SourceCounts {
+    /// Blocks that were logged.
     pub blocks: u64,
+    /// Their records.
     pub records: u64,
     /// Bytes of payload.
     pub bytes: u64,
     /// Records that had come before, as their positions told, and were dropped.
     pub repeated: u64,
+    /// Errors that were reported.
     pub errors: u64,
+    /// How often it was started again.
     pub restarts: u64,
+    /// The newest error.
     pub last_error: Option<String>,
 }
 

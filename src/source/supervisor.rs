@@ -39,15 +39,16 @@ impl ReceiverSource {
     pub fn new<R: Receiver>(uid: Uid, settings: ReceiverSettings, receiver: R) -> Self {
         Self { uid, settings, run: Box::new(|store, state| Box::pin(Life::new(receiver, store, state).live())) }
     }
-
-    pub fn uid(&self) -> &Uid {
-        &self.uid
-    }
 }
 
 /// Where a receiver stands.
+///
+/// ```
+/// assert_ne!(floodmark::ReceiverState::Running, floodmark::ReceiverState::Waiting);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ReceiverState {
+#[non_exhaustive]
+pub enum ReceiverState {
     /// `on_start` runs.
     Running,
     /// It waits for its next start.
@@ -58,13 +59,24 @@ pub(crate) enum ReceiverState {
     Failed,
 }
 
-/// What people want to know of a receiver.
+/// What people want to know of a receiver; see [`Running::receivers`](crate::Running::receivers).
+///
+/// ```no_run
+/// # fn example(running: &floodmark::Running) {
+/// for receiver in running.receivers() {
+///     println!("{}: {:?}, {} errors", receiver.source, receiver.state, receiver.counts.errors);
+/// }
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ReceiverStatus {
+pub struct ReceiverStatus {
+    /// The source's uid.
     pub source: Uid,
+    /// Where it stands.
     pub state: ReceiverState,
     /// The source has ended and all it gave is logged, though it may come back.
     pub at_end: bool,
+    /// What it has done.
     pub counts: SourceCounts,
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::clock::{Clock, SystemClock};
+use crate::source::buffers::Buffers;
 use crate::source::direct::{DirectSource, OfferLimits, RangeReader};
 use crate::source::error::SourceError;
 use crate::source::lines::MAX_LINE_BYTES;
@@ -327,6 +328,7 @@ impl DirectSource for TextFiles {
             directory: self.directory.clone(),
             max_line_bytes: self.max_line_bytes,
             density: Arc::clone(&self.density),
+            buffers: Buffers::default(),
         })
     }
 

@@ -3,7 +3,7 @@
 //! A range holds the lines that begin in it: so however a file is divided, every line is in exactly one range.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -12,6 +12,7 @@ use byteview::ByteView;
 use memchr::memchr;
 use serde::{Deserialize, Serialize};
 
+use crate::source::buffers::Buffers;
 use crate::source::direct::RangeReader;
 use crate::source::error::SourceError;
 use crate::source::lines::{line_start_at_or_after, split_lines};
@@ -67,6 +68,7 @@ pub(crate) struct TextRangeReader {
     pub directory: PathBuf,
     pub max_line_bytes: usize,
     pub density: Arc<Density>,
+    pub buffers: Buffers,
 }
 
 impl RangeReader for TextRangeReader {
@@ -80,20 +82,29 @@ impl RangeReader for TextRangeReader {
             _ => SourceError::File { path: path.clone(), offset: range.start, error },
         })?;
         check_unchanged(&path, range, &file)?;
-        let lines = self.read_lines(&path, &mut file, range)?;
+        let mut buffer = ByteView::default();
+        let lines = self.read_lines(&path, &mut file, range, &mut buffer)?;
         // Once more: what was read in between is then what was planned.
         check_unchanged(&path, range, &file)?;
         let whence = format!("{} from byte {}", path.display(), range.start);
         let Some(lines) = lines else { return Ok(ReadSummary::default()) };
         let summary = split_lines(&lines, self.max_line_bytes, &whence, emit);
         self.density.add(lines.len() as u64, summary.records + summary.failed);
+        drop(lines);
+        self.buffers.give(buffer);
         Ok(summary)
     }
 }
 
 impl TextRangeReader {
-    /// The bytes of the lines that begin in the range.
-    fn read_lines(&self, path: &Path, file: &mut File, range: &TextRange) -> Result<Option<ByteView>, SourceError> {
+    /// The bytes of the lines that begin in the range, as a part of what is read into `buffer`.
+    fn read_lines(
+        &self,
+        path: &Path,
+        file: &mut File,
+        range: &TextRange,
+        buffer: &mut ByteView,
+    ) -> Result<Option<ByteView>, SourceError> {
         // The byte before the range tells whether a line begins with the range.
         let from = range.start.saturating_sub(1);
         let mut beyond = BEYOND_BYTES;
@@ -101,7 +112,7 @@ impl TextRangeReader {
             let until = range.stamp.size.min(range.end + beyond);
             let failed = |error| SourceError::File { path: path.to_path_buf(), offset: from, error };
             file.seek(SeekFrom::Start(from)).map_err(failed)?;
-            let bytes = read_exactly(file, (until - from) as usize).map_err(failed)?;
+            let bytes = self.buffers.read(file, (until - from) as usize, buffer).map_err(failed)?;
             let end = (range.end - from) as usize;
             let Some(first) =
                 line_start_at_or_after(&bytes, (range.start - from) as usize).filter(|&first| first < end)
@@ -118,13 +129,6 @@ impl TextRangeReader {
             }
             beyond = (beyond * 16).min(self.max_line_bytes as u64 + 3).max(beyond + 1);
         }
-    }
-}
-
-fn read_exactly(file: &mut File, len: usize) -> io::Result<ByteView> {
-    match u32::try_from(len) {
-        Ok(_) => ByteView::from_reader(&mut file.by_ref(), len),
-        Err(_) => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("a range of {len} bytes is too large"))),
     }
 }
 
@@ -154,7 +158,12 @@ mod tests {
         let path = directory.path().join("f");
         std::fs::write(&path, bytes).unwrap();
         let stamp = FileStamp::of(&path.metadata().unwrap()).unwrap();
-        let reader = TextRangeReader { directory: directory.path().into(), max_line_bytes, density: Arc::default() };
+        let reader = TextRangeReader {
+            directory: directory.path().into(),
+            max_line_bytes,
+            density: Arc::default(),
+            buffers: Buffers::default(),
+        };
         let (mut lines, mut failed) = (Vec::new(), 0);
         for start in (0..bytes.len() as u64).step_by(task_bytes as usize) {
             let end = stamp.size.min(start + task_bytes);

@@ -79,11 +79,6 @@ impl FrozenRun {
         self.lengths.last().map(|entry| entry.hash)
     }
 
-    /// Memory that the run holds, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes.len() + self.lengths.len() * size_of::<Lengths>()
-    }
-
     /// The entries, in order.
     pub fn iter(&self) -> impl Iterator<Item = FrozenEntry<'_>> {
         let mut at = 0;

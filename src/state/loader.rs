@@ -54,7 +54,8 @@ impl StateLoader {
             return table.try_load_sorted(decode_entries::<K, S>(scan)).map_err(unread);
         }
         let migration = spec.migrations.iter().find(|migration| migration.from == stored.version);
-        let migrate = &migration.ok_or_else(|| failed(&format!("no migration from version {}", stored.version)))?.migrate;
+        let migrate =
+            &migration.ok_or_else(|| failed(&format!("no migration from version {}", stored.version)))?.migrate;
         table.try_load_sorted(scan.map(|entry| {
             let (hash, key, state) = entry.map_err(unread)?;
             let key = decode(&key).map_err(|error| failed(&error))?;

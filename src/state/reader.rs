@@ -27,6 +27,7 @@ impl StateReader {
     ///
     /// # Errors
     /// When a block that the answer needs is damaged or cannot be read.
+    #[cfg(test)]
     pub fn get(&self, operator: OperatorNumber, hash: KeyHash, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         self.db.get(store_key(operator, hash, key)).map_err(|source| self.failed("read a key", source))
     }

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use serde::de::DeserializeOwned;
-use serde_reflection::{ContainerFormat, Format, Named, Registry, Tracer, TracerConfig, VariantFormat};
+use serde_reflection::{ContainerFormat, Error, Format, Named, Registry, Samples, Tracer, TracerConfig, VariantFormat};
 
 /// The shape of a type: `str`, `(str, u64)`, `Order { id: u64, items: [str] }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,19 +16,41 @@ impl Schema {
     /// The schema of `T`, or why it has none that can be stored: serde attributes such as `flatten` and `untagged` need a
     /// self-describing format, which stored state is not.
     pub fn of<T: DeserializeOwned>() -> Self {
-        let mut tracer = Tracer::new(TracerConfig::default().is_human_readable(false));
-        let traced = tracer.trace_simple_type::<T>().map_err(|error| error.to_string());
-        Self(traced.and_then(|(format, _)| {
-            let registry = tracer.registry().map_err(|error| error.to_string())?;
+        Self(trace::<T>().map(|(format, registry)| {
             let mut text = String::new();
             render(&format, &registry, &mut Vec::new(), &mut text);
-            Ok(text)
+            text
         }))
     }
 
     /// The text, or why there is none.
     pub fn text(&self) -> Result<&str, &str> {
         self.0.as_deref().map_err(String::as_str)
+    }
+}
+
+/// More passes than any sensible type needs: each pass sees one more variant of every enum in it.
+const MOST_PASSES: usize = 4_096;
+
+/// Lets the type deserialize itself until every variant of every enum in it was seen.
+fn trace<T: DeserializeOwned>() -> Result<(Format, Registry), String> {
+    // The tracer tells the enums that have more variants only when it is given up, so it starts again with their names.
+    let mut enums: Vec<String> = Vec::new();
+    loop {
+        let (mut tracer, samples) = (Tracer::new(TracerConfig::default().is_human_readable(false)), Samples::new());
+        let mut format = Format::Unit;
+        for _ in 0..MOST_PASSES {
+            (format, _) = tracer.trace_type_once::<T>(&samples).map_err(|error| error.to_string())?;
+            let incomplete = enums.iter().filter(|name| tracer.check_incomplete_enum(name).is_some()).count();
+            if incomplete == 0 {
+                break;
+            }
+        }
+        match tracer.registry() {
+            Ok(registry) => return Ok((format, registry)),
+            Err(Error::MissingVariants(names)) if names.iter().any(|name| !enums.contains(name)) => enums.extend(names),
+            Err(error) => return Err(error.to_string()),
+        }
     }
 }
 
@@ -71,7 +93,7 @@ fn render_container(name: &str, registry: &Registry, met: &mut Vec<String>, text
         return;
     }
     met.push(name.to_string());
-    let container = registry.iter().find(|(known, _)| known.to_string() == name).map(|(_, format)| format);
+    let container = registry.iter().find(|(known, _)| **known == *name).map(|(_, format)| format);
     match container {
         None | Some(ContainerFormat::UnitStruct) => {}
         Some(ContainerFormat::NewTypeStruct(inner)) => {

@@ -79,8 +79,13 @@ impl<K: Key, S: State> StateSpec<K, S> {
     /// let spec = floodmark::StateSpec::<String, u64>::new("counts").version(2).migrate_from(1, |old: u32| u64::from(old));
     /// ```
     #[must_use]
-    pub fn migrate_from<Old: Record>(mut self, version: u32, migrate: impl Fn(Old) -> S + Send + Sync + 'static) -> Self {
-        let migrate: Migrate<S> = Arc::new(move |bytes: &[u8]| decode::<Old>(bytes).map(&migrate).map_err(|error| error.to_string()));
+    pub fn migrate_from<Old: Record>(
+        mut self,
+        version: u32,
+        migrate: impl Fn(Old) -> S + Send + Sync + 'static,
+    ) -> Self {
+        let migrate: Migrate<S> =
+            Arc::new(move |bytes: &[u8]| decode::<Old>(bytes).map(&migrate).map_err(|error| error.to_string()));
         self.migrations.push(Migration { from: version, schema: Schema::of::<Old>(), migrate });
         self
     }

@@ -160,15 +160,6 @@ impl StateStore {
         StateReader::new(Arc::clone(&self.db), self.live.clone())
     }
 
-    /// Waits until no merge of sorted files is due any more; for tests and measurements.
-    ///
-    /// # Errors
-    /// When a merge failed.
-    #[cfg(any(test, feature = "testing"))]
-    pub fn wait_for_merges(&self) -> Result<(), StateError> {
-        self.db.wait_for_compact(&rocksdb::WaitForCompactOptions::default()).map_err(self.failed("merge sorted files"))
-    }
-
     fn failed(&self, doing: &'static str) -> impl Fn(rocksdb::Error) -> StateError + '_ {
         move |source| StateError::Store { doing, directory: self.live.clone(), source }
     }

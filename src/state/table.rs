@@ -24,7 +24,6 @@
 //! - A key in the table shares no bytes with the block it came in.
 
 use std::cmp::Ordering;
-use std::convert::Infallible;
 use std::ops::ControlFlow;
 
 use hashbrown::HashTable;
@@ -216,12 +215,8 @@ impl<K: Key, S: State> StateTable<K, S> {
         self.live
     }
 
-    /// Whether no key has a value.
-    pub fn is_empty(&self) -> bool {
-        self.live == 0
-    }
-
     /// How many entries the next freeze looks at.
+    #[cfg(test)]
     pub fn changed(&self) -> usize {
         self.changed.len()
     }
@@ -287,14 +282,6 @@ impl<K: Key, S: State> StateTable<K, S> {
         }
         self.tombstones = 0;
         run
-    }
-
-    /// Loads an empty table from entries in order; they count as clean.
-    pub fn load_sorted(&mut self, entries: impl Iterator<Item = (KeyHash, K, S)>) {
-        match self.try_load_sorted(entries.map(Ok::<_, Infallible>)) {
-            Ok(()) => {}
-            Err(impossible) => match impossible {},
-        }
     }
 
     /// As [`StateTable::load_sorted`], from a source that can fail.

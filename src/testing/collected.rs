@@ -49,7 +49,10 @@ impl<T: Record> DStream<'_, T> {
 /// # Ok(())
 /// # }
 /// ```
-pub struct Collected<T>(Arc<Mutex<Vec<(Batch, Rdd<T>)>>>);
+pub struct Collected<T>(Arc<Mutex<Batches<T>>>);
+
+/// Batches in the order in which they were published.
+type Batches<T> = Vec<(Batch, Rdd<T>)>;
 
 impl<T> Clone for Collected<T> {
     fn clone(&self) -> Self {
@@ -64,7 +67,7 @@ impl<T: Clone> Collected<T> {
         batches.push((batch, rdd));
     }
 
-    fn batches(&self) -> MutexGuard<'_, Vec<(Batch, Rdd<T>)>> {
+    fn batches(&self) -> MutexGuard<'_, Batches<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

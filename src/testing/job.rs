@@ -116,7 +116,8 @@ impl<H: Clone> TestJob<H> {
         let before = self.running().status().planned;
         let interval = INTERVAL.as_millis() as u64;
         self.clock.advance_to(self.clock.epoch_ms() / interval * interval + interval);
-        let status = self.running().wait_until(|status| status.planned > before && status.published == status.planned)?;
+        let status =
+            self.running().wait_until(|status| status.planned > before && status.published == status.planned)?;
         Ok(Batch { id: status.published, time: status.planned_time })
     }
 
@@ -170,10 +171,12 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Result<Self> {
+        #[allow(clippy::disallowed_methods)] // a name that nobody else has
         let name = format!("floodmark-test-{:032x}", rand::random::<u128>());
         let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path)
-            .map_err(|error| Error::caused_by(ErrorKind::Environment, format!("cannot make {}", path.display()), error))?;
+        std::fs::create_dir(&path).map_err(|error| {
+            Error::caused_by(ErrorKind::Environment, format!("cannot make {}", path.display()), error)
+        })?;
         Ok(Self(path))
     }
 }

@@ -1,17 +1,18 @@
 //! The life of a job, driven batch by batch.
 
 use crate::id::BatchId;
-use crate::testing::{Collected, TestJob};
 use crate::source::Queue;
+use crate::testing::{Collected, TestJob};
 
 type Counts = TestJob<(Queue<String>, Collected<(String, u64)>)>;
 
 fn word_counts() -> Counts {
     TestJob::new(|context| {
         let (words, stream) = context.queue_stream::<String>("words");
-        let counts = stream.map(|word| (word, 1_u64)).update_state_by_key("counts", |ones: &[u64], total: Option<u64>| {
-            Some(total.unwrap_or(0) + ones.iter().sum::<u64>())
-        });
+        let counts =
+            stream.map(|word| (word, 1_u64)).update_state_by_key("counts", |ones: &[u64], total: Option<u64>| {
+                Some(total.unwrap_or(0) + ones.iter().sum::<u64>())
+            });
         (words, counts.collect("output"))
     })
     .unwrap()

@@ -174,6 +174,7 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     /// As [`FrameHeader::decode`], or when head and body are not all there or fail their checksum.
+    #[cfg(test)]
     pub fn decode(bytes: &'a [u8], log: LogId) -> Result<Self, FrameFault> {
         Self::with_header(FrameHeader::decode(bytes, log)?, &bytes[FRAME_HEADER_LEN..])
     }

@@ -41,6 +41,7 @@ mod settings;
 mod shared;
 mod tail;
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // tests start threads of their own
 mod tests;
 mod truncation;
 mod writer;

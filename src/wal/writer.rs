@@ -260,4 +260,7 @@ impl Drop for EndOfThread {
     }
 }
 
-const _: () = assert!(FRAME_HEADER_LEN % 8 == 0 && SEGMENT_HEADER_LEN % 8 == 0, "headers keep their fields aligned");
+const _: () = assert!(
+    FRAME_HEADER_LEN.is_multiple_of(8) && SEGMENT_HEADER_LEN.is_multiple_of(8),
+    "headers keep their fields aligned"
+);

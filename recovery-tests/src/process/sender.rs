@@ -18,6 +18,9 @@ use super::{ProcessError, Text};
 
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// What a pace lets go at once at least.
+const PACED_BYTES: u64 = 4 * 1024;
+
 /// How fast a text is sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
@@ -264,7 +267,8 @@ fn send(mut stream: &TcpStream, mut position: u64, shared: &Shared) -> io::Resul
         }
         // What was sent before goes out at once; the pace is for what is new.
         let allowed = allowed.max(shared.state().sent);
-        if position >= allowed {
+        // A little at a time would keep a processor busy with sending alone.
+        if allowed - position < PACED_BYTES.min(limit - position) {
             thread::sleep(Duration::from_millis(2));
             continue;
         }

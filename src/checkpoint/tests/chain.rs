@@ -27,7 +27,9 @@ fn observe(job: &Path) -> Result<ChainFacts, ChainError> {
 }
 
 fn standings(facts: &ChainFacts) -> Vec<(String, bool)> {
-    let usable = |it: &KnownCheckpoint<'_>| (it.files.directory.clone(), it.standing == Standing::Usable);
+    let usable = |it: &crate::checkpoint::facts::KnownCheckpoint<'_>| {
+        (it.files.directory.clone(), it.standing == Standing::Usable)
+    };
     facts.checkpoints().iter().map(usable).collect()
 }
 

@@ -1,6 +1,6 @@
 //! What the tests stand on: a job that counts, and is started and stopped as a driver does it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -64,8 +64,6 @@ pub fn first_claim(epoch: u64) -> ManifestDraft {
 
 /// A life of a job that counts, over a directory.
 pub struct Life {
-    pub job: PathBuf,
-    pub epoch: Epoch,
     pub table: StateTable<u64, u64>,
     pub checkpointer: Checkpointer,
     pub reports: Receiver<Result<CheckpointDone, CheckpointError>>,
@@ -115,7 +113,7 @@ impl Life {
         let spawned = Checkpointer::spawn(settings, move |report| sender.send(report).unwrap());
         let checkpointer =
             spawned.map_err(|source| ChainError::Io { doing: "start in", path: job.to_path_buf(), source })?;
-        Ok(Self { job: job.to_path_buf(), epoch, table, checkpointer, reports, started_from })
+        Ok(Self { table, checkpointer, reports, started_from })
     }
 
     /// A batch that adds one to each of `keys`, then its checkpoint.
