@@ -119,6 +119,9 @@ fn a_newest_checkpoint_with_any_other_damaged_file_gives_way_to_the_older_one() 
         let directory = crashed.checkpoint_of(6);
         let same_kind = |path: &PathBuf| name_of(path).split('-').next() == name.split('-').next();
         let file = files(&directory).into_iter().find(same_kind).unwrap();
+        if fs::metadata(&file).unwrap().len() == 0 {
+            continue; // RocksDB's own log, which is off
+        }
         flip(&file, 3);
         let report = crashed.finish().unwrap_or_else(|error| panic!("{name}: {error}"));
         contains(&report, &["checkpoint of batch 3", "checkpoint of batch 6", "rejected"]);

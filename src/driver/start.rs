@@ -2,11 +2,11 @@
 //!
 //! | apply, in this order | a crash after it leaves |
 //! |---|---|
+//! | the live directory is built | a directory that is built afresh each time |
 //! | (fresh only) the log's first segment | a log with nothing in it, which the next start takes over |
 //! | rejections, then the claim of the epoch | a chain that says the same with a larger epoch; the next start claims the next one |
-//! | the log goes on in a new segment | carried frames, durable; the next start finds them proven |
-//! | the live directory is built | a directory that is built afresh each time |
 //! | sinks are fenced | sinks that wait for this epoch or a larger one |
+//! | the log goes on in a new segment | carried frames, durable; the next start finds them proven |
 //! | initial state as a checkpoint | the same start again, or the checkpoint |
 //!
 //! Then the batches since the checkpoint are recomputed, and only after that receivers start.
@@ -42,6 +42,7 @@ use crate::id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid, WriterNonce};
 use crate::recovery::decide::{Decision, Rejected, decide};
 use crate::recovery::declared::{DROPPED, Declared};
 use crate::recovery::facts::{BatchFacts, CHECKPOINTS, Facts, LIVE, WAL, observe};
+use crate::recovery::refusal::Refusal;
 use crate::recovery::report::RecoveryReport;
 use crate::source::{PidRateEstimator, PidSettings, ReceiverSource, Supervisor};
 use crate::state::{FrozenRun, OperatorNumber, StateStore};
@@ -201,6 +202,9 @@ impl Job {
             checkpoint: checkpoint.clone(),
         };
         chain.publish(&*disk, draft).map_err(chain_failed)?;
+        let next_batch = decision.replay.last().map_or(point.next_batch, |last| last.plan.batch.next());
+        // Before the log goes on: a log that has lost its end is left as it is, to be restored.
+        let deliveries = self.fence_outputs(epoch, point.lineage, BatchId(next_batch.0 - 1))?;
         if let Some(scan) = scan {
             let resumed = Wal::resume(disk.clone(), &directory, scan, epoch, self.settings.wal.clone());
             wal = Some(resumed.map_err(log_failed)?);
@@ -209,8 +213,6 @@ impl Job {
 
         let inputs = self.restore_inputs(decision, &point.positions)?;
         let history = history_of(decision);
-        let deliveries = self.fence_outputs(epoch, point.lineage)?;
-        let next_batch = decision.replay.last().map_or(point.next_batch, |last| last.plan.batch.next());
         let last_planned = decision.replay.last().map(|last| last.plan.time);
         let known_time = (point.batch > BatchId(0)).then_some(point.last_batch_time);
         let zero_time = match decision.replay.first() {
@@ -361,15 +363,25 @@ impl Job {
     }
 
     /// Tells every output who publishes from now on (I-8).
-    fn fence_outputs(&mut self, epoch: Epoch, lineage: Lineage) -> Result<Vec<(NodeId, Box<dyn Deliver>)>> {
+    /// None may hold a batch that the log does not know: `newest` is the last one planned.
+    fn fence_outputs(
+        &mut self,
+        epoch: Epoch,
+        lineage: Lineage,
+        newest: BatchId,
+    ) -> Result<Vec<(NodeId, Box<dyn Deliver>)>> {
         let mut deliveries = std::mem::take(&mut self.deliveries);
         if deliveries.is_empty() {
             deliveries.extend(self.graph.outputs().map(|(node, output)| (node, output.delivery())));
         }
         for (node, delivery) in &mut deliveries {
-            delivery.fence(epoch, lineage).map_err(|error| {
-                Error::caused_by(error.kind(), format!("\"{}\" cannot be fenced", self.graph.node(*node).name), error)
-            })?;
+            let name = &self.graph.node(*node).name;
+            let held = delivery
+                .fence(epoch, lineage)
+                .map_err(|error| Error::caused_by(error.kind(), format!("\"{name}\" cannot be fenced"), error))?;
+            if let Some(held) = held.filter(|held| *held > newest) {
+                return Err(Refusal::BatchPublished { sink: name.to_string(), held, found: newest }.into());
+            }
         }
         Ok(deliveries)
     }

@@ -10,6 +10,7 @@
 //! | interrupted tail | cut, reported | `an_interrupted_tail_is_reported` |
 //! | damage below `synced_through` | refused while observing | `damage_is_refused` (log) |
 //! | segment missing, two chains | refused while observing, or here | `another_log_is_refused` |
+//! | log shorter than a manifest knows | refused | `a_log_that_ends_before_what_a_manifest_knows_is_refused` |
 //! | log lost | refused, unless the program says so: a new lineage | `a_lost_log_is_refused_unless_the_program_goes_on_without_it` |
 //! | operator or source not in the program | refused, unless dropped | `state_that_the_program_does_not_know_is_refused_unless_dropped` |
 //! | operator not in the checkpoint | starts empty, reported | `a_new_operator_starts_empty` |
@@ -101,16 +102,21 @@ pub(crate) fn decide(facts: &Facts, declared: &Declared, unusable: &[Rejected]) 
         tail: facts.log.as_ref().map(|log| log.scan.tail.clone()),
     };
     match &facts.log {
-        Some(log) => with_log(decision, &chosen.point, log, declared),
+        // A start that went on without the log died between making a new one and saying so.
+        Some(log) if declared.goes_on_without_log && log.is_unused() && log.scan.log_id != chosen.point.log.log => {
+            Ok(Decision { new_lineage: true, ..decision })
+        }
+        Some(log) => {
+            check_end(facts, log)?;
+            with_log(decision, &chosen.point, log, declared)
+        }
         None if declared.goes_on_without_log => Ok(decision),
         None => Err(Refusal::LogGone { checkpoint: chosen.point.batch }),
     }
 }
 
 fn fresh(facts: &Facts, epoch: Epoch) -> Result<Decision, Refusal> {
-    if let Some(log) = &facts.log
-        && !(log.blocks.is_empty() && log.batches.is_empty())
-    {
+    if let Some(log) = facts.log.as_ref().filter(|log| !log.is_unused()) {
         return Err(Refusal::ManifestsGone { batches: log.batches.len(), blocks: log.blocks.len() });
     }
     Ok(Decision {
@@ -159,6 +165,18 @@ fn damaged_manifests(facts: &Facts) -> Vec<Rejected> {
             reason: format!("{}: {reason}", file.display()),
         })
         .collect()
+}
+
+/// What a manifest knows to have been durable must be there: a log that ends before it has lost its newest segment.
+fn check_end(facts: &Facts, log: &LogFacts) -> Result<(), Refusal> {
+    let points = facts.candidates.iter().map(|candidate| candidate.point.log);
+    let known = points.filter(|point| point.log == log.scan.log_id).map(|point| point.next).max();
+    match known {
+        Some(expected) if expected > log.scan.next_sequence => {
+            Err(Refusal::LogCut { expected, found: log.scan.next_sequence })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn with_log(

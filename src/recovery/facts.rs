@@ -51,6 +51,13 @@ pub(crate) struct LogFacts {
     pub opened: Option<Epoch>,
 }
 
+impl LogFacts {
+    /// Whether nothing that counts is in it.
+    pub fn is_unused(&self) -> bool {
+        self.blocks.is_empty() && self.batches.is_empty()
+    }
+}
+
 /// A batch, as a fold over its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BatchFacts {
@@ -131,7 +138,7 @@ fn is_interrupted_first_start(disk: &dyn Disk, job: &Path) -> Result<bool, Refus
     }
     let Some(log) = observe_log(disk, job, None)? else { return Ok(true) };
     let first_life = log.scan.segments.len() == 1 && log.scan.segments[0].first_sequence == Sequence(1);
-    Ok(first_life && log.blocks.is_empty() && log.batches.is_empty())
+    Ok(first_life && log.is_unused())
 }
 
 /// The state of all batches, folded from the events of the log.

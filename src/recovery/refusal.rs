@@ -29,6 +29,16 @@ pub(crate) enum Refusal {
     LogGone { checkpoint: BatchId },
     #[error("the log is {found}, but the manifests name {expected}: two jobs are mixed")]
     AnotherLog { expected: LogId, found: LogId },
+    #[error(
+        "the log ends before frame {found}, but a manifest knows frame {expected} to come next: its newest segment is \
+         missing or cut; restore it"
+    )]
+    LogCut { expected: Sequence, found: Sequence },
+    #[error(
+        "\"{sink}\" holds batch {held} of this job, but the log ends with batch {found}: its newest segment is missing \
+         or cut; restore it"
+    )]
+    BatchPublished { sink: String, held: BatchId, found: BatchId },
     #[error("no usable checkpoint is left: {}", .tried.join("; "))]
     NoCheckpoint { tried: Vec<String> },
     #[error("batch {batch} is missing from the log: expected every batch from {first} to {last}")]

@@ -97,7 +97,7 @@ impl World {
             .partitions(4)
             .backpressure(false)
             .job_version("1")
-            .log_settings(WalSettings { segment_bytes: 4_000, reserve_bytes: 16 << 10, ..WalSettings::default() })
+            .log_settings(WalSettings { segment_bytes: 3_000, reserve_bytes: 16 << 10, ..WalSettings::default() })
             .clock(self.clock.clone());
         let context = configure(builder).build()?;
         let (blocks, receiver) = Blocks::new();
