@@ -37,6 +37,16 @@ fn main() -> Result<()> {
             figures.peak_megabytes
         );
     }
+    let mut ratios = Vec::new();
+    for _ in 0..rounds {
+        let (on, off) = (through_a_socket(&ZIPF_10K)?, without_log(&ZIPF_10K)?);
+        ratios.push(on.words_per_second as f64 / off.words_per_second as f64);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "socket with the log on / switched off, run in turn: {:.2} (median of {ratios:.2?})",
+        ratios[ratios.len() / 2]
+    );
     Ok(())
 }
 
@@ -52,6 +62,14 @@ fn from_files(input: &Input) -> Result<Figures> {
 }
 
 fn through_a_socket(input: &Input) -> Result<Figures> {
+    socket(input, &[])
+}
+
+fn without_log(input: &Input) -> Result<Figures> {
+    socket(input, &["--without-log"])
+}
+
+fn socket(input: &Input, more: &[&str]) -> Result<Figures> {
     let (files, scratch) = (input.files()?, common::scratch()?);
     let listener = TcpListener::bind(("127.0.0.1", 0))?;
     let address = listener.local_addr()?;
@@ -60,7 +78,7 @@ fn through_a_socket(input: &Input) -> Result<Figures> {
     let dump = scratch.path().join("dump");
     let mut command = common::example("network_word_count")?;
     command.arg("--connect").arg(address.to_string()).arg("--checkpoint").arg(scratch.path().join("state"));
-    command.args(["--workers", "2", "--stop-at-eof"]).arg("--dump").arg(&dump);
+    command.args(["--workers", "2", "--stop-at-eof"]).args(more).arg("--dump").arg(&dump);
     let figures = common::run(&mut command)?;
     drop(sender.join().map_err(|_| "the sender panicked")??);
     common::must_be_equal(&dump, &input.truth()?)?;

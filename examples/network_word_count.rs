@@ -25,7 +25,7 @@ use common::top::TopWords;
 use common::words::WORDS;
 
 const USAGE: &str = "network_word_count --connect HOST:PORT --checkpoint DIR [--acknowledged] [--workers N] \
-    [--batch-interval 500ms] [--checkpoint-every N] [--stop-at-eof] [--dump FILE]";
+    [--batch-interval 500ms] [--checkpoint-every N] [--stop-at-eof] [--dump FILE] [--without-log]";
 
 struct Settings {
     connect: String,
@@ -36,6 +36,8 @@ struct Settings {
     checkpoint_every: Option<u64>,
     stop_at_eof: bool,
     dump: Option<PathBuf>,
+    /// Only to measure what the log costs: nothing can be recovered.
+    without_log: bool,
 }
 
 fn main() -> ExitCode {
@@ -53,6 +55,7 @@ fn settings() -> Result<Settings, Box<dyn Error>> {
         checkpoint_every: arguments.optional("--checkpoint-every")?,
         stop_at_eof: arguments.switch("--stop-at-eof"),
         dump: arguments.optional("--dump")?,
+        without_log: arguments.switch("--without-log"),
     };
     arguments.finish()?;
     Ok(settings)
@@ -67,6 +70,9 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         .install_signal_handlers();
     if let Some(batches) = settings.checkpoint_every {
         builder = builder.checkpoint_every(batches);
+    }
+    if settings.without_log {
+        builder = builder.log_switched_off();
     }
     let context = builder.build()?;
 
@@ -86,6 +92,7 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         .update_state_by_key("counts", |new: &[u64], total: Option<u64>| {
             Some(total.unwrap_or(0) + new.iter().sum::<u64>())
         })
+        .map_partitions(TopWords::of_partition)
         .foreach_rdd(move |_, rdd| top.show(rdd.iter()));
 
     let running = context.start()?;

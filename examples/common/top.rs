@@ -15,6 +15,12 @@ pub struct TopWords {
 }
 
 impl TopWords {
+    /// The most frequent words of one partition: all that is wanted of it.
+    pub fn of_partition(counts: impl Iterator<Item = (Text, u64)>) -> Vec<(Text, u64)> {
+        let counts: Vec<(Text, u64)> = counts.collect();
+        top(counts.iter()).into_iter().cloned().collect()
+    }
+
     pub fn show<'a>(&mut self, counts: impl Iterator<Item = &'a (Text, u64)>) {
         let now = Instant::now();
         if self.last.is_some_and(|last| now.duration_since(last) < INTERVAL) {

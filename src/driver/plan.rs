@@ -13,8 +13,8 @@ use crate::driver::{Driver, Stopping};
 use crate::error::Result;
 use crate::source::OfferLimits;
 
-/// What the first batches take from each direct source, while it is not known how fast the job is.
-const FIRST_BATCHES_BYTES: u64 = 8 << 20;
+/// How fast direct sources are read, in bytes per millisecond of the interval, while it is not known how fast the job is.
+const FIRST_BYTES_PER_MS: u64 = 160 << 10;
 
 /// For how many intervals at the most a batch may take in direct input at once.
 const MOST_INTERVALS: u64 = 10;
@@ -97,8 +97,11 @@ impl Driver {
         let by_rate = self.rate.map_or(u64::MAX, |rate| ((rate * interval_s) as u64).max(1));
         let by_maximum = self.settings.receiver.max_rate.map_or(u64::MAX, |rate| ((rate * interval_s) as u64).max(1));
         // Before the first batches have shown how fast the job is, they are small.
-        let bytes =
-            if self.rate.is_none() && self.settings.backpressure { bytes.min(FIRST_BATCHES_BYTES) } else { bytes };
+        let bytes = if self.rate.is_none() && self.settings.backpressure {
+            bytes.min(FIRST_BYTES_PER_MS * self.settings.interval_ms)
+        } else {
+            bytes
+        };
         OfferLimits { records: records.min(by_rate).min(by_maximum), bytes }
     }
 
