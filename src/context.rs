@@ -12,7 +12,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::codec::Record;
 use crate::dataflow::engine::Width;
 use crate::dataflow::graph::Operator;
-use crate::disk::{Disk, LocalDisk};
+#[cfg(feature = "testing")]
+use crate::disk::Disk;
+use crate::disk::LocalDisk;
 use crate::driver::inputs::DirectInput;
 use crate::driver::settings::{DEFAULT_ATTEMPTS, JobSettings, KEY_GROUPS};
 use crate::driver::start::Job;

@@ -72,8 +72,10 @@ pub(crate) fn next_batch_time(last: Option<BatchTime>, now_ms: u64, interval_ms:
     match last {
         None => (tick, 0),
         Some(last) => {
-            let time = tick.0.max(last.0 + interval_ms);
-            (BatchTime(time), (time - last.0) / interval_ms - 1)
+            // The next multiple: also where the last batch was on another grid, since the interval was another.
+            let next = grid(last.0 + interval_ms, interval_ms).0;
+            let time = tick.0.max(next);
+            (BatchTime(time), (time - next) / interval_ms)
         }
     }
 }
@@ -88,6 +90,11 @@ mod tests {
         assert_eq!(next_batch_time(Some(BatchTime(1_200)), 1_310, 100), (BatchTime(1_300), 0));
         assert_eq!(next_batch_time(Some(BatchTime(1_200)), 1_250, 100), (BatchTime(1_300), 0), "the clock is early");
         assert_eq!(next_batch_time(Some(BatchTime(1_200)), 0, 100), (BatchTime(1_300), 0), "the clock was set back");
+    }
+
+    #[test]
+    fn a_new_interval_has_its_own_grid() {
+        assert_eq!(next_batch_time(Some(BatchTime(1_200)), 1_210, 500), (BatchTime(1_500), 0));
     }
 
     #[test]

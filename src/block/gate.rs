@@ -21,7 +21,7 @@ pub(crate) struct ReceiveLimits {
 
 impl Default for ReceiveLimits {
     fn default() -> Self {
-        Self { memory: 256 << 20, backlog: 1 << 30, in_flight: 32 << 20 }
+        Self { memory: 256 << 20, backlog: 1 << 30, in_flight: 16 << 20 }
     }
 }
 

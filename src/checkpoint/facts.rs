@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::{CheckpointFiles, Manifest, ManifestKind};
-use crate::id::{BatchId, Epoch, ManifestSequence};
+use crate::id::{Epoch, ManifestSequence};
 
 /// One manifest as it was found. `crc` is that of all its bytes, as they are.
 #[derive(Clone, Debug)]
@@ -54,9 +54,10 @@ pub(crate) struct KnownCheckpoint<'a> {
     pub standing: Standing,
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl KnownCheckpoint<'_> {
     /// The batch whose state it holds.
-    pub fn batch(&self) -> BatchId {
+    pub fn batch(&self) -> crate::id::BatchId {
         self.manifest.point.batch
     }
 }

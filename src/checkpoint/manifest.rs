@@ -142,6 +142,7 @@ pub(crate) struct Manifest {
 
 impl ManifestDraft {
     /// The draft by which a new driver takes over from `parent`: all stays as it was but epoch, nonce and kind.
+    #[cfg(any(test, feature = "testing"))]
     pub fn claim(parent: &Manifest, epoch: Epoch, nonce: WriterNonce) -> Self {
         Self::repeat(parent, epoch, nonce, ManifestKind::Claim)
     }
@@ -167,6 +168,7 @@ impl ManifestDraft {
         draft
     }
 
+    #[cfg(any(test, feature = "testing"))]
     fn repeat(of: &Manifest, epoch: Epoch, nonce: WriterNonce, kind: ManifestKind) -> Self {
         Self { epoch, nonce, kind, point: of.point.clone(), checkpoint: of.checkpoint.clone() }
     }

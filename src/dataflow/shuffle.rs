@@ -109,6 +109,9 @@ impl<K: Record, V: Record> Shuffle<K, V> {
     pub fn send(&mut self, record: Keyed<K, V>) {
         let partition = record.hash().bucket(self.buffers.len() as u32);
         let buffer = &mut self.buffers[partition as usize];
+        if buffer.capacity() == 0 {
+            buffer.reserve_exact(CHUNK);
+        }
         buffer.push(record);
         if buffer.len() == CHUNK {
             self.flush(partition);

@@ -54,6 +54,7 @@ pub enum Step {
 
 impl Step {
     /// Every step, in the order of a batch's life.
+    #[cfg(any(test, feature = "testing"))]
     pub const ALL: [Step; 11] = [
         Step::WalAppend,
         Step::WalSync,

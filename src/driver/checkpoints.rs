@@ -25,8 +25,10 @@ impl Driver {
         let batches = self.checkpoint.batches + self.in_flight.len() as u64 + 1;
         let by_count = batches >= self.settings.checkpoint_every;
         let by_time = self.checkpoint.replay_ms >= self.settings.recovery_target_ms;
+        // A log that fills up can be cut only behind a checkpoint.
+        let by_log = self.wal.statistics().bytes_on_disk >= self.settings.wal.quota_bytes / 2;
         let last = self.stopping == Stopping::Draining && self.inputs.tracker.pending().blocks == 0;
-        if !(by_count || by_time || last) {
+        if !(by_count || by_time || by_log || last) {
             return Ok(false);
         }
         self.checkpoint.point = Some(self.job_point(batch)?);

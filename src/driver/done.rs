@@ -87,7 +87,7 @@ impl Driver {
         self.checkpoint.batches += 1;
         self.checkpoint.replay_ms += processing_ms;
         if live {
-            self.sample_rate(&done, &result, processing_ms, now_ms);
+            self.sample_rate(&result, processing_ms, now_ms);
         }
         self.note_done(&done, &result, live, now_ms);
         if done.freeze {
@@ -180,7 +180,7 @@ impl Driver {
     }
 
     /// Lets the rate of the sources follow what the batch took.
-    fn sample_rate(&mut self, done: &InFlight, result: &BatchResult, processing_ms: u64, now_ms: u64) {
+    fn sample_rate(&mut self, result: &BatchResult, processing_ms: u64, now_ms: u64) {
         if !self.settings.backpressure {
             return;
         }
@@ -188,7 +188,9 @@ impl Driver {
             finished_at_ms: now_ms,
             records: result.records.values().sum(),
             processing_ms,
-            scheduling_ms: done.given_ms.saturating_sub(done.ticked_ms),
+            // Ticks merge, so there is no queue of batches: a batch waits for the one before it, at most, and that wait shows
+            // in the time since the last plan. What waits beyond it stands in the log, and is bounded there.
+            scheduling_ms: 0,
         };
         if let Some(rate) = self.estimator.compute(sample) {
             self.rate = Some(rate);

@@ -63,6 +63,11 @@ impl History {
         self.batches.iter_mut().find(|past| past.plan.batch == batch).expect("the batch is younger than the checkpoint")
     }
 
+    /// The batches that no attempt has brought to a commit.
+    pub fn uncommitted(&mut self) -> impl Iterator<Item = &mut PastBatch> {
+        self.batches.iter_mut().filter(|past| past.commit.is_none())
+    }
+
     pub fn is_last(&self, batch: BatchId) -> bool {
         self.batches.back().is_some_and(|last| last.plan.batch == batch)
     }

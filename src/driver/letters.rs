@@ -30,9 +30,11 @@ struct Panic {
 impl Driver {
     /// Finds the records that make the batch fail, sets them aside, and lets the batch be computed without them.
     pub(super) fn set_letters_aside(&mut self, batch: BatchId) -> Result<()> {
-        let mut letters = Vec::new();
+        // Records that were set aside before stay aside.
+        let known = self.history.get(batch).letters.len();
+        let mut letters = self.history.get(batch).letters.clone();
         while let Some(panic) = self.attempt(batch, Trial { letters: letters.clone(), ..Trial::whole() })? {
-            if letters.len() == MOST_LETTERS {
+            if letters.len() >= MOST_LETTERS {
                 let message = format!(
                     "batch {batch} fails even without {MOST_LETTERS} records; \"{}\" panicked: {}",
                     panic.operator, panic.message
@@ -43,7 +45,7 @@ impl Driver {
             tracing::warn!(%batch, source = %letter.source, task = letter.task, record = letter.record, "a record is set aside");
             letters.push(letter);
         }
-        self.write_letters(batch, &letters)?;
+        self.write_letters(batch, &letters, known)?;
         self.log_events(&[BatchEvent::DeadLettered { batch, letters: letters.clone() }])?;
         self.history.get_mut(batch).letters = letters;
         self.restart_engine()
@@ -161,11 +163,11 @@ impl Driver {
     }
 
     /// A file per batch, for people: one line that says what happened, then the record as text where it is text.
-    fn write_letters(&self, batch: BatchId, letters: &[DeadLetter]) -> Result<()> {
+    fn write_letters(&self, batch: BatchId, letters: &[DeadLetter], known: usize) -> Result<()> {
         let directory = self.settings.location.join(DIRECTORY);
-        let path = directory.join(format!("{:020}-{:020}.txt", batch.0, self.epoch.0));
+        let path = directory.join(format!("{:020}-{:020}-{known}.txt", batch.0, self.epoch.0));
         let mut text = String::new();
-        for letter in letters {
+        for letter in &letters[known..] {
             let DeadLetter { source, task, record, operator, panic, bytes } = letter;
             text.push_str(&format!(
                 "batch {batch}, source \"{source}\", task {task}, record {record}: \"{operator}\" panicked: {panic}\n{}\n",

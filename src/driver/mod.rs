@@ -85,6 +85,8 @@ pub(crate) struct Driver {
     ticker: Option<Ticker>,
     watch: ClockWatch,
     tick: Tick,
+    /// The monotonic time of the newest plan of this life.
+    planned_at_ms: Option<u64>,
     next_batch: BatchId,
     last_time: Option<BatchTime>,
     zero_time: BatchTime,
@@ -94,6 +96,7 @@ pub(crate) struct Driver {
     unlogged_publication: Option<BatchId>,
     queries: VecDeque<StateQuery>,
     stopping: Stopping,
+    stopped_hard: bool,
 }
 
 /// When the next checkpoint is due.
@@ -146,7 +149,8 @@ impl Driver {
     /// Runs until the job has stopped, or fails.
     pub fn run(mut self) -> Result<()> {
         let outcome = self.serve();
-        let closed = self.close(outcome.is_ok());
+        let orderly = outcome.is_ok() && !self.stopped_hard;
+        let closed = self.close(orderly);
         outcome.and(closed)
     }
 

@@ -16,6 +16,9 @@ use crate::source::OfferLimits;
 /// What the first batches take from each direct source, while it is not known how fast the job is.
 const FIRST_BATCHES_BYTES: u64 = 8 << 20;
 
+/// For how many intervals at the most a batch may take in direct input at once.
+const MOST_INTERVALS: u64 = 10;
+
 impl Driver {
     pub(super) fn take_tick(&mut self) {
         if let Some(ticker) = &self.ticker {
@@ -56,6 +59,7 @@ impl Driver {
         self.last_time = Some(time);
         self.next_batch = plan.batch.next();
         let monotonic_ms = self.settings.clock.monotonic_ms();
+        self.planned_at_ms = Some(monotonic_ms);
         self.note_input_end(empty);
         self.shared.update(|status| {
             status.planned = plan.batch;
@@ -85,7 +89,11 @@ impl Driver {
     /// What direct sources may offer: the rate that the last batches showed, for one interval.
     fn offer_limits(&self) -> OfferLimits {
         let BatchLimits { records, bytes } = self.settings.limits;
-        let interval_s = self.settings.interval_ms as f64 / 1_000.0;
+        // Where batches take longer than the interval, ticks merge and a batch is for all the time since the last one.
+        let now_ms = self.settings.clock.monotonic_ms();
+        let since_ms =
+            self.planned_at_ms.map_or(0, |last| now_ms - last).min(MOST_INTERVALS * self.settings.interval_ms);
+        let interval_s = since_ms.max(self.settings.interval_ms) as f64 / 1_000.0;
         let by_rate = self.rate.map_or(u64::MAX, |rate| ((rate * interval_s) as u64).max(1));
         let by_maximum = self.settings.receiver.max_rate.map_or(u64::MAX, |rate| ((rate * interval_s) as u64).max(1));
         // Before the first batches have shown how fast the job is, they are small.

@@ -41,7 +41,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid, WriterNonce};
 use crate::recovery::decide::{Decision, Rejected, decide};
 use crate::recovery::declared::{DROPPED, Declared};
-use crate::recovery::facts::{CHECKPOINTS, Facts, LIVE, WAL, observe};
+use crate::recovery::facts::{BatchFacts, CHECKPOINTS, Facts, LIVE, WAL, observe};
 use crate::recovery::refusal::Refusal;
 use crate::recovery::report::RecoveryReport;
 use crate::source::{PidRateEstimator, PidSettings, ReceiverSource, Supervisor};
@@ -96,6 +96,7 @@ impl Job {
             let decision = decide(&facts, &declared, &unusable)?;
             let mut report = RecoveryReport::new(&decision);
             tracing::info!(epoch = %decision.epoch, "{report}");
+            back_off(&decision);
             let chosen = decision.from.as_ref().map(|from| from.point.batch);
             let sequence = sequence_of(&facts, &decision);
             match job.apply(facts, decision) {
@@ -262,6 +263,7 @@ impl Job {
             deliveries,
             ticker: None,
             tick: Tick::default(),
+            planned_at_ms: None,
             next_batch,
             last_time: last_planned.or(known_time),
             zero_time,
@@ -270,6 +272,7 @@ impl Job {
             unlogged_publication: None,
             queries: VecDeque::new(),
             stopping: Stopping::No,
+            stopped_hard: false,
         };
         Ok((driver, point))
     }
@@ -393,7 +396,13 @@ impl Driver {
             (status.committed, status.published, status.checkpoint) =
                 (point.batch, point.published_through, point.batch);
         });
-        self.log_events(&[BatchEvent::Opened { epoch: self.epoch, lineage: point.lineage }])?;
+        let mut events = vec![BatchEvent::Opened { epoch: self.epoch, lineage: point.lineage }];
+        // Attempts are counted before they run: what was committed is recomputed, but not attempted.
+        for past in self.history.uncommitted() {
+            past.attempts += 1;
+            events.push(BatchEvent::AttemptStarted { batch: past.plan.batch, attempt: past.attempts });
+        }
+        self.log_events(&events)?;
         self.take_initial_state(point, decision)?;
         self.start_engine()
     }
@@ -523,6 +532,21 @@ impl BlockLog for WalBlocks {
     }
 }
 
+/// Deaths of the process in one batch before a start begins to wait.
+const DEATHS_BEFORE_BACK_OFF: u32 = 3;
+
+/// Waits, where the process has died again and again over one batch: a supervisor that restarts it at once gains nothing.
+fn back_off(decision: &Decision) {
+    let deaths = |batch: &BatchFacts| batch.attempts_started.saturating_sub(batch.attempts_failed);
+    let uncommitted = decision.replay.iter().filter(|batch| batch.commit.is_none());
+    let deaths = uncommitted.map(deaths).max().unwrap_or_default();
+    if deaths > DEATHS_BEFORE_BACK_OFF {
+        let wait = Duration::from_millis(50) * 2_u32.pow((deaths - DEATHS_BEFORE_BACK_OFF).min(6));
+        tracing::warn!(deaths, ?wait, "the process has died over the same batch; waiting before it is tried again");
+        std::thread::sleep(wait);
+    }
+}
+
 /// The manifest and the directory of the checkpoint that was chosen, if one was.
 fn sequence_of(facts: &Facts, decision: &Decision) -> Option<(crate::id::ManifestSequence, Option<String>)> {
     let directory = &decision.from.as_ref()?.checkpoint.as_ref()?.directory;
@@ -549,7 +573,7 @@ fn history_of(decision: &Decision) -> History {
             commit: batch.commit.clone(),
             published: batch.published,
             failed: 0,
-            attempts: batch.attempts_started.max(1),
+            attempts: batch.attempts_started,
         });
     }
     history

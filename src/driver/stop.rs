@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 impl Driver {
     pub(super) fn begin_stop(&mut self, graceful: bool) -> Result<()> {
         if !graceful {
+            self.stopped_hard = true;
             self.stopping = Stopping::Done;
             return Ok(());
         }
@@ -57,7 +58,8 @@ impl Driver {
         Ok(())
     }
 
-    /// Ends everything that runs. After an error the log is not marked as closed: what is in doubt stays in doubt.
+    /// Ends everything that runs. After an error, and after a hard stop, the log is not marked as closed: what is in doubt stays
+    /// in doubt.
     pub(super) fn close(mut self, orderly: bool) -> Result<()> {
         let checkpoints = self.end_threads();
         let closed = if orderly {
@@ -71,6 +73,7 @@ impl Driver {
         self.runtime.shutdown_background();
         checkpoints.and(closed)
     }
+
     /// Ends every thread that holds the state or the log, except the log's own.
     pub(super) fn end_threads(&mut self) -> Result<()> {
         self.ticker = None;

@@ -71,6 +71,7 @@ impl Directory {
     }
 
     /// Memory in bytes.
+    #[cfg(any(test, feature = "testing"))]
     pub fn memory_bytes(&self) -> usize {
         self.starts.capacity() * size_of::<u32>() + self.tags.capacity()
     }

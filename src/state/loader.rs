@@ -58,6 +58,9 @@ impl StateLoader {
             &migration.ok_or_else(|| failed(&format!("no migration from version {}", stored.version)))?.migrate;
         table.try_load_sorted(scan.map(|entry| {
             let (hash, key, state) = entry.map_err(unread)?;
+            if KeyHash::of_encoded(&key) != hash {
+                return Err(failed(&"a key stands under another hash than its own"));
+            }
             let key = decode(&key).map_err(|error| failed(&error))?;
             Ok::<_, Error>((hash, key, migrate(&state).map_err(|error| failed(&error))?))
         }))?;

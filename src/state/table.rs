@@ -314,6 +314,7 @@ impl<K: Key, S: State> StateTable<K, S> {
     }
 
     /// Memory that the table's own arrays hold, in bytes; what keys and values hold elsewhere is not counted.
+    #[cfg(any(test, feature = "testing"))]
     pub fn memory_bytes(&self) -> usize {
         self.entries.capacity() * size_of::<Entry<K, S>>()
             + self.directory.memory_bytes()

@@ -46,13 +46,19 @@ mod tests;
 mod truncation;
 mod writer;
 
+#[cfg(any(test, feature = "testing"))]
 pub use damage::{Lost, WalDamage};
 pub use error::WalError;
+#[cfg(any(test, feature = "testing"))]
 pub use frame::{FRAME_HEADER_LEN, FrameFault};
 pub use queue::Done;
 pub use reader::read_frame;
-pub use scan::{SegmentSummary, Visit, WalScan, observe};
-pub use settings::{Effort, WalSettings};
+#[cfg(any(test, feature = "testing"))]
+pub use scan::Visit;
+pub use scan::{SegmentSummary, WalScan, observe};
+#[cfg(any(test, feature = "testing"))]
+pub use settings::Effort;
+pub use settings::WalSettings;
 pub use shared::WalStatistics;
 pub use tail::Tail;
 pub use truncation::TruncationRight;

@@ -23,8 +23,10 @@ pub enum Effort {
     /// The only one that keeps a promise.
     WriteAndSync,
     /// Written but never synced.
+    #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))] // only for measuring
     Write,
     /// Not even written.
+    #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))] // only for measuring
     Nothing,
 }
 
