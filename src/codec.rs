@@ -59,7 +59,7 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, bincode::erro
 /// # Errors
 /// When the bytes are not the encoding of a `T`.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    match bincode::serde::decode_from_slice(bytes, CONFIGURATION) {
+    match decode_front(bytes) {
         Ok((value, read)) if read == bytes.len() => Ok(value),
         Ok((_, read)) => Err(DecodeError(format!("{} bytes left over after {read}", bytes.len() - read))),
         Err(error) => Err(DecodeError(error.to_string())),
@@ -71,7 +71,22 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
 /// # Errors
 /// When the bytes do not begin with the encoding of a `T`.
 pub fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
-    bincode::serde::decode_from_slice(bytes, CONFIGURATION).map_err(|error| DecodeError(error.to_string()))
+    decode_front(bytes).map_err(|error| DecodeError(error.to_string()))
+}
+
+/// Room is made for a text or a run of bytes as soon as its length is read. Bytes of another type, or damaged ones, may claim
+/// any length, so what is claimed is bounded by what the input can hold: no encoded byte stands for more than 16 of a value
+/// (a `u128` below 251). The bounds must be constants, hence the steps.
+fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), bincode::error::DecodeError> {
+    const SMALL: usize = 4 << 10;
+    const LARGE: usize = 16 << 20;
+    /// The largest input is a frame: less than 4 GiB.
+    const LARGEST: usize = 4 << 30;
+    match bytes.len() {
+        ..=SMALL => bincode::serde::decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * SMALL }>()),
+        ..=LARGE => bincode::serde::decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * LARGE }>()),
+        _ => bincode::serde::decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * LARGEST }>()),
+    }
 }
 
 /// The pinned hash of a key: XXH3 (64 bits, seed 0) over its encoded bytes, never Rust's `Hash`, so that stored state and
@@ -159,6 +174,28 @@ mod tests {
         assert_eq!(KeyHash(0).bucket(8), 0);
         assert_eq!(KeyHash(u64::MAX / 2).bucket(8), 3);
         assert_eq!(KeyHash(u64::MAX).bucket(8), 7);
+    }
+
+    #[test]
+    fn a_length_beyond_the_input_is_an_error_and_makes_no_room() {
+        for claimed in [1_u64 << 20, 1 << 40, 1 << 62, u64::MAX] {
+            let mut bytes = vec![253]; // a varint of eight bytes follows
+            bytes.extend(claimed.to_le_bytes());
+            assert!(decode::<String>(&bytes).is_err());
+            assert!(decode::<(Text, u64)>(&bytes).is_err());
+            assert!(decode_prefix::<Vec<(String, Vec<u64>)>>(&bytes).is_err());
+            assert!(decode_prefix::<std::collections::BTreeMap<String, u128>>(&bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn the_densest_values_decode_at_every_size_of_input() {
+        for count in [0, 1, 4_000, 4_093, 4_094, 5_000, 100_000] {
+            let dense = vec![7_u128; count];
+            assert_eq!(decode::<Vec<u128>>(&encode(&dense).unwrap()).unwrap(), dense);
+            let text = "x".repeat(count * 20);
+            assert_eq!(decode::<String>(&encode(&text).unwrap()).unwrap(), text);
+        }
     }
 
     #[test]

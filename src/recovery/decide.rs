@@ -8,15 +8,17 @@
 //! | published, after the checkpoint | recomputed for its state, digest compared | `a_published_batch_is_recomputed_but_not_published_again` |
 //! | newest checkpoint damaged | rejected and named; the next older one, a longer replay | `a_damaged_checkpoint_is_rejected_and_an_older_one_taken` |
 //! | interrupted tail | cut, reported | `an_interrupted_tail_is_reported` |
-//! | damage below `synced_through` | refused while observing | `damage_is_refused` (log) |
-//! | segment missing, two chains | refused while observing, or here | `another_log_is_refused` |
+//! | damage below `synced_through` | refused while observing | `a_bad_frame_before_the_next_segment_is_damage` (log) |
+//! | segment missing | refused while observing, or here | `a_missing_segment_is_damage_that_says_which_frames_it_held` (log), the row after next |
+//! | two chains | refused | `another_log_is_refused` |
 //! | log shorter than a manifest knows | refused | `a_log_that_ends_before_what_a_manifest_knows_is_refused` |
 //! | log lost | refused, unless the program says so: a new lineage | `a_lost_log_is_refused_unless_the_program_goes_on_without_it` |
-//! | operator or source not in the program | refused, unless dropped | `state_that_the_program_does_not_know_is_refused_unless_dropped` |
+//! | operator or source not in the program | refused, unless dropped | `state_that_the_program_does_not_know_is_refused_unless_dropped`, `a_source_that_the_program_does_not_know_is_refused_unless_dropped_or_used_up` |
 //! | operator not in the checkpoint | starts empty, reported | `a_new_operator_starts_empty` |
 //! | older state version | migrated, or refused | `an_older_state_version_is_migrated_or_refused` |
 //!
-//! Two rows are not decided here: a differing digest shows during the replay, and another driver shows at the lock.
+//! Rows that are not decided here: a differing digest shows during the replay, another driver shows at the lock, and a sink that
+//! holds a batch which the log does not know shows when it is fenced. `recovery-tests/tests/every_row_of_the_table.rs` has all.
 
 use std::collections::BTreeMap;
 
