@@ -82,10 +82,12 @@ fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), bincode
     const LARGE: usize = 16 << 20;
     /// The largest input is a frame: less than 4 GiB.
     const LARGEST: usize = 4 << 30;
-    match bytes.len() {
-        ..=SMALL => bincode::serde::decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * SMALL }>()),
-        ..=LARGE => bincode::serde::decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * LARGE }>()),
-        _ => bincode::serde::decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * LARGEST }>()),
+    if bytes.len() <= SMALL {
+        bincode::serde::decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * SMALL }>())
+    } else if bytes.len() <= LARGE {
+        bincode::serde::decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * LARGE }>())
+    } else {
+        bincode::serde::decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * LARGEST }>())
     }
 }
 

@@ -415,6 +415,7 @@ impl Driver {
         }
         // Nobody has a handle on the job yet, so nothing but words of the life that has ended can wait here.
         while self.inbox.try_recv().is_ok() {}
+        self.wal.abandon();
         self.runtime.shutdown_background();
         Job {
             settings: self.settings,

@@ -67,6 +67,8 @@ impl Driver {
                 .close()
                 .map_err(|error| Error::caused_by(ErrorKind::Environment, "the log cannot be closed", error))
         } else {
+            // Clones live in receivers that the user may still hold; none of them may append any more.
+            self.wal.abandon();
             Ok(())
         };
         // A runtime must not be dropped inside of another one, and the driver may be.

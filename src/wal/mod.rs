@@ -246,6 +246,12 @@ impl Wal {
         marked
     }
 
+    /// Ends the log's thread without a closing mark. What was acknowledged is durable by then, and every clone answers `Closed`
+    /// from then on: nothing is appended behind the back of the next life.
+    pub fn abandon(self) {
+        self.thread.end();
+    }
+
     fn push(&self, request: Request) {
         let (bytes, has_blocks) = (request.bytes(), request.has_blocks());
         let admit = |waiting| if has_blocks { self.shared.admit_blocks(waiting, bytes) } else { Ok(()) };
