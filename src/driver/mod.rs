@@ -1,17 +1,20 @@
 //! The driver: the one place where decisions are taken. A single thread that plans batches, gives them to the dataflow,
 //! commits, publishes, and asks for checkpoints, in one order.
 //!
-//! Its work is split by what happens to a batch: `start` (recovery), `plan`, `done` (commit and publish), `checkpoints`,
+//! Its work is split by what happens to a job and to a batch: `start`, `takeover`, `begin` and `live` (from recovery to live
+//! input), `plan`, `done` (commit and publish), `checkpoints`,
 //! `failure` (attempts), `stop`. Live batches, batches recomputed in recovery and batches recomputed after a failed attempt take
 //! the same way: they stand in the [`History`] and are given to the dataflow in order; what was committed before is compared
 //! instead of committed, what was published is not published again.
 
+mod begin;
 mod checkpoints;
 mod done;
 mod failure;
 mod history;
 pub(crate) mod inputs;
 mod letters;
+mod live;
 mod lock;
 pub(crate) mod message;
 mod plan;
@@ -19,6 +22,7 @@ pub(crate) mod settings;
 pub(crate) mod start;
 pub(crate) mod status;
 mod stop;
+mod takeover;
 #[cfg(test)]
 mod tests;
 

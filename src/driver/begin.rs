@@ -1,0 +1,103 @@
+//! The first steps of a life: its mark in the log, initial state, the dataflow, and the batches since the checkpoint.
+
+use crate::batch::event::BatchEvent;
+use crate::checkpoint::{CheckpointRequest, JobPoint};
+use crate::driver::Driver;
+use crate::driver::checkpoints::operator_entry;
+use crate::driver::start::{Job, environment};
+use crate::error::Result;
+use crate::id::{BatchId, Uid};
+use crate::recovery::decide::Decision;
+use crate::state::{FrozenRun, OperatorNumber};
+
+impl Driver {
+    /// The first steps of this life on the log, up to a dataflow with its state loaded.
+    pub(super) fn begin(&mut self, point: JobPoint, decision: &Decision) -> Result<()> {
+        let (planned, planned_time) = (BatchId(self.next_batch.0 - 1), self.last_time.unwrap_or_default());
+        self.shared.update(|status| {
+            (status.planned, status.planned_time) = (planned, planned_time);
+            (status.committed, status.published, status.checkpoint) =
+                (point.batch, point.published_through, point.batch);
+        });
+        let mut events = vec![BatchEvent::Opened { epoch: self.epoch, lineage: point.lineage }];
+        // Attempts are counted before they run: what was committed is recomputed, but not attempted.
+        for past in self.history.uncommitted() {
+            past.attempts += 1;
+            events.push(BatchEvent::AttemptStarted { batch: past.plan.batch, attempt: past.attempts });
+        }
+        self.log_events(&events)?;
+        self.take_initial_state(point, decision)?;
+        self.start_engine()
+    }
+
+    /// Ends a life that did not come to receiving, and all its threads, so that the job can be started again at once, by this
+    /// process or another.
+    pub(super) fn abandon(mut self) -> Job {
+        if let Err(error) = self.end_threads() {
+            tracing::error!(%error, "a start that failed ended in a second error");
+        }
+        // Nobody has a handle on the job yet, so nothing but words of the life that has ended can wait here.
+        while self.inbox.try_recv().is_ok() {}
+        self.wal.abandon();
+        self.runtime.shutdown_background();
+        Job {
+            settings: self.settings,
+            graph: self.graph,
+            receivers: Vec::new(),
+            directs: self.inputs.directs,
+            shared: self.shared,
+            sender: self.sender,
+            inbox: self.inbox,
+            deliveries: self.deliveries,
+        }
+    }
+
+    /// The initial state of operators that have none stored becomes a checkpoint, before anything is computed on it.
+    ///
+    /// Unlike other checkpoints this one migrates nothing: what is stored in an older version still is.
+    fn take_initial_state(&mut self, mut point: JobPoint, decision: &Decision) -> Result<()> {
+        let base_is_empty = decision.from.as_ref().is_none_or(|from| from.checkpoint.is_none());
+        let begins = |uid: &Uid| base_is_empty || decision.changes.started_empty.contains(uid);
+        let stored = std::mem::replace(&mut point.operators, self.retired.clone());
+        let mut kept = Vec::new();
+        let mut runs: Vec<(OperatorNumber, FrozenRun)> = Vec::new();
+        for (_, wide, descriptor) in self.graph.stateful() {
+            let known = self.stored[&descriptor.uid];
+            let entry = stored.iter().find(|entry| entry.number == known.number && !begins(&descriptor.uid));
+            let entry = if let Some(entry) = entry {
+                kept.push((descriptor.uid.clone(), known));
+                entry.clone()
+            } else {
+                let run = wide.initial_state();
+                let entries = run.as_ref().map_or(0, |run| run.len() as u64);
+                runs.extend(run.map(|run| (known.number, run)));
+                operator_entry(&descriptor, known.number, entries)
+            };
+            point.operators.push(entry);
+        }
+        if runs.is_empty() {
+            return Ok(());
+        }
+        self.checkpoint.pending = Some(point.batch);
+        let checkpointer = self.checkpointer.as_ref().expect("the checkpointer was started");
+        checkpointer
+            .request(CheckpointRequest { runs, point })
+            .map_err(|error| environment("take the initial state", error))?;
+        self.settle_checkpoint()?;
+        self.stored.extend(kept);
+        Ok(())
+    }
+
+    /// Recomputes every batch since the checkpoint.
+    pub(super) fn replay(&mut self) -> Result<()> {
+        self.tick.at_ms = self.settings.clock.monotonic_ms();
+        loop {
+            self.advance()?;
+            if self.history.all_given() && self.in_flight.is_empty() {
+                return Ok(());
+            }
+            let message = self.inbox.recv().expect("the driver holds a sender itself");
+            self.handle(message)?;
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Taking a job over, as recovery has decided: the claim, the log, the sources, the sinks, and the driver on top of them.
+//!
+//! `start` tells in which order, and what a crash leaves after each step.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::batch::event::PlannedTask;
+use crate::block::BlockTracker;
+use crate::checkpoint::{
+    ChainFacts, CheckpointFile, CheckpointFiles, Checkpointer, CheckpointerSettings, JobPoint, ManifestChain,
+    ManifestDraft, ManifestKind, OperatorEntry,
+};
+use crate::clock::ClockWatch;
+use crate::codec::decode;
+use crate::dataflow::graph::{Deliver, NodeId};
+use crate::dataflow::task::BlockReader;
+use crate::driver::checkpoints::{operator_entry, stored_operator};
+use crate::driver::history::{History, PastBatch};
+use crate::driver::inputs::Inputs;
+use crate::driver::message::DriverMessage;
+use crate::driver::start::{Job, chain_failed, environment, log_failed};
+use crate::driver::{CheckpointClock, Driver, Stopping, Tick};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Position, Uid, WriterNonce};
+use crate::recovery::decide::Decision;
+use crate::recovery::declared::DROPPED;
+use crate::recovery::facts::{Facts, WAL};
+use crate::recovery::refusal::Refusal;
+use crate::source::{PidRateEstimator, PidSettings};
+use crate::state::{OperatorNumber, StateStore};
+use crate::wal::Wal;
+
+impl Job {
+    /// Claims the epoch, goes on with the log, and puts every part where the decision says.
+    pub(super) fn take_over(
+        mut self,
+        facts: Facts,
+        decision: &Decision,
+        store: Arc<StateStore>,
+    ) -> Result<(Driver, JobPoint)> {
+        let disk = self.settings.disk.clone();
+        let (epoch, nonce) = (decision.epoch, WriterNonce::random());
+        let scan = facts.log.as_ref().map(|log| &log.scan);
+        let directory = self.settings.location.join(WAL);
+        // On a first start the manifest names the log, so the log is there first; later the claim comes first (I-8).
+        let fresh_log = scan.is_none();
+        let create = |epoch| Wal::create(disk.clone(), &directory, epoch, self.settings.wal.clone());
+        let mut wal = if fresh_log { Some(create(epoch).map_err(log_failed)?) } else { None };
+        let log = wal.as_ref().map_or_else(|| scan.expect("there is a log").log_id, Wal::log_id);
+        let stored = decision.from.as_ref().map(|from| from.point.operators.as_slice()).unwrap_or_default();
+        let operators = self.number_operators(stored, decision);
+        let point = self.standpoint(decision, log, &operators);
+        let checkpoint = decision.from.as_ref().and_then(|from| from.checkpoint.clone());
+        let chain = self.claim(facts.chain, decision, &point, checkpoint.clone(), nonce)?;
+        let next_batch = decision.replay.last().map_or(point.next_batch, |last| last.plan.batch.next());
+        // Before the log goes on: a log that has lost its end is left as it is, to be restored.
+        let deliveries = self.fence_outputs(epoch, point.lineage, BatchId(next_batch.0 - 1))?;
+        if let Some(scan) = scan {
+            let resumed = Wal::resume(disk.clone(), &directory, scan, epoch, self.settings.wal.clone());
+            wal = Some(resumed.map_err(log_failed)?);
+        }
+        let wal = wal.expect("created or resumed");
+
+        let inputs = self.restore_inputs(decision, &point.positions)?;
+        let history = history_of(decision);
+        let last_planned = decision.replay.last().map(|last| last.plan.time);
+        let known_time = (point.batch > BatchId(0)).then_some(point.last_batch_time);
+        let zero_time = match decision.replay.first() {
+            Some(first) if point.batch == BatchId(0) => {
+                BatchTime(first.plan.time.0.saturating_sub(self.settings.interval_ms))
+            }
+            _ => point.zero_time,
+        };
+        let runtime = receivers_runtime()?;
+        let reader = wal.clone();
+        // Last, since it holds the store in a thread of its own: what fails from here on must end it.
+        let checkpointer = self.start_checkpointer(&store, chain, epoch, nonce, checkpoint.map(|files| files.files))?;
+        let driver = Driver {
+            estimator: PidRateEstimator::new(self.settings.interval_ms, PidSettings::default()),
+            rate: None,
+            watch: ClockWatch::new(&*self.settings.clock, self.settings.interval_ms.max(1_000)),
+            settings: self.settings,
+            graph: self.graph,
+            shared: self.shared,
+            inbox: self.inbox,
+            sender: self.sender,
+            wal,
+            log,
+            epoch,
+            lineage: point.lineage,
+            inputs,
+            supervisor: None,
+            runtime,
+            store,
+            stored: operators
+                .iter()
+                .filter(|entry| entry.kind != DROPPED)
+                .map(|entry| (entry.uid.clone(), stored_operator(entry)))
+                .collect(),
+            retired: operators.iter().filter(|entry| entry.kind == DROPPED).cloned().collect(),
+            checkpointer: Some(checkpointer),
+            checkpoint: CheckpointClock { newest: point.batch, ..CheckpointClock::default() },
+            blocks: BlockReader::new(move |at| reader.read(at).map(|(_, body)| body).map_err(log_failed)),
+            engine: None,
+            generation: 0,
+            in_flight: VecDeque::new(),
+            history,
+            deliveries,
+            ticker: None,
+            tick: Tick::default(),
+            planned_at_ms: None,
+            next_batch,
+            last_time: last_planned.or(known_time),
+            zero_time,
+            committed_through: point.batch,
+            published_through: point.published_through,
+            unlogged_publication: None,
+            queries: VecDeque::new(),
+            stopping: Stopping::No,
+            stopped_hard: false,
+        };
+        Ok((driver, point))
+    }
+
+    /// Where the job stands before the replay.
+    fn standpoint(&self, decision: &Decision, log: LogId, operators: &[OperatorEntry]) -> JobPoint {
+        let mut point = match &decision.from {
+            Some(from) => from.point.clone(),
+            None => self.settings.first_point(Lineage::random(), log, operators),
+        };
+        if decision.new_lineage {
+            point.lineage = Lineage::random();
+            point.log = self.settings.first_point(point.lineage, log, &[]).log;
+        }
+        point
+    }
+
+    /// Rejects what is unusable, then claims the epoch: from here on every older driver is fenced (I-8).
+    fn claim(
+        &self,
+        facts: ChainFacts,
+        decision: &Decision,
+        point: &JobPoint,
+        checkpoint: Option<CheckpointFiles>,
+        nonce: WriterNonce,
+    ) -> Result<ManifestChain> {
+        let mut chain = ManifestChain::new(&self.settings.location, facts, self.settings.keep);
+        let rejections = decision.rejected.iter().map(|rejected| ManifestKind::Rejection {
+            of: rejected.sequence,
+            directory: rejected.directory.clone(),
+            reason: rejected.reason.clone(),
+        });
+        for kind in rejections.chain([ManifestKind::Claim]) {
+            let (point, checkpoint) = (point.clone(), checkpoint.clone());
+            let draft = ManifestDraft { epoch: decision.epoch, nonce, kind, point, checkpoint };
+            chain.publish(&*self.settings.disk, draft).map_err(chain_failed)?;
+        }
+        Ok(chain)
+    }
+
+    /// The number of every operator, those of the program and those that were given up. A number is never used twice.
+    fn number_operators(&self, stored: &[OperatorEntry], decision: &Decision) -> Vec<OperatorEntry> {
+        let mut entries = stored.to_vec();
+        for entry in &mut entries {
+            if decision.changes.dropped.contains(&entry.uid) {
+                entry.kind = DROPPED.to_string();
+            }
+        }
+        let mut next = entries.iter().map(|entry| entry.number.0 + 1).max().unwrap_or(1);
+        for (_, _, descriptor) in self.graph.stateful() {
+            let known = entries.iter().any(|entry| entry.uid == descriptor.uid && entry.kind != DROPPED);
+            if !known {
+                entries.push(operator_entry(&descriptor, OperatorNumber(next), 0));
+                next += 1;
+            }
+        }
+        entries
+    }
+
+    fn start_checkpointer(
+        &self,
+        store: &Arc<StateStore>,
+        chain: ManifestChain,
+        epoch: Epoch,
+        nonce: WriterNonce,
+        parent_files: Option<Vec<CheckpointFile>>,
+    ) -> Result<Checkpointer> {
+        let clock = self.settings.clock.clone();
+        let settings = CheckpointerSettings {
+            disk: self.settings.disk.clone(),
+            store: store.clone(),
+            chain,
+            epoch,
+            nonce,
+            keep: self.settings.keep,
+            parent_files: parent_files.unwrap_or_default(),
+            monotonic: Box::new(move || Duration::from_millis(clock.monotonic_ms())),
+        };
+        let sender = self.sender.clone();
+        let report = move |done| drop(sender.send(DriverMessage::Checkpoint(done)));
+        Checkpointer::spawn(settings, report).map_err(|error| environment("start the checkpoint writer", error))
+    }
+
+    /// Puts the sources where the checkpoint and the log leave them.
+    fn restore_inputs(&mut self, decision: &Decision, positions: &[(Uid, Vec<u8>)]) -> Result<Inputs> {
+        let mut directs = std::mem::take(&mut self.directs);
+        let mut of_receivers = Vec::new();
+        for (uid, bytes) in positions {
+            if directs.iter().all(|direct| direct.uid != *uid) {
+                let position: Position = decode(bytes).map_err(|error| {
+                    Error::new(
+                        ErrorKind::Damaged,
+                        format!("the stored position of source \"{uid}\" cannot be decoded: {error}"),
+                    )
+                })?;
+                of_receivers.push((uid.clone(), position));
+            }
+        }
+        for direct in &mut directs {
+            let position = positions.iter().find(|(uid, _)| *uid == direct.uid).map(|(_, bytes)| bytes.as_slice());
+            let refused = |error| {
+                Error::caused_by(
+                    ErrorKind::Incompatible,
+                    format!("source \"{}\" cannot go on where it was", direct.uid),
+                    error,
+                )
+            };
+            direct.source.restore(position).map_err(refused)?;
+            for input in decision.replay.iter().flat_map(|batch| &batch.plan.inputs) {
+                if input.source == direct.uid {
+                    for task in &input.tasks {
+                        if let PlannedTask::Range(range) = task {
+                            direct.source.advance(range).map_err(refused)?;
+                        }
+                    }
+                }
+            }
+        }
+        let tracker = BlockTracker::new(self.settings.receive, of_receivers);
+        decision.planned_blocks.values().for_each(|block| tracker.accept_planned(block));
+        decision.unplanned.iter().for_each(|block| tracker.accept(block.clone(), None));
+        let nodes = self.graph.sources().map(|(node, source)| (source.uid().clone(), node)).collect();
+        Ok(Inputs { nodes, directs, tracker: Arc::new(tracker) })
+    }
+
+    /// Tells every output who publishes from now on (I-8).
+    /// None may hold a batch that the log does not know: `newest` is the last one planned.
+    fn fence_outputs(
+        &mut self,
+        epoch: Epoch,
+        lineage: Lineage,
+        newest: BatchId,
+    ) -> Result<Vec<(NodeId, Box<dyn Deliver>)>> {
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        if deliveries.is_empty() {
+            deliveries.extend(self.graph.outputs().map(|(node, output)| (node, output.delivery())));
+        }
+        for (node, delivery) in &mut deliveries {
+            let name = &self.graph.node(*node).name;
+            let held = delivery
+                .fence(epoch, lineage)
+                .map_err(|error| Error::caused_by(error.kind(), format!("\"{name}\" cannot be fenced"), error))?;
+            if let Some(held) = held.filter(|held| *held > newest) {
+                return Err(Refusal::BatchPublished { sink: name.to_string(), held, found: newest }.into());
+            }
+        }
+        Ok(deliveries)
+    }
+}
+
+/// Where receivers run: one thread is enough, since they wait for the network and the log most of the time.
+fn receivers_runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("receivers")
+        .enable_all()
+        .build()
+        .map_err(|error| environment("start the receivers' runtime", error))
+}
+
+/// The batches to recompute, as the driver keeps them.
+fn history_of(decision: &Decision) -> History {
+    let mut history = History::default();
+    for batch in &decision.replay {
+        let sequences = batch.plan.inputs.iter().flat_map(|input| &input.tasks).filter_map(|task| match task {
+            PlannedTask::Block(sequence) => Some(*sequence),
+            PlannedTask::Range(_) => None,
+        });
+        let blocks = sequences.map(|sequence| (sequence, decision.planned_blocks[&sequence].clone())).collect();
+        history.push(PastBatch {
+            plan: batch.plan.clone(),
+            planned_at: batch.planned_at,
+            blocks,
+            letters: batch.letters.clone(),
+            commit: batch.commit.clone(),
+            published: batch.published,
+            failed: 0,
+            attempts: batch.attempts_started,
+        });
+    }
+    history
+}
