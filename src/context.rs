@@ -1,6 +1,7 @@
 //! The context: settings, the graph that is declared, and the start.
 
 use std::cell::RefCell;
+use std::fmt;
 use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -79,6 +80,12 @@ pub struct StreamingContextBuilder {
     interval: Duration,
     checkpoint_every: Option<u64>,
     version: Option<String>,
+}
+
+impl fmt::Debug for StreamingContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamingContext").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 /// The shortest time between checkpoints unless they are asked for more often.

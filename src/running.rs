@@ -1,5 +1,6 @@
 //! The handle on a running job.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -169,6 +170,12 @@ impl Running {
         if let Some(thread) = thread {
             join(thread);
         }
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("status", &self.status()).finish_non_exhaustive()
     }
 }
 

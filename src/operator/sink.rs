@@ -34,7 +34,7 @@ impl<T: Record> DStream<'_, T> {
     /// let (numbers, _) = job.handles();
     /// numbers.push(vec![1, 2, 3])?;
     /// job.run_batch()?;
-    /// assert_eq!(sink.contents().len(), 1);
+    /// assert_eq!(sink.contents(), [1, 2, 3]);
     /// # Ok(())
     /// # }
     /// ```

@@ -9,7 +9,7 @@
 //!     let counts = stream.map(|word| (word, 1_u64)).update_state_by_key("counts", |ones: &[u64], total: Option<u64>| {
 //!         Some(total.unwrap_or(0) + ones.iter().sum::<u64>())
 //!     });
-//!     (words, counts.collect("counts"))
+//!     (words, counts.collect("all counts"))
 //! })?;
 //!
 //! job.handles().0.push(vec!["a".into(), "b".into()])?;
