@@ -20,6 +20,7 @@ demo: setup ## word count over a socket, killed three times, compared with a pla
 test: test-code test-docs ## all tests
 
 test-code: setup ## unit and integration tests, short kill loops among them
+	cargo build --release --workspace --examples # the kill loops run them; `cargo test --examples` builds only their tests
 	cargo test --release --workspace --lib --bins --tests --examples
 
 test-docs: setup ## the examples in the documentation
