@@ -12,6 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Sequence, Uid};
 use crate::source::{ErasedDirect, OfferLimits, SourceError, TaskPayload};
 
+/// What a range of a direct source weighs, since its bytes are not known before it is read.
+const RANGE_BYTES: u64 = 1 << 20;
+
 /// A direct source of the job.
 pub(crate) struct DirectInput {
     pub uid: Uid,
@@ -72,7 +75,7 @@ impl Inputs {
                 let filter =
                     RecordFilter { skip: skipped(&batch.letters, &trial.letters, &input.source, index), first };
                 let (bytes, payload) = match task {
-                    PlannedTask::Range(range) => (1, TaskPayload::Range(range.clone())),
+                    PlannedTask::Range(range) => (RANGE_BYTES, TaskPayload::Range(range.clone())),
                     PlannedTask::Block(sequence) => {
                         let block = &batch.blocks[sequence];
                         let memory = self.tracker.payload(*sequence).map(TaskPayload::Memory);

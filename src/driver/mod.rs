@@ -44,7 +44,7 @@ use crate::dataflow::worker::StateQuery;
 use crate::driver::history::History;
 use crate::driver::inputs::{Inputs, Trial};
 use crate::driver::message::DriverMessage;
-use crate::driver::settings::{IN_FLIGHT, JobSettings};
+use crate::driver::settings::{IN_FLIGHT, JobSettings, LARGE_BATCH_BYTES};
 use crate::driver::status::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence, Uid};
@@ -143,6 +143,8 @@ struct InFlight {
     batch: BatchId,
     execution: u64,
     freeze: bool,
+    /// Bytes of its tasks, about.
+    bytes: u64,
     reports: Vec<WorkerReport>,
     /// Monotonic times: of its tick, and when it could begin.
     ticked_ms: u64,
@@ -209,7 +211,8 @@ impl Driver {
                     return Ok(());
                 }
             }
-            if self.in_flight.len() >= IN_FLIGHT {
+            let bytes: u64 = self.in_flight.iter().map(|batch| batch.bytes).sum();
+            if self.in_flight.len() >= IN_FLIGHT || bytes >= LARGE_BATCH_BYTES {
                 return Ok(());
             }
             if let Some(batch) = self.history.give() {
@@ -233,10 +236,19 @@ impl Driver {
         let past = self.history.get(batch);
         let tasks = self.inputs.tasks(past, trial);
         let time = past.plan.time;
+        let bytes = tasks.iter().map(|(bytes, _)| bytes).sum();
         let engine = self.engine.as_mut().expect("an engine runs while the driver serves");
         let execution = engine.run(|execution| BatchContext { execution, time, freeze }, tasks);
         let (given_ms, ticked_ms) = (self.settings.clock.monotonic_ms(), self.tick.at_ms);
-        self.in_flight.push_back(InFlight { batch, execution, freeze, reports: Vec::new(), ticked_ms, given_ms });
+        self.in_flight.push_back(InFlight {
+            batch,
+            execution,
+            freeze,
+            bytes,
+            reports: Vec::new(),
+            ticked_ms,
+            given_ms,
+        });
         Ok(())
     }
 

@@ -18,6 +18,9 @@ pub(crate) const DEFAULT_ATTEMPTS: u32 = 4;
 /// Batches that may be computed at the same time; their state is applied in order.
 pub(crate) const IN_FLIGHT: usize = 2;
 
+/// Beside a batch of so many bytes no other one is computed: that gains nothing for large batches, and takes their memory twice.
+pub(crate) const LARGE_BATCH_BYTES: u64 = 8 << 20;
+
 #[derive(Clone, Debug)]
 pub(crate) struct JobSettings {
     pub name: String,
