@@ -13,10 +13,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use floodmark::{FileSink, Running, StreamingContext, Text, TextFiles};
+use floodmark::{FileSink, StreamingContext, Text, TextFiles};
 
 use common::arguments::Arguments;
-use common::report::{self, Stopwatch};
+use common::report;
 use common::words::WORDS;
 
 const USAGE: &str = "file_word_count --input DIR --checkpoint DIR [--workers N] [--batch-interval 100ms] \
@@ -94,18 +94,5 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         running.await_termination()?;
         return Ok(());
     }
-    stop_when_idle(running, settings.dump)
-}
-
-/// Waits until every file is counted, then stops gracefully.
-fn stop_when_idle(running: Running, dump: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
-    let mut stopwatch = Stopwatch::start();
-    running.wait_until(|status| status.input_used_up)?;
-    stopwatch.stop();
-    if let Some(path) = dump {
-        report::dump(&running, "counts", &path)?;
-    }
-    running.stop(true)?;
-    stopwatch.print(&WORDS, &running.status());
-    Ok(())
+    report::finish(&running, settings.dump.as_deref())
 }

@@ -15,12 +15,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use floodmark::{Position, Receiver, ReceiverContext, ReceiverError, Running, StreamingContext, Text};
+use floodmark::{Position, Receiver, ReceiverContext, ReceiverError, StreamingContext, Text};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use common::arguments::Arguments;
-use common::report::{self, Stopwatch};
+use common::report;
 use common::top::TopWords;
 use common::words::WORDS;
 
@@ -101,20 +101,7 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         running.await_termination()?;
         return Ok(());
     }
-    stop_at_eof(running, settings.dump)
-}
-
-/// Waits until the far end has closed and all that it sent is counted, then stops gracefully.
-fn stop_at_eof(running: Running, dump: Option<PathBuf>) -> Result<(), Box<dyn Error>> {
-    let mut stopwatch = Stopwatch::start();
-    running.wait_until(|status| status.input_used_up)?;
-    stopwatch.stop();
-    if let Some(path) = dump {
-        report::dump(&running, "counts", &path)?;
-    }
-    running.stop(true)?;
-    stopwatch.print(&WORDS, &running.status());
-    Ok(())
+    report::finish(&running, settings.dump.as_deref())
 }
 
 /// Receives lines from a sender that keeps them until they are acknowledged.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use floodmark::{Running, Status, Text};
 
-use super::words::WordCounter;
+use super::words::{WORDS, WordCounter};
 
 /// Measures from the end of the start until everything is counted: a wait for the first tick is part of it.
 pub struct Stopwatch {
@@ -37,6 +37,19 @@ impl Stopwatch {
             peak_memory().map_or("unknown".to_string(), |bytes| format!("{} MB", bytes / 1_000_000)),
         );
     }
+}
+
+/// Waits until the input is used up and counted, then stops gracefully: for a job whose counts are the state "counts".
+pub fn finish(running: &Running, dump_to: Option<&Path>) -> Result<(), Box<dyn Error>> {
+    let mut stopwatch = Stopwatch::start();
+    running.wait_until(|status| status.input_used_up)?;
+    stopwatch.stop();
+    if let Some(path) = dump_to {
+        dump(running, "counts", path)?;
+    }
+    running.stop(true)?;
+    stopwatch.print(&WORDS, &running.status());
+    Ok(())
 }
 
 /// Writes `word count` lines, sorted by word in byte order.

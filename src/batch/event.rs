@@ -33,6 +33,16 @@ pub struct Plan {
     pub inputs: Vec<PlannedInput>,
 }
 
+impl Plan {
+    /// The blocks that the batch reads.
+    pub fn blocks(&self) -> impl Iterator<Item = Sequence> + '_ {
+        self.inputs.iter().flat_map(|input| &input.tasks).filter_map(|task| match task {
+            PlannedTask::Block(sequence) => Some(*sequence),
+            PlannedTask::Range(_) => None,
+        })
+    }
+}
+
 /// What one source gives to a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedInput {

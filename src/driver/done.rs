@@ -120,7 +120,6 @@ impl Driver {
             self.log_events(&[BatchEvent::Committed(commit.clone())])?;
             self.history.get_mut(batch).commit = Some(commit);
         }
-        self.committed_through = self.committed_through.max(batch);
         Ok(live)
     }
 

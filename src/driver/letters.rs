@@ -22,6 +22,7 @@ const MOST_LETTERS: usize = 64;
 const DIRECTORY: &str = "dead-letters";
 
 /// A panic of user code, as an attempt showed it.
+#[derive(Clone)]
 struct Panic {
     operator: String,
     message: String,
@@ -66,12 +67,13 @@ impl Driver {
                 letters: found.to_vec(),
             }
         };
-        let mut last_panic = Panic { operator: panic.operator.clone(), message: panic.message.clone() };
+        let mut last_panic = panic.clone();
         let mut fails = |driver: &mut Self, task: usize, records: u64| -> Result<bool> {
             let panicked = driver.attempt(batch, trial(&tasks, task, records))?;
             let failed = panicked.is_some();
-            last_panic = panicked
-                .unwrap_or(Panic { operator: last_panic.operator.clone(), message: last_panic.message.clone() });
+            if let Some(panic) = panicked {
+                last_panic = panic;
+            }
             Ok(failed)
         };
         let (mut low, mut high) = (0, tasks.len().saturating_sub(1));

@@ -8,7 +8,7 @@ use crate::batch::ticker::Ticker;
 use crate::block::{BlockLog, Intake};
 use crate::driver::Driver;
 use crate::driver::message::DriverMessage;
-use crate::driver::start::{environment, log_failed};
+use crate::driver::start::environment;
 use crate::error::{Error, Result};
 use crate::source::{ReceiverSource, Supervisor};
 use crate::wal::{FrameAt, FrameKind, NewFrame, Wal};
@@ -65,6 +65,6 @@ struct WalBlocks(Wal);
 impl BlockLog for WalBlocks {
     fn append_block(&self, head: Vec<u8>, body: ByteView, done: Box<dyn FnOnce(Result<FrameAt, Error>) + Send>) {
         let frame = NewFrame { kind: FrameKind::Block, head, body };
-        self.0.append(vec![frame], Box::new(move |at| done(at.map(|at| at[0]).map_err(log_failed))));
+        self.0.append(vec![frame], Box::new(move |at| done(at.map(|at| at[0]).map_err(Error::from))));
     }
 }

@@ -94,7 +94,6 @@ pub(crate) struct Driver {
     next_batch: BatchId,
     last_time: Option<BatchTime>,
     zero_time: BatchTime,
-    committed_through: BatchId,
     published_through: BatchId,
     /// The publication that the log does not know yet; it is written with the next plan, to spare a sync.
     unlogged_publication: Option<BatchId>,

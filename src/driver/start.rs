@@ -31,7 +31,6 @@ use crate::recovery::facts::{BatchFacts, CHECKPOINTS, Facts, LIVE, observe};
 use crate::recovery::report::RecoveryReport;
 use crate::source::ReceiverSource;
 use crate::state::StateStore;
-use crate::wal::WalError;
 
 /// A declared job, ready to start.
 pub(crate) struct Job {
@@ -175,15 +174,6 @@ fn sequence_of(facts: &Facts, decision: &Decision) -> Option<(crate::id::Manifes
 
 pub(super) fn environment(doing: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::caused_by(ErrorKind::Environment, format!("cannot {doing}"), error)
-}
-
-pub(super) fn log_failed(error: WalError) -> Error {
-    let kind = match &error {
-        WalError::Damage(_) => ErrorKind::Damaged,
-        WalError::Fenced { .. } => ErrorKind::Fenced,
-        _ => ErrorKind::Environment,
-    };
-    Error::caused_by(kind, "the log failed; restart to recover", error)
 }
 
 pub(super) fn chain_failed(error: ChainError) -> Error {

@@ -20,7 +20,7 @@ use crate::driver::checkpoints::{operator_entry, stored_operator};
 use crate::driver::history::{History, PastBatch};
 use crate::driver::inputs::Inputs;
 use crate::driver::message::DriverMessage;
-use crate::driver::start::{Job, chain_failed, environment, log_failed};
+use crate::driver::start::{Job, chain_failed, environment};
 use crate::driver::{CheckpointClock, Driver, Stopping, Tick};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Position, Uid, WriterNonce};
@@ -47,7 +47,7 @@ impl Job {
         // On a first start the manifest names the log, so the log is there first; later the claim comes first (I-8).
         let fresh_log = scan.is_none();
         let create = |epoch| Wal::create(disk.clone(), &directory, epoch, self.settings.wal.clone());
-        let mut wal = if fresh_log { Some(create(epoch).map_err(log_failed)?) } else { None };
+        let mut wal = if fresh_log { Some(create(epoch).map_err(Error::from)?) } else { None };
         let log = wal.as_ref().map_or_else(|| scan.expect("there is a log").log_id, Wal::log_id);
         let stored = decision.from.as_ref().map(|from| from.point.operators.as_slice()).unwrap_or_default();
         let operators = self.number_operators(stored, decision);
@@ -59,7 +59,7 @@ impl Job {
         let deliveries = self.fence_outputs(epoch, point.lineage, BatchId(next_batch.0 - 1))?;
         if let Some(scan) = scan {
             let resumed = Wal::resume(disk.clone(), &directory, scan, epoch, self.settings.wal.clone());
-            wal = Some(resumed.map_err(log_failed)?);
+            wal = Some(resumed.map_err(Error::from)?);
         }
         let wal = wal.expect("created or resumed");
 
@@ -102,7 +102,7 @@ impl Job {
             retired: operators.iter().filter(|entry| entry.kind == DROPPED).cloned().collect(),
             checkpointer: Some(checkpointer),
             checkpoint: CheckpointClock { newest: point.batch, ..CheckpointClock::default() },
-            blocks: BlockReader::new(move |at| reader.read(at).map(|(_, body)| body).map_err(log_failed)),
+            blocks: BlockReader::new(move |at| reader.read(at).map(|(_, body)| body).map_err(Error::from)),
             engine: None,
             generation: 0,
             in_flight: VecDeque::new(),
@@ -114,7 +114,6 @@ impl Job {
             next_batch,
             last_time: last_planned.or(known_time),
             zero_time,
-            committed_through: point.batch,
             published_through: point.published_through,
             unlogged_publication: None,
             queries: VecDeque::new(),
@@ -284,11 +283,8 @@ fn receivers_runtime() -> Result<tokio::runtime::Runtime> {
 fn history_of(decision: &Decision) -> History {
     let mut history = History::default();
     for batch in &decision.replay {
-        let sequences = batch.plan.inputs.iter().flat_map(|input| &input.tasks).filter_map(|task| match task {
-            PlannedTask::Block(sequence) => Some(*sequence),
-            PlannedTask::Range(_) => None,
-        });
-        let blocks = sequences.map(|sequence| (sequence, decision.planned_blocks[&sequence].clone())).collect();
+        let block = |sequence| (sequence, decision.planned_blocks[&sequence].clone());
+        let blocks = batch.plan.blocks().map(block).collect();
         history.push(PastBatch {
             plan: batch.plan.clone(),
             planned_at: batch.planned_at,

@@ -22,7 +22,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::batch::event::PlannedTask;
 use crate::block::BlockRef;
 use crate::checkpoint::{CheckpointFiles, JobPoint, KeyLayout, OperatorEntry};
 use crate::id::{BatchId, Epoch, ManifestSequence, Sequence, Uid};
@@ -193,7 +192,7 @@ fn with_log(
     let (first, last) = (point.batch.next(), log.batches.keys().next_back().copied().unwrap_or_default());
     let mut unplanned = log.blocks.clone();
     for (id, batch) in &log.batches {
-        for block in blocks_of(batch) {
+        for block in batch.plan.blocks() {
             let block_ref = unplanned.remove(&block);
             if *id > point.batch {
                 let block_ref = block_ref.ok_or(Refusal::BlockMissing { batch: *id, block })?;
@@ -220,14 +219,6 @@ fn with_log(
         }
     }
     Ok(decision)
-}
-
-/// The blocks that a batch reads.
-fn blocks_of(batch: &BatchFacts) -> impl Iterator<Item = Sequence> + '_ {
-    batch.plan.inputs.iter().flat_map(|input| &input.tasks).filter_map(|task| match task {
-        PlannedTask::Block(sequence) => Some(*sequence),
-        PlannedTask::Range(_) => None,
-    })
 }
 
 fn check_sources(batch: &BatchFacts, declared: &Declared) -> Result<(), Refusal> {

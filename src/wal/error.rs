@@ -49,6 +49,6 @@ impl From<WalError> for Error {
             WalError::Fenced { .. } => ErrorKind::Fenced,
             WalError::Damage(_) => ErrorKind::Damaged,
         };
-        Self::caused_by(kind, "the write-ahead log", error)
+        Self::caused_by(kind, "the log failed; restart to recover", error)
     }
 }
