@@ -12,7 +12,6 @@ use crate::block::{BatchLimits, ReceiveLimits};
 use crate::clock::{Clock, SystemClock};
 use crate::codec::Record;
 use crate::dataflow::engine::Width;
-use crate::dataflow::graph::Operator;
 #[cfg(feature = "testing")]
 use crate::disk::Disk;
 use crate::disk::LocalDisk;
@@ -55,6 +54,7 @@ use crate::wal::WalSettings;
 /// ```
 pub struct StreamingContext {
     settings: JobSettings,
+    checkpoint_every: Option<u64>,
     graph: GraphBuilder,
     sources: RefCell<Sources>,
 }
@@ -87,9 +87,6 @@ impl fmt::Debug for StreamingContext {
         f.debug_struct("StreamingContext").field("settings", &self.settings).finish_non_exhaustive()
     }
 }
-
-/// The shortest time between checkpoints unless they are asked for more often.
-const DEFAULT_CHECKPOINT_MS: u64 = 10_000;
 
 impl StreamingContextBuilder {
     fn new(name: &str) -> Self {
@@ -135,7 +132,8 @@ impl StreamingContextBuilder {
         self
     }
 
-    /// A checkpoint after so many batches; by default the smallest number that spans 10 s. It is taken earlier when recomputing
+    /// A checkpoint after so many batches; by default the smallest number that spans 10 s, or what the
+    /// streams [want](crate::DStream::checkpoint), if that is less. It is taken earlier when recomputing
     /// what came since the last one would take longer than the [recovery target](Self::recovery_target).
     pub fn checkpoint_every(mut self, batches: u64) -> Self {
         self.checkpoint_every = Some(batches);
@@ -304,13 +302,12 @@ impl StreamingContextBuilder {
                 settings.receiver.max_rate.unwrap_or_default()
             ));
         }
-        settings.checkpoint_every =
-            checkpoint_every.unwrap_or_else(|| DEFAULT_CHECKPOINT_MS.div_ceil(settings.interval_ms));
         settings.version = match version {
             Some(version) => version,
             None => build_fingerprint()?,
         };
-        Ok(StreamingContext { settings, graph: GraphBuilder::default(), sources: RefCell::default() })
+        let graph = GraphBuilder::new(settings.interval_ms);
+        Ok(StreamingContext { settings, checkpoint_every, graph, sources: RefCell::default() })
     }
 }
 
@@ -434,9 +431,7 @@ impl StreamingContext {
     }
 
     fn source<T: Record>(&self, uid: Uid, reader: Arc<dyn TaskReader<T>>) -> DStream<'_, T> {
-        self.graph.claim(&uid);
-        let name = uid.as_str().to_string();
-        let node = self.graph.add(name, Vec::new(), Operator::Source(Arc::new(SourceNode { uid, reader })));
+        let node = self.graph.add_source(&uid.clone(), Arc::new(SourceNode { uid, reader }));
         DStream::new(&self.graph, node)
     }
 
@@ -458,15 +453,22 @@ impl StreamingContext {
     /// # Ok::<(), floodmark::Error>(())
     /// ```
     pub fn start(self) -> Result<Running> {
-        let graph = self.graph.finish().map_err(|problem| Error::new(ErrorKind::Configuration, problem))?;
+        let finished = self.graph.finish();
+        let (graph, wish) = finished.map_err(|problem| Error::new(ErrorKind::Configuration, problem))?;
         if graph.sources().next().is_none() {
             return Err(Error::new(ErrorKind::Configuration, "the job has no source"));
         }
         let Sources { receivers, directs } = self.sources.into_inner();
+        let mut settings = self.settings;
+        let batches = |interval_ms: u64| interval_ms.div_ceil(settings.interval_ms);
+        settings.checkpoint_every = match (self.checkpoint_every, wish.given_ms) {
+            (None, _) => batches(wish.smallest_ms),
+            (Some(every), given_ms) => given_ms.map_or(every, |given_ms| every.min(batches(given_ms))),
+        };
         let (sender, inbox) = channel();
         let graph = Arc::new(graph);
         let job = Job {
-            settings: self.settings,
+            settings,
             graph: graph.clone(),
             receivers,
             directs,

@@ -3,8 +3,10 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::dataflow::graph::{Graph, Narrow, NodeId, Operator, Output, Wide};
+use crate::batch::timing::{Slide, Window};
+use crate::dataflow::graph::{Graph, Narrow, Node, NodeId, Operator, Output, Source, Wide};
 use crate::id::Uid;
 
 /// A discretized stream: one batch of `T` after another. Its methods add operators to the job's graph; nothing runs before
@@ -34,8 +36,8 @@ impl<T> Clone for DStream<'_, T> {
 impl<T> Copy for DStream<'_, T> {}
 
 /// A graph while it is declared. Mistakes are gathered, and reported when the job starts.
-#[derive(Default)]
 pub(crate) struct GraphBuilder {
+    interval_ms: u64,
     declared: RefCell<Declared>,
 }
 
@@ -43,12 +45,35 @@ pub(crate) struct GraphBuilder {
 struct Declared {
     graph: Graph,
     uids: Vec<Uid>,
+    /// The checkpoint intervals of streams, as given.
+    checkpoints: Vec<(NodeId, u64)>,
     problems: Vec<String>,
 }
 
+/// The shortest time between checkpoints by default, in milliseconds.
+const DEFAULT_CHECKPOINT_MS: u64 = 10_000;
+
+/// How often the streams of a job want a checkpoint, in milliseconds; the smallest interval counts, since there is one checkpoint
+/// for the whole job.
+pub(crate) struct CheckpointWish {
+    /// The smallest that was given.
+    pub given_ms: Option<u64>,
+    /// The smallest, with the defaults of those streams for which none was given.
+    pub smallest_ms: u64,
+}
+
 impl GraphBuilder {
-    pub fn add(&self, name: impl Into<Arc<str>>, parents: Vec<NodeId>, operator: Operator) -> NodeId {
-        self.declared.borrow_mut().graph.add(name, parents, operator)
+    pub fn new(interval_ms: u64) -> Self {
+        Self { interval_ms, declared: RefCell::default() }
+    }
+
+    pub fn add_source(&self, uid: &Uid, source: Arc<dyn Source>) -> NodeId {
+        self.claim(uid);
+        self.add(uid.as_str(), Vec::new(), Slide(self.interval_ms), Operator::Source(source))
+    }
+
+    fn add(&self, name: impl Into<Arc<str>>, parents: Vec<NodeId>, slide: Slide, operator: Operator) -> NodeId {
+        self.declared.borrow_mut().graph.add(Node { name: name.into(), parents, slide, operator })
     }
 
     /// Takes note of a uid, which must be the only one of its name.
@@ -69,53 +94,184 @@ impl GraphBuilder {
         self.declared.borrow_mut().problems.push(problem.into());
     }
 
-    /// The graph, if nothing is wrong with it.
-    pub fn finish(self) -> Result<Graph, String> {
-        let declared = self.declared.into_inner();
-        if declared.problems.is_empty() { Ok(declared.graph) } else { Err(declared.problems.join("; ")) }
+    /// The graph, if nothing is wrong with it, and how often its streams want a checkpoint.
+    pub fn finish(self) -> Result<(Graph, CheckpointWish), String> {
+        let Declared { graph, checkpoints, problems, .. } = self.declared.into_inner();
+        if !problems.is_empty() {
+            return Err(problems.join("; "));
+        }
+        let by_default = |slide: Slide| slide.0 * DEFAULT_CHECKPOINT_MS.div_ceil(slide.0);
+        let of_others =
+            graph.stateful().map(|(id, ..)| id).filter(|id| checkpoints.iter().all(|(given, _)| given != id));
+        let given_ms = checkpoints.iter().map(|(_, interval_ms)| *interval_ms).min();
+        let smallest_ms = of_others.map(|id| by_default(graph.node(id).slide)).chain(given_ms).min();
+        let wish = CheckpointWish { given_ms, smallest_ms: smallest_ms.unwrap_or(by_default(Slide(self.interval_ms))) };
+        Ok((graph, wish))
     }
 
     fn unnamed(&self, name: &str) -> String {
         format!("{name}#{}", self.declared.borrow().graph.nodes.len())
     }
+
+    fn slide(&self, id: NodeId) -> Slide {
+        self.declared.borrow().graph.node(id).slide
+    }
+
+    fn name(&self, id: NodeId) -> Arc<str> {
+        self.declared.borrow().graph.node(id).name.clone()
+    }
 }
 
 impl<'c, T> DStream<'c, T> {
+    /// How often the job is to take a checkpoint on behalf of this stream's state; returns the stream. Spark:
+    /// `DStream.checkpoint`.
+    ///
+    /// There is one consistent checkpoint for the whole job, so the smallest interval of its streams counts, and that of
+    /// [`checkpoint_every`](crate::StreamingContextBuilder::checkpoint_every). Without one, a stream with state wants a checkpoint
+    /// at the smallest multiple of its slide that is at least 10 s. The interval must be a multiple of the stream's slide;
+    /// otherwise the job does not start, with an error that names both.
+    ///
+    /// ```
+    /// # use floodmark::StreamingContext;
+    /// # use std::time::Duration;
+    /// let context = StreamingContext::builder("job").checkpoint("./state").batch_interval(Duration::from_secs(1)).build()?;
+    /// let (_, words) = context.queue_stream::<(String, u64)>("words");
+    /// words
+    ///     .update_state_by_key("counts", |new: &[u64], old: Option<u64>| Some(old.unwrap_or(0) + new.len() as u64))
+    ///     .checkpoint(Duration::from_secs(30))
+    ///     .print(10);
+    /// # Ok::<(), floodmark::Error>(())
+    /// ```
+    pub fn checkpoint(&self, interval: Duration) -> Self {
+        let (slide, name) = (self.graph.slide(self.node), self.graph.name(self.node));
+        match multiple_of(interval, slide) {
+            Some(interval_ms) => self.graph.declared.borrow_mut().checkpoints.push((self.node, interval_ms)),
+            None => self.graph.report_problem(format!(
+                "the checkpoint interval of \"{name}\" is {interval:?}: expected a multiple of its slide, {} ms",
+                slide.0
+            )),
+        }
+        *self
+    }
+
     pub(crate) fn new(graph: &'c GraphBuilder, node: NodeId) -> Self {
         Self { graph, node, types: PhantomData }
     }
 
-    pub(crate) fn narrow<U>(&self, name: &str, operator: impl Narrow + 'static) -> DStream<'c, U> {
-        self.narrow_of(name, vec![self.node], operator)
+    fn child<U>(&self, name: impl Into<Arc<str>>, parents: Vec<NodeId>, operator: Operator) -> DStream<'c, U> {
+        let node = self.graph.add(name, parents, self.graph.slide(self.node), operator);
+        DStream::new(self.graph, node)
     }
 
-    pub(crate) fn narrow_of<U>(
+    pub(crate) fn narrow<U>(&self, name: &str, operator: impl Narrow + 'static) -> DStream<'c, U> {
+        self.child(self.graph.unnamed(name), vec![self.node], Operator::Narrow(Arc::new(operator)))
+    }
+
+    /// A narrow operator over this stream and another one; see [`together`](Self::together).
+    pub(crate) fn narrow_with<U, W>(
         &self,
         name: &str,
-        parents: Vec<NodeId>,
+        other: &DStream<'_, W>,
         operator: impl Narrow + 'static,
     ) -> DStream<'c, U> {
-        let node = self.graph.add(self.graph.unnamed(name), parents, Operator::Narrow(Arc::new(operator)));
-        DStream::new(self.graph, node)
+        let parents = self.together(name, other);
+        self.child(self.graph.unnamed(name), parents, Operator::Narrow(Arc::new(operator)))
     }
 
     pub(crate) fn wide<U>(&self, name: &str, operator: impl Wide + 'static) -> DStream<'c, U> {
-        let node = self.graph.add(self.graph.unnamed(name), vec![self.node], Operator::Wide(Arc::new(operator)));
-        DStream::new(self.graph, node)
+        self.child(self.graph.unnamed(name), vec![self.node], Operator::Wide(Arc::new(operator)))
+    }
+
+    /// A wide operator over this stream and another one; see [`together`](Self::together).
+    pub(crate) fn wide_with<U, W>(
+        &self,
+        name: &str,
+        other: &DStream<'_, W>,
+        operator: impl Wide + 'static,
+    ) -> DStream<'c, U> {
+        let parents = self.together(name, other);
+        self.child(self.graph.unnamed(name), parents, Operator::Wide(Arc::new(operator)))
     }
 
     pub(crate) fn stateful<U>(&self, uid: &Uid, operator: impl Wide + 'static) -> DStream<'c, U> {
         self.graph.claim(uid);
-        let node = self.graph.add(uid.as_str(), vec![self.node], Operator::Wide(Arc::new(operator)));
+        self.child(uid.as_str(), vec![self.node], Operator::Wide(Arc::new(operator)))
+    }
+
+    /// A wide operator with state over this stream and another one; see [`together`](Self::together).
+    pub(crate) fn stateful_with<U, W>(
+        &self,
+        uid: &Uid,
+        other: &DStream<'_, W>,
+        operator: impl Wide + 'static,
+    ) -> DStream<'c, U> {
+        self.graph.claim(uid);
+        let parents = self.together(uid.as_str(), other);
+        self.child(uid.as_str(), parents, Operator::Wide(Arc::new(operator)))
+    }
+
+    /// A wide operator with state that yields less often than this stream.
+    pub(crate) fn sliding<U>(&self, uid: &Uid, slide: Slide, operator: impl Wide + 'static) -> DStream<'c, U> {
+        self.graph.claim(uid);
+        let node = self.graph.add(uid.as_str(), vec![self.node], slide, Operator::Wide(Arc::new(operator)));
         DStream::new(self.graph, node)
     }
 
+    /// The state of this stream's operator as a stream of its own.
+    pub(crate) fn snapshots<U>(&self, operator: impl Narrow + 'static) -> DStream<'c, U> {
+        self.child(self.graph.unnamed("state_snapshots"), vec![self.node], Operator::Snapshots(Arc::new(operator)))
+    }
+
     pub(crate) fn output(&self, name: &str, operator: impl Output + 'static) {
-        self.graph.add(self.graph.unnamed(name), vec![self.node], Operator::Output(Arc::new(operator)));
+        self.child::<()>(self.graph.unnamed(name), vec![self.node], Operator::Output(Arc::new(operator)));
     }
 
     pub(crate) fn named_output(&self, uid: &Uid, operator: impl Output + 'static) {
         self.graph.claim(uid);
-        self.graph.add(uid.as_str(), vec![self.node], Operator::Output(Arc::new(operator)));
+        self.child::<()>(uid.as_str(), vec![self.node], Operator::Output(Arc::new(operator)));
     }
+
+    /// This stream and another one as the inputs of one operator. They must be of one context and slide alike; a mistake is
+    /// reported when the job starts.
+    fn together<W>(&self, operator: &str, other: &DStream<'_, W>) -> Vec<NodeId> {
+        if !std::ptr::eq(self.graph, other.graph) {
+            let (one, another) = (self.graph.name(self.node), other.graph.name(other.node));
+            self.graph.report_problem(format!(
+                "streams of two contexts are mixed: {operator} of \"{one}\" and \"{another}\"; both must come from the same one"
+            ));
+            return vec![self.node, self.node];
+        }
+        let (slide, other_slide) = (self.graph.slide(self.node), self.graph.slide(other.node));
+        if slide != other_slide {
+            let (one, another) = (self.graph.name(self.node), self.graph.name(other.node));
+            self.graph.report_problem(format!(
+                "{operator} of \"{one}\" and \"{another}\": the first slides by {} ms, the second by {} ms, and both must slide alike",
+                slide.0, other_slide.0
+            ));
+        }
+        vec![self.node, other.node]
+    }
+
+    /// The window of an operator with this uid over this stream; a mistake is reported when the job starts.
+    pub(crate) fn window_of(&self, uid: &Uid, length: Duration, slide: Duration) -> Window {
+        let parent = self.graph.slide(self.node);
+        let problem = |what: &str, given: Duration| {
+            let name = self.graph.name(self.node);
+            self.graph.report_problem(format!(
+                "the {what} of the window \"{uid}\" is {given:?}: expected a multiple of {} ms, by which \"{name}\" slides",
+                parent.0
+            ));
+            parent.0
+        };
+        let length_ms = multiple_of(length, parent).unwrap_or_else(|| problem("length", length));
+        let slide_ms = multiple_of(slide, parent).unwrap_or_else(|| problem("slide", slide));
+        Window { length_ms, slide: Slide(slide_ms) }
+    }
+}
+
+/// A duration in milliseconds, if it is a multiple of a slide, and not zero.
+fn multiple_of(duration: Duration, slide: Slide) -> Option<u64> {
+    let milliseconds = u64::try_from(duration.as_millis()).ok()?;
+    let whole = Duration::from_millis(milliseconds) == duration;
+    (whole && milliseconds > 0 && milliseconds.is_multiple_of(slide.0)).then_some(milliseconds)
 }

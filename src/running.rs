@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::codec::{Key, KeyHasher, decode, encode};
+use crate::codec::{Key, KeyHasher, Record, decode, encode};
 use crate::dataflow::graph::{Graph, NodeId};
 use crate::dataflow::worker::{EncodedEntry, Select, StateQuery};
 use crate::driver::message::DriverMessage;
@@ -16,7 +16,6 @@ use crate::driver::status::{Shared, Status};
 use crate::error::{Error, ErrorKind, Result};
 use crate::recovery::report::RecoveryReport;
 use crate::source::ReceiverStatus;
-use crate::state::State;
 use crate::state::schema::Schema;
 
 /// A running job. Dropping the handle stops the job hard; recovery does the rest at the next start.
@@ -148,7 +147,7 @@ impl Running {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn state<K: Key, S: State>(&self, uid: &str) -> Result<StateHandle<'_, K, S>> {
+    pub fn state<K: Key, S: Record>(&self, uid: &str) -> Result<StateHandle<'_, K, S>> {
         let wrong = |problem: String| Error::new(ErrorKind::Configuration, problem);
         let found = self.graph.stateful().find(|(_, _, descriptor)| descriptor.uid.as_str() == uid);
         let (node, _, descriptor) = found.ok_or_else(|| wrong(format!("no operator \"{uid}\" keeps state")))?;
@@ -199,7 +198,7 @@ pub struct StateHandle<'r, K, S> {
     types: PhantomData<fn(K) -> S>,
 }
 
-impl<K: Key, S: State> StateHandle<'_, K, S> {
+impl<K: Key, S: Record> StateHandle<'_, K, S> {
     /// The state of a key after the newest committed batch. Answered between batches.
     ///
     /// # Errors

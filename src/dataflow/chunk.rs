@@ -7,15 +7,29 @@
 use std::any::Any;
 
 use serde::{Deserialize, Serialize};
+use smallvec::{SmallVec, smallvec};
 
 use crate::codec::{Record, decode, encode};
 
-/// The place of the task (or partition) that produced a chunk: first the stage, in the order of the graph, then the task's
-/// position in the batch's plan, or the partition's number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Origin {
-    pub stage: u32,
-    pub unit: u32,
+/// The place of a unit among all units of its stream: the units of a stream are ordered by it, and no two have the same.
+///
+/// For a source that is the task's position in the batch's plan, behind a shuffle the partition's number. Streams that are put
+/// together from others add a step in front: a union the side, a window the time of the batch that a unit came in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct Origin(SmallVec<[u64; 3]>);
+
+impl Origin {
+    pub fn of(unit: u32) -> Self {
+        Self(smallvec![u64::from(unit)])
+    }
+
+    /// This place within one part of a stream that is put together from several.
+    pub fn within(&self, part: u64) -> Self {
+        let mut steps = SmallVec::with_capacity(self.0.len() + 1);
+        steps.push(part);
+        steps.extend_from_slice(&self.0);
+        Self(steps)
+    }
 }
 
 /// Some records on their way to one partition.
@@ -90,6 +104,14 @@ impl<'de> Deserialize<'de> for Records {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_ordered_before_the_units_in_them() {
+        let units = [Origin::of(0), Origin::of(7)];
+        let parts: Vec<Origin> = (1..3).flat_map(|part| units.iter().map(move |unit| unit.within(part))).collect();
+        assert!(parts.is_sorted_by(|a, b| a < b), "{parts:?}");
+        assert!(units.is_sorted_by(|a, b| a < b), "{units:?}");
+    }
 
     #[test]
     fn records_that_left_the_process_come_back_as_what_they_were() {

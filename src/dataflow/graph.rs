@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::batch::event::Digest;
+use crate::batch::timing::Slide;
 use crate::codec::KeyHash;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::push::{Downstream, ErasedPush, Unit};
@@ -36,6 +37,8 @@ pub(crate) struct Node {
     /// The uid where the node has one, else the operator's name and number.
     pub name: Arc<str>,
     pub parents: Vec<NodeId>,
+    /// How often the stream behind it yields.
+    pub slide: Slide,
     pub operator: Operator,
 }
 
@@ -44,6 +47,8 @@ pub(crate) enum Operator {
     Source(Arc<dyn Source>),
     Narrow(Arc<dyn Narrow>),
     Wide(Arc<dyn Wide>),
+    /// The state of the wide operator before it, as a keyed stream of its own.
+    Snapshots(Arc<dyn Narrow>),
     Output(Arc<dyn Output>),
 }
 
@@ -86,7 +91,8 @@ pub(crate) trait RunTask {
 
 /// An operator that needs no shuffle.
 pub(crate) trait Narrow: Send + Sync {
-    fn lower(&self, context: &WorkerContext, downstream: Downstream) -> ErasedPush;
+    /// The way in for its input of this number; the side is 0 for all but operators with several inputs.
+    fn lower(&self, side: u32, context: &WorkerContext, downstream: Downstream) -> ErasedPush;
 
     /// Whether records keep their keys, so that a stream that was partitioned by key still is.
     fn keeps_keys(&self) -> bool {
@@ -103,9 +109,14 @@ pub(crate) trait Wide: Send + Sync {
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error>;
 
     /// The way in when its records are in their partitions already (they come from an operator by the same key): no shuffle,
-    /// the partition is handed to `reduce` as it is. `None` for an operator that always shuffles.
-    fn local_side(&self, _reduce: SharedReduce) -> Option<ErasedPush> {
-        None
+    /// the partition is handed to `reduce` as it is. Only for an operator that [takes keys](Self::takes_keys).
+    fn local_side(&self, _reduce: SharedReduce) -> ErasedPush {
+        unreachable!("an operator that takes keys has a way in without a shuffle")
+    }
+
+    /// Whether it has one input, whose records it wants in the partitions of their keys.
+    fn takes_keys(&self) -> bool {
+        false
     }
 
     /// Whether its output leaves in the partitions of its keys.
@@ -188,9 +199,9 @@ pub(crate) trait Deliver: Send {
 }
 
 impl Graph {
-    pub fn add(&mut self, name: impl Into<Arc<str>>, parents: Vec<NodeId>, operator: Operator) -> NodeId {
+    pub fn add(&mut self, node: Node) -> NodeId {
         let id = NodeId(u32::try_from(self.nodes.len()).expect("a graph has fewer than four billion nodes"));
-        self.nodes.push(Node { name: name.into(), parents, operator });
+        self.nodes.push(node);
         id
     }
 
@@ -214,14 +225,21 @@ impl Graph {
     /// stage that it follows.
     pub fn runs_in_place(&self, id: NodeId) -> bool {
         match (&self.node(id).operator, self.node(id).parents.as_slice()) {
-            (Operator::Wide(wide), [parent]) => wide.is_partitioned_by_key() && self.is_partitioned_by_key(*parent),
+            (Operator::Wide(wide), [parent]) => wide.takes_keys() && self.is_partitioned_by_key(*parent),
             _ => false,
         }
+    }
+
+    /// How often the input of a node yields.
+    pub fn input_slide(&self, id: NodeId) -> Slide {
+        let node = self.node(id);
+        node.parents.first().map_or(node.slide, |parent| self.node(*parent).slide)
     }
 
     fn is_partitioned_by_key(&self, id: NodeId) -> bool {
         match (&self.node(id).operator, self.node(id).parents.as_slice()) {
             (Operator::Wide(wide), _) => wide.is_partitioned_by_key(),
+            (Operator::Snapshots(_), _) => true,
             (Operator::Narrow(narrow), [parent]) => narrow.keeps_keys() && self.is_partitioned_by_key(*parent),
             _ => false,
         }

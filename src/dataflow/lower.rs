@@ -16,6 +16,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::{InputCapability, probe};
 use timely::dataflow::{InputHandle, Scope, Stream};
 
+use crate::batch::timing::Slide;
 use crate::dataflow::blame;
 use crate::dataflow::chunk::{Chunk, Origin};
 use crate::dataflow::graph::{Graph, NodeId, Operator, RunTask, SharedReduce, WorkerContext, owner};
@@ -91,9 +92,10 @@ impl Lowering<'_> {
                     let root: SharedReduce = Rc::new(RefCell::new(wide.reduce_side(&context, head)?));
                     chain.in_place.push((id, root.clone()));
                     lowered.reduces.extend(chain.in_place.iter().cloned());
-                    wide_stage(id, &context, chunks, root, chain, &lowered)
+                    let slide = self.graph.input_slide(id);
+                    wide_stage(&context, slide, chunks, root, chain, &lowered)
                 }
-                Operator::Wide(_) | Operator::Narrow(_) | Operator::Output(_) => continue,
+                Operator::Wide(_) | Operator::Narrow(_) | Operator::Snapshots(_) | Operator::Output(_) => continue,
             };
             for (target, stream) in stage.outputs {
                 arriving.entry(target).or_default().push(stream);
@@ -118,8 +120,15 @@ impl Lowering<'_> {
     /// What follows a node inside of its stage, down to the next shuffles and outputs.
     fn downstream(&self, parent: NodeId, reports: &Reports, chain: &mut Chain) -> Result<Downstream, crate::Error> {
         let children: Vec<(NodeId, u32)> = self.graph.children(parent).collect();
-        let receivers = children.into_iter().map(|(child, side)| self.receiver(child, side, reports, chain));
-        Ok(Downstream(receivers.collect::<Result<_, _>>()?))
+        let mut downstream = Downstream::default();
+        for (child, side) in children {
+            let receiver = self.receiver(child, side, reports, chain)?;
+            match &self.graph.node(child).operator {
+                Operator::Snapshots(_) => downstream.snapshots.push(receiver),
+                _ => downstream.records.push(receiver),
+            }
+        }
+        Ok(downstream)
     }
 
     fn receiver(
@@ -132,13 +141,15 @@ impl Lowering<'_> {
         let context = self.context(id);
         Ok(match &self.graph.node(id).operator {
             Operator::Source(_) => unreachable!("a source has no parents"),
-            Operator::Narrow(narrow) => narrow.lower(&context, self.downstream(id, reports, chain)?),
+            Operator::Narrow(narrow) | Operator::Snapshots(narrow) => {
+                narrow.lower(side, &context, self.downstream(id, reports, chain)?)
+            }
             Operator::Output(output) => output.collect(&context, OutputTray { node: id, reports: reports.clone() }),
             Operator::Wide(wide) if self.graph.runs_in_place(id) => {
                 let head = self.downstream(id, reports, chain)?;
                 let reduce: SharedReduce = Rc::new(RefCell::new(wide.reduce_side(&context, head)?));
                 chain.in_place.push((id, reduce.clone()));
-                wide.local_side(reduce).expect("an operator by key has a way in without a shuffle")
+                wide.local_side(reduce)
             }
             Operator::Wide(wide) => {
                 let port = Port::new(side);
@@ -179,7 +190,7 @@ fn source_stage<'s>(
                         return;
                     }
                     let batch = batches.borrow()[&execution].clone();
-                    let unit = Unit { origin: Origin { stage: id.0, unit: task.index }, batch };
+                    let unit = Unit { origin: Origin::of(task.index), partition: 0, time: batch.timing.time, batch };
                     match run.run(&task, &unit) {
                         Ok(done) => {
                             reports.update(execution, |report| report.records.push((id, done.records, done.failed)))
@@ -198,9 +209,11 @@ fn source_stage<'s>(
 }
 
 /// A later stage: chunks are gathered until a batch is complete, then every owned partition runs.
+///
+/// In a batch in which its input yields nothing (it slides by more than the interval) no partition runs.
 fn wide_stage<'s>(
-    id: NodeId,
     context: &WorkerContext,
+    input_slide: Slide,
     chunks: Chunks<'s>,
     root: SharedReduce,
     chain: Chain,
@@ -231,8 +244,9 @@ fn wide_stage<'s>(
                 let mut by_partition = in_source_order(gathered.remove(&execution).unwrap_or_default());
                 blame::enter_execution(execution);
                 blame::enter(&name);
-                for &partition in &owned {
-                    let unit = Unit { origin: Origin { stage: id.0, unit: partition }, batch: batch.clone() };
+                let due = batch.timing.due(input_slide);
+                for (&partition, time) in owned.iter().flat_map(|partition| due.map(|time| (partition, time))) {
+                    let unit = Unit::of_partition(partition, time, batch.clone());
                     root.borrow_mut().run(partition, &unit, by_partition.remove(&partition).unwrap_or_default());
                     for (((_, port), output), capability) in ports.iter().zip(&mut outputs).zip(held.iter()) {
                         let mut output = output.activate();
@@ -275,7 +289,9 @@ fn stage_outputs<'s>(
 
 /// Chunks by partition, each partition's in the order of the source, whatever order they arrived in (I-3).
 fn in_source_order(mut chunks: Vec<Chunk>) -> HashMap<u32, Vec<Chunk>> {
-    chunks.sort_by_key(|chunk| (chunk.side, chunk.origin, chunk.sequence));
+    chunks.sort_by(|one, other| {
+        one.side.cmp(&other.side).then_with(|| one.origin.cmp(&other.origin)).then(one.sequence.cmp(&other.sequence))
+    });
     let mut by_partition: HashMap<u32, Vec<Chunk>> = HashMap::new();
     for chunk in chunks {
         by_partition.entry(chunk.partition).or_default().push(chunk);

@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::rc::Rc;
 
+use crate::batch::timing::Timing;
 use crate::dataflow::chunk::Origin;
 use crate::id::BatchTime;
 
@@ -18,7 +19,7 @@ pub(crate) const RUN: usize = 512;
 pub(crate) struct BatchContext {
     /// The number of this run of the dataflow: timely's timestamp.
     pub execution: u64,
-    pub time: BatchTime,
+    pub timing: Timing,
     /// State is frozen for a checkpoint at the end of this batch.
     pub freeze: bool,
 }
@@ -27,7 +28,18 @@ pub(crate) struct BatchContext {
 #[derive(Clone, Debug)]
 pub(crate) struct Unit {
     pub origin: Origin,
+    /// The partition, behind a shuffle.
+    pub partition: u32,
+    /// The time of the result that it belongs to: that of the batch, or for a stream that slides a boundary that it passed.
+    pub time: BatchTime,
     pub batch: Rc<BatchContext>,
+}
+
+impl Unit {
+    /// The unit of a partition, behind a shuffle.
+    pub fn of_partition(partition: u32, time: BatchTime, batch: Rc<BatchContext>) -> Self {
+        Self { origin: Origin::of(partition), partition, time, batch }
+    }
 }
 
 /// The receiving end of a narrow operator.
@@ -64,16 +76,30 @@ impl ErasedPush {
 }
 
 /// What follows a node inside its stage: none, one, or several receivers.
-pub(crate) struct Downstream(pub Vec<ErasedPush>);
+#[derive(Default)]
+pub(crate) struct Downstream {
+    pub records: Vec<ErasedPush>,
+    /// Those that want the state of the operator instead of the records that it puts out.
+    pub snapshots: Vec<ErasedPush>,
+}
 
 impl Downstream {
     /// One receiver for all of them; records are cloned for every receiver but the last.
     pub fn into_typed<T: Clone + 'static>(self) -> Box<dyn Push<T>> {
-        let mut receivers: Vec<Box<dyn Push<T>>> = self.0.into_iter().map(ErasedPush::into_typed).collect();
-        match receivers.len() {
-            1 => receivers.remove(0),
-            _ => Box::new(Tee { receivers, copy: Vec::new() }),
-        }
+        tee(self.records)
+    }
+
+    /// As [`into_typed`](Self::into_typed), for an operator that also puts out its state.
+    pub fn into_both<T: Clone + 'static, S: Clone + 'static>(self) -> (Box<dyn Push<T>>, Box<dyn Push<S>>) {
+        (tee(self.records), tee(self.snapshots))
+    }
+}
+
+fn tee<T: Clone + 'static>(receivers: Vec<ErasedPush>) -> Box<dyn Push<T>> {
+    let mut receivers: Vec<Box<dyn Push<T>>> = receivers.into_iter().map(ErasedPush::into_typed).collect();
+    match receivers.len() {
+        1 => receivers.remove(0),
+        _ => Box::new(Tee { receivers, copy: Vec::new() }),
     }
 }
 

@@ -21,8 +21,8 @@ impl Port {
         Self { side, chunks: Rc::default() }
     }
 
-    pub fn send(&self, origin: Origin, sequence: u32, partition: u32, records: Records) {
-        self.chunks.borrow_mut().push(Chunk { origin, sequence, side: self.side, partition, records });
+    pub fn send(&self, origin: &Origin, sequence: u32, partition: u32, records: Records) {
+        self.chunks.borrow_mut().push(Chunk { origin: origin.clone(), sequence, side: self.side, partition, records });
     }
 
     pub fn drain(&self) -> Vec<Chunk> {

@@ -40,7 +40,7 @@ impl<K: Record, V: Record> ShufflePush<K, V> {
 
 impl<K: Key, V: Record> Push<(K, V)> for ShufflePush<K, V> {
     fn begin(&mut self, unit: &Unit) {
-        self.shuffle.begin(unit.origin);
+        self.shuffle.begin(&unit.origin);
     }
 
     fn push(&mut self, run: &mut Vec<(K, V)>) {
@@ -79,9 +79,9 @@ impl<K: Key, V: Record> Push<(K, V)> for LocalPush<K, V> {
 
     fn end(&mut self) {
         let unit = self.unit.take().expect("a unit began");
-        let (origin, partition) = (unit.origin, unit.origin.unit);
+        let partition = unit.partition;
         let records = Records::new(std::mem::take(&mut self.records));
-        let chunk = Chunk { origin, sequence: 0, side: 0, partition, records };
+        let chunk = Chunk { origin: unit.origin.clone(), sequence: 0, side: 0, partition, records };
         self.reduce.borrow_mut().run(partition, &unit, vec![chunk]);
     }
 }
@@ -100,8 +100,8 @@ impl<K: Record, V: Record> Shuffle<K, V> {
         Self { port, origin: Origin::default(), sequence: 0, buffers }
     }
 
-    pub fn begin(&mut self, origin: Origin) {
-        self.origin = origin;
+    pub fn begin(&mut self, origin: &Origin) {
+        self.origin = origin.clone();
         self.sequence = 0;
     }
 
@@ -128,7 +128,7 @@ impl<K: Record, V: Record> Shuffle<K, V> {
 
     fn flush(&mut self, partition: u32) {
         let records = std::mem::take(&mut self.buffers[partition as usize]);
-        self.port.send(self.origin, self.sequence, partition, Records::new(records));
+        self.port.send(&self.origin, self.sequence, partition, Records::new(records));
         self.sequence += 1;
     }
 }

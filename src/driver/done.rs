@@ -54,7 +54,7 @@ impl BatchResult {
             }
         }
         // Partitions in their order, whichever worker had them.
-        result.outputs.values_mut().for_each(|parts| parts.sort_by_key(|(origin, _)| *origin));
+        result.outputs.values_mut().for_each(|parts| parts.sort_by(|(one, _), (other, _)| one.cmp(other)));
         result
     }
 }
@@ -155,8 +155,11 @@ impl Driver {
         self.settings.disk.pass(crate::disk::Step::SinkPublish).map_err(|error| {
             Error::caused_by(ErrorKind::Environment, format!("batch {batch} cannot be published"), error)
         })?;
-        let delivery = Delivery { lineage: self.lineage, epoch: self.epoch, batch, time: past.plan.time };
+        let timing = past.timing;
         for (node, deliver) in &mut self.deliveries {
+            // A stream that slides by more than the interval has nothing to say in the batches between.
+            let Some(time) = timing.due(self.graph.node(*node).slide) else { continue };
+            let delivery = Delivery { lineage: self.lineage, epoch: self.epoch, batch, time };
             let name = &self.graph.node(*node).name;
             let parts = outputs.remove(node).unwrap_or_default().into_iter().map(|(_, records)| records).collect();
             let published = catch_unwind(AssertUnwindSafe(|| deliver.publish(delivery, parts)));

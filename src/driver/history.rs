@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::batch::event::{Commit, DeadLetter, Plan};
+use crate::batch::timing::Timing;
 use crate::block::BlockRef;
 use crate::id::{BatchId, Sequence};
 
@@ -10,6 +11,7 @@ use crate::id::{BatchId, Sequence};
 #[derive(Clone, Debug)]
 pub(crate) struct PastBatch {
     pub plan: Plan,
+    pub timing: Timing,
     pub planned_at: Sequence,
     /// The blocks that it reads.
     pub blocks: BTreeMap<Sequence, BlockRef>,

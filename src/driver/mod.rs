@@ -234,10 +234,10 @@ impl Driver {
         let freeze = !trial.is_trial && self.checkpoint_is_due(batch)?;
         let past = self.history.get(batch);
         let tasks = self.inputs.tasks(past, trial);
-        let time = past.plan.time;
+        let timing = past.timing;
         let bytes = tasks.iter().map(|(bytes, _)| bytes).sum();
         let engine = self.engine.as_mut().expect("an engine runs while the driver serves");
-        let execution = engine.run(|execution| BatchContext { execution, time, freeze }, tasks);
+        let execution = engine.run(|execution| BatchContext { execution, timing, freeze }, tasks);
         let (given_ms, ticked_ms) = (self.settings.clock.monotonic_ms(), self.tick.at_ms);
         self.in_flight.push_back(InFlight {
             batch,

@@ -7,6 +7,7 @@
 
 use crate::batch::event::{BatchEvent, Plan};
 use crate::batch::ticker::next_batch_time;
+use crate::batch::timing::Timing;
 use crate::block::BatchLimits;
 use crate::driver::history::PastBatch;
 use crate::driver::{Driver, Stopping};
@@ -56,6 +57,9 @@ impl Driver {
         if self.last_time.is_none() {
             self.zero_time.0 = time.0.saturating_sub(self.settings.interval_ms);
         }
+        let interval_ms = self.settings.interval_ms;
+        let previous = self.last_time.unwrap_or(self.zero_time);
+        let timing = Timing { time, previous, zero: self.zero_time, interval_ms };
         self.last_time = Some(time);
         self.next_batch = plan.batch.next();
         let monotonic_ms = self.settings.clock.monotonic_ms();
@@ -71,6 +75,7 @@ impl Driver {
         });
         self.history.push(PastBatch {
             plan,
+            timing,
             planned_at: at[0],
             blocks: taken.blocks,
             letters: Vec::new(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::event::PlannedTask;
+use crate::batch::timing::Timing;
 use crate::block::BlockTracker;
 use crate::checkpoint::{
     ChainFacts, CheckpointFile, CheckpointFiles, Checkpointer, CheckpointerSettings, JobPoint, ManifestChain,
@@ -64,7 +65,6 @@ impl Job {
         let wal = wal.expect("created or resumed");
 
         let inputs = self.restore_inputs(decision, &point.positions)?;
-        let history = history_of(decision);
         let last_planned = decision.replay.last().map(|last| last.plan.time);
         let known_time = (point.batch > BatchId(0)).then_some(point.last_batch_time);
         let zero_time = match decision.replay.first() {
@@ -73,6 +73,13 @@ impl Job {
             }
             _ => point.zero_time,
         };
+        let timing = Timing {
+            time: known_time.unwrap_or(zero_time),
+            previous: zero_time,
+            zero: zero_time,
+            interval_ms: self.settings.interval_ms,
+        };
+        let history = history_of(decision, timing);
         let runtime = receivers_runtime()?;
         let reader = wal.clone();
         // Last, since it holds the store in a thread of its own: what fails from here on must end it.
@@ -279,14 +286,17 @@ fn receivers_runtime() -> Result<tokio::runtime::Runtime> {
         .map_err(|error| environment("start the receivers' runtime", error))
 }
 
-/// The batches to recompute, as the driver keeps them.
-fn history_of(decision: &Decision) -> History {
+/// The batches to recompute, as the driver keeps them, behind one with this timing.
+fn history_of(decision: &Decision, before: Timing) -> History {
     let mut history = History::default();
+    let mut timing = before;
     for batch in &decision.replay {
+        timing = Timing { time: batch.plan.time, previous: timing.time, ..timing };
         let block = |sequence| (sequence, decision.planned_blocks[&sequence].clone());
         let blocks = batch.plan.blocks().map(block).collect();
         history.push(PastBatch {
             plan: batch.plan.clone(),
+            timing,
             planned_at: batch.planned_at,
             blocks,
             letters: batch.letters.clone(),

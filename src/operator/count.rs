@@ -69,7 +69,7 @@ impl<T> Push<T> for CountPush {
 
     fn end(&mut self) {
         let unit = self.unit.take().expect("a unit began");
-        self.port.send(unit.origin, 0, RESULT_PARTITION, Records::new(vec![self.count]));
+        self.port.send(&unit.origin, 0, RESULT_PARTITION, Records::new(vec![self.count]));
     }
 }
 

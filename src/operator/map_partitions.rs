@@ -56,7 +56,7 @@ where
     I: IntoIterator<Item = U>,
     F: Fn(std::vec::IntoIter<T>) -> I + Send + Sync + 'static,
 {
-    fn lower(&self, context: &WorkerContext, downstream: Downstream) -> ErasedPush {
+    fn lower(&self, _side: u32, context: &WorkerContext, downstream: Downstream) -> ErasedPush {
         let name = context.name.clone();
         let emit = Emit::new(name.clone(), downstream.into_typed::<U>());
         ErasedPush::new(MapPartitionsPush { name, function: self.function.clone(), partition: Vec::<T>::new(), emit })

@@ -42,7 +42,7 @@ where
     U: Record,
     F: Fn(&mut Vec<T>, &mut Emit<U>) + Send + Sync + 'static,
 {
-    fn lower(&self, context: &WorkerContext, downstream: Downstream) -> ErasedPush {
+    fn lower(&self, _side: u32, context: &WorkerContext, downstream: Downstream) -> ErasedPush {
         let name = context.name.clone();
         let emit = Emit::new(name.clone(), downstream.into_typed::<U>());
         ErasedPush::new(PerRunPush { name, function: self.function.clone(), emit })

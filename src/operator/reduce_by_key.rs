@@ -65,8 +65,12 @@ impl<K: Key, V: Record, F: Fn(V, V) -> V + Send + Sync + 'static> Wide for Reduc
         })
     }
 
-    fn local_side(&self, reduce: SharedReduce) -> Option<ErasedPush> {
-        Some(ErasedPush::new::<(K, V)>(LocalPush::new(reduce)))
+    fn local_side(&self, reduce: SharedReduce) -> ErasedPush {
+        ErasedPush::new::<(K, V)>(LocalPush::new(reduce))
+    }
+
+    fn takes_keys(&self) -> bool {
+        true
     }
 
     fn is_partitioned_by_key(&self) -> bool {
@@ -104,7 +108,7 @@ impl<K: Key, V: Record, F: Fn(V, V) -> V> CombinePush<K, V, F> {
 
 impl<K: Key, V: Record, F: Fn(V, V) -> V> Push<(K, V)> for CombinePush<K, V, F> {
     fn begin(&mut self, unit: &Unit) {
-        self.shuffle.begin(unit.origin);
+        self.shuffle.begin(&unit.origin);
         self.seen = 0;
         self.pays = true;
     }

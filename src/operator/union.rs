@@ -1,15 +1,15 @@
 //! `union`: the records of two streams in one.
 
 use crate::codec::Record;
-use crate::dataflow::graph::{Narrow, NodeId, WorkerContext};
+use crate::dataflow::graph::{Narrow, WorkerContext};
 use crate::dataflow::push::{Downstream, ErasedPush, Push, Unit};
 use crate::dstream::DStream;
 
 impl<'c, T: Record> DStream<'c, T> {
     /// The records of this stream and of another one of the same context. Spark: `DStream.union`.
     ///
-    /// Narrow; a move per record; keeps nothing in a checkpoint. Where order shows, the records of the stream whose source
-    /// was declared first come first.
+    /// Narrow; a move per record; keeps nothing in a checkpoint. The partitions of this stream come first, then those of the
+    /// other, as in Spark. Both must slide alike.
     ///
     /// ```
     /// # fn main() -> floodmark::Result<()> {
@@ -29,46 +29,38 @@ impl<'c, T: Record> DStream<'c, T> {
     /// # }
     /// ```
     pub fn union(&self, other: &DStream<'c, T>) -> DStream<'c, T> {
-        self.narrow_of("union", vec![self.node, self.same_graph(other)], Union::<T>(std::marker::PhantomData))
-    }
-}
-
-impl<T> DStream<'_, T> {
-    /// The other stream's node, if it belongs to the same context; a mixed graph is reported when the job starts.
-    pub(crate) fn same_graph<U>(&self, other: &DStream<'_, U>) -> NodeId {
-        if std::ptr::eq(self.graph, other.graph) {
-            return other.node;
-        }
-        self.graph.report_problem("streams of two contexts are mixed: both must come from the same one");
-        self.node
+        self.narrow_with("union", other, Union::<T>(std::marker::PhantomData))
     }
 }
 
 struct Union<T>(std::marker::PhantomData<fn(T)>);
 
 impl<T: Record> Narrow for Union<T> {
-    fn lower(&self, _context: &WorkerContext, downstream: Downstream) -> ErasedPush {
-        ErasedPush::new(Through(downstream.into_typed::<T>()))
+    fn lower(&self, side: u32, _context: &WorkerContext, downstream: Downstream) -> ErasedPush {
+        ErasedPush::new(Side { side: u64::from(side), next: downstream.into_typed::<T>() })
     }
 }
 
-/// Hands everything on.
-struct Through<T>(Box<dyn Push<T>>);
+/// Hands everything on; the units of the left side come before those of the right one.
+struct Side<T> {
+    side: u64,
+    next: Box<dyn Push<T>>,
+}
 
-impl<T> Push<T> for Through<T> {
+impl<T> Push<T> for Side<T> {
     fn begin(&mut self, unit: &Unit) {
-        self.0.begin(unit);
+        self.next.begin(&Unit { origin: unit.origin.within(self.side), ..unit.clone() });
     }
 
     fn push(&mut self, run: &mut Vec<T>) {
-        self.0.push(run);
+        self.next.push(run);
     }
 
     fn end(&mut self) {
-        self.0.end();
+        self.next.end();
     }
 
     fn wants_more(&self) -> bool {
-        self.0.wants_more()
+        self.next.wants_more()
     }
 }

@@ -110,8 +110,12 @@ where
         ErasedPush::new::<(K, V)>(ShufflePush::new(port, context.partitions))
     }
 
-    fn local_side(&self, reduce: SharedReduce) -> Option<ErasedPush> {
-        Some(ErasedPush::new::<(K, V)>(LocalPush::new(reduce)))
+    fn local_side(&self, reduce: SharedReduce) -> ErasedPush {
+        ErasedPush::new::<(K, V)>(LocalPush::new(reduce))
+    }
+
+    fn takes_keys(&self) -> bool {
+        true
     }
 
     fn is_partitioned_by_key(&self) -> bool {
@@ -206,7 +210,7 @@ where
             let (key, hash, _) = table.entry(slot);
             // A key without values has changed only if the function says so; what it is compared with must outlive the call.
             let before = if values.is_empty() { old.clone() } else { None };
-            let new = (self.update)(unit.batch.time, key, values, old);
+            let new = (self.update)(unit.time, key, values, old);
             let changed = !values.is_empty() || new != before;
             if changed {
                 if self.unchecked_states > 0 {

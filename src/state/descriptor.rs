@@ -1,10 +1,10 @@
 //! What is known of an operator's state before anything of it is loaded.
 
-use crate::codec::{Key, KeyHasher, encode};
+use crate::codec::{Key, KeyHasher, Record, encode};
 use crate::id::Uid;
 use crate::state::schema::Schema;
 use crate::state::spec::StateSpec;
-use crate::state::{FrozenRun, State, StateTable};
+use crate::state::{FrozenRun, StateTable};
 
 /// A stateful operator as the program declares it; compared with what a checkpoint holds (I-9).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub(crate) struct StateDescriptor {
 }
 
 impl StateDescriptor {
-    pub fn of<K: Key, S: State>(kind: &'static str, spec: &StateSpec<K, S>) -> Self {
+    pub fn of<K: Key, S: Record>(kind: &'static str, spec: &StateSpec<K, S>) -> Self {
         Self {
             uid: spec.uid.clone(),
             kind,
@@ -33,7 +33,7 @@ impl StateDescriptor {
 }
 
 /// The initial state of an operator as a run for checkpoint 0; `None` where there is none.
-pub(crate) fn initial_run<K: Key, S: State>(spec: &StateSpec<K, S>) -> Option<FrozenRun> {
+pub(crate) fn initial_run<K: Key, S: Record>(spec: &StateSpec<K, S>) -> Option<FrozenRun> {
     if spec.initial.is_empty() {
         return None;
     }

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use crate::codec::{Key, KeyHash, decode};
+use crate::codec::{Key, KeyHash, Record, decode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Uid;
 use crate::state::spec::StateSpec;
-use crate::state::{OperatorNumber, Slot, State, StateError, StateReader, StateTable, decode_entries};
+use crate::state::{OperatorNumber, Slot, StateError, StateReader, StateTable, decode_entries};
 
 /// What a checkpoint holds of one operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl StateLoader {
     ///
     /// # Errors
     /// When the store is damaged, or an entry is not of the operator's types.
-    pub fn load<K: Key, S: State>(
+    pub fn load<K: Key, S: Record>(
         &self,
         spec: &StateSpec<K, S>,
         partition: u32,

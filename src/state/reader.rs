@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rocksdb::{DB, DBRawIterator, ReadOptions};
 
 use super::key::{end_of_range, split_store_key, store_key};
-use super::{OperatorNumber, State, StateError};
-use crate::codec::{Key, KeyHash, decode};
+use super::{OperatorNumber, StateError};
+use crate::codec::{Key, KeyHash, Record, decode};
 
 /// A view of the store for reading; cheap to clone, and for any thread.
 #[derive(Clone)]
@@ -113,7 +113,7 @@ impl Iterator for StateScan<'_> {
 ///
 /// # Errors
 /// Each item: when the scan fails, or bytes are not an encoding of the types. Nothing comes after an error.
-pub(crate) fn decode_entries<K: Key, S: State>(
+pub(crate) fn decode_entries<K: Key, S: Record>(
     scan: StateScan<'_>,
 ) -> impl Iterator<Item = Result<(KeyHash, K, S), StateError>> {
     let mut scan = scan;
@@ -132,7 +132,7 @@ pub(crate) fn decode_entries<K: Key, S: State>(
     })
 }
 
-fn decode_entry<K: Key, S: State>(
+fn decode_entry<K: Key, S: Record>(
     (operator, hash, key, value): StoredEntry<'_>,
 ) -> Result<(KeyHash, K, S), StateError> {
     let damaged = |reason: String| StateError::Entry { operator, hash, reason };

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use crate::codec::{Key, Record, decode};
 use crate::id::Uid;
-use crate::state::State;
 use crate::state::schema::Schema;
 
 type Migrate<S> = Arc<dyn Fn(&[u8]) -> Result<S, String> + Send + Sync>;
@@ -39,7 +38,7 @@ impl<S> Clone for Migration<S> {
     }
 }
 
-impl<K: Key, S: State> StateSpec<K, S> {
+impl<K: Key, S: Record> StateSpec<K, S> {
     /// State of version 1 with nothing in it, under this uid.
     ///
     /// ```
@@ -91,7 +90,7 @@ impl<K: Key, S: State> StateSpec<K, S> {
     }
 }
 
-impl<K: Key, S: State> From<&str> for StateSpec<K, S> {
+impl<K: Key, S: Record> From<&str> for StateSpec<K, S> {
     fn from(uid: &str) -> Self {
         Self::new(uid)
     }

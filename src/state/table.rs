@@ -29,9 +29,9 @@ use std::ops::ControlFlow;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as IndexEntry;
 
+use super::FrozenRun;
 use super::directory::Directory;
-use super::{FrozenRun, State};
-use crate::codec::{Key, KeyHash, decode, encode_into};
+use crate::codec::{Key, KeyHash, Record, decode, encode_into};
 
 /// The place of an entry in its table, valid until the next [`StateTable::settle`] or load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -107,7 +107,7 @@ fn index_hash(hash: KeyHash) -> u64 {
     hash.0.rotate_left(32)
 }
 
-impl<K: Key, S: State> StateTable<K, S> {
+impl<K: Key, S: Record> StateTable<K, S> {
     /// An empty table.
     pub fn new() -> Self {
         Self {
@@ -352,7 +352,7 @@ impl<K: Key, S: State> StateTable<K, S> {
 }
 
 #[cfg(test)]
-impl<K: Key, S: State> StateTable<K, S> {
+impl<K: Key, S: Record> StateTable<K, S> {
     /// Folds however short the tail is.
     pub fn fold_now(&mut self) {
         self.fold();
