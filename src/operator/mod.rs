@@ -4,16 +4,27 @@
 
 mod collect_output;
 mod count;
+mod count_by_value_and_window;
+mod count_by_window;
 mod filter;
 mod flat_map;
 pub(crate) mod foreach_rdd;
 mod group;
+mod group_by_key_and_window;
+pub(crate) mod keyed_state;
 mod map;
 mod map_partitions;
 mod map_values;
+pub(crate) mod map_with_state;
+mod panes;
 mod per_run;
 mod print;
 mod reduce_by_key;
+mod reduce_by_key_and_window;
+mod reduce_by_key_and_window_inverse;
+mod reduce_by_window;
+pub(crate) mod remember;
 mod sink;
 mod union;
 mod update_state_by_key;
+mod window;
