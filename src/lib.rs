@@ -32,6 +32,8 @@
 // The job: how it is declared, and the handle on it while it runs.
 mod context;
 mod dstream;
+#[cfg(test)]
+mod dstream_tests;
 mod running;
 
 // What everything stands on: identifiers, encodings, errors, time, and the door to the disk.

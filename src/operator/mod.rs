@@ -28,3 +28,8 @@ mod sink;
 mod union;
 mod update_state_by_key;
 mod window;
+
+#[cfg(test)]
+mod map_with_state_tests;
+#[cfg(test)]
+mod window_tests;
