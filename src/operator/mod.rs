@@ -14,6 +14,8 @@ mod map_values;
 mod per_run;
 mod print;
 mod reduce_by_key;
+mod save_as_object_files;
+mod save_as_text_files;
 mod sink;
 mod union;
 mod update_state_by_key;
