@@ -115,8 +115,11 @@ impl<F> BatchDirectories<F> {
 
     fn read_fence(&self) -> Result<Option<Fence>, SinkError> {
         let path = self.directory.join(self.layout.fence());
-        match fs::read_to_string(&path) {
-            Ok(text) => Fence::parse(&text).map(Some).map_err(|error| damaged(&path, &error)),
+        match fs::read(&path) {
+            Ok(text) => {
+                // Bytes that are no text are replaced, which its checksum finds.
+                Fence::parse(&String::from_utf8_lossy(&text)).map(Some).map_err(|error| damaged(&path, &error))
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(SinkError::io("read", &path)(error)),
         }
@@ -232,8 +235,9 @@ fn summary_of<T>(batch: &PublishedBatch<T>, parts: Vec<PartSummary>) -> BatchSum
 
 fn read_summary(batch: &Path) -> Result<BatchSummary, SinkError> {
     let path = batch.join(SUMMARY);
-    let text = fs::read_to_string(&path).map_err(SinkError::io("read", &path))?;
-    BatchSummary::parse(&text).map_err(|error| damaged(&path, &error))
+    let text = fs::read(&path).map_err(SinkError::io("read", &path))?;
+    // Bytes that are no text are replaced, which its checksum finds.
+    BatchSummary::parse(&String::from_utf8_lossy(&text)).map_err(|error| damaged(&path, &error))
 }
 
 fn damaged(path: &Path, reason: &dyn Display) -> SinkError {

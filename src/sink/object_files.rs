@@ -1,12 +1,15 @@
 //! Object files: the records of a partition in their encoding, with the schema of their type and checksums.
 //!
 //! The bytes are those of `docs/formats/object-files.md`: a head that is the same in every version, so that a whole file of
-//! a newer version is told from a damaged one; each record with its length before it; and the CRC-32 of everything. The
-//! files of a batch are read by [`read_object_files`](super::read_object_files).
+//! a newer version is told from a damaged one; each record with its length before it; and the XXH3 of everything. Not a
+//! CRC-32: that of a file which ends in its own CRC-32 is the same for every file, and `_batch` would tell none from another.
+//! The files of a batch are read by [`read_object_files`](super::read_object_files).
 
 use std::io::{self, ErrorKind, Write};
 use std::marker::PhantomData;
 use std::path::Path;
+
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::object_reader::ObjectFileError;
 use super::part::PartFormat;
@@ -19,8 +22,10 @@ const VERSION: u32 = 1;
 const PREFIX_LEN: usize = 20;
 /// The number of records, before the schema's text.
 const COUNT_LEN: usize = 8;
-/// The CRC at the end, and a record's length.
+/// A record's length, and the CRC of the head.
 const NUMBER_LEN: usize = 4;
+/// The XXH3 at the end.
+const HASH_LEN: usize = 8;
 
 /// How records of `T` stand in an object file.
 #[derive(Clone, Debug)]
@@ -74,7 +79,7 @@ impl<T: Record> ObjectFormat<T> {
             let record = number_at(bytes, at).and_then(|len| bytes[at + NUMBER_LEN..].get(..len as usize));
             let Some(record) = record else {
                 let (expected, left) = (format!("record {number} of {count}, whole"), bytes.len() - at);
-                return Err(damaged(path, at, expected, format!("{left} bytes before the crc32 at the end")));
+                return Err(damaged(path, at, expected, format!("{left} bytes before the hash at the end")));
             };
             let value = decode(record).map_err(|error| {
                 damaged(path, at + NUMBER_LEN, format!("record {number} as a {}", self.schema), error.to_string())
@@ -92,10 +97,10 @@ impl<T: Record> ObjectFormat<T> {
 
 impl<T: Record> PartFormat<T> for ObjectFormat<T> {
     fn write(&self, records: &[T], out: &mut impl Write) -> io::Result<()> {
-        let mut crc32 = crc32fast::Hasher::new();
+        let mut hash = Xxh3::new();
         let mut bytes = self.head(records.len());
         for record in records {
-            crc32.update(&bytes);
+            hash.update(&bytes);
             out.write_all(&bytes)?;
             bytes.clear();
             bytes.extend_from_slice(&[0; NUMBER_LEN]);
@@ -106,9 +111,9 @@ impl<T: Record> PartFormat<T> for ObjectFormat<T> {
             })?;
             bytes[..NUMBER_LEN].copy_from_slice(&len.to_le_bytes());
         }
-        crc32.update(&bytes);
+        hash.update(&bytes);
         out.write_all(&bytes)?;
-        out.write_all(&crc32.finalize().to_le_bytes())
+        out.write_all(&hash.digest().to_le_bytes())
     }
 }
 
@@ -145,18 +150,19 @@ fn read_head<'a>(path: &Path, bytes: &'a [u8]) -> Result<(u64, &'a str, usize), 
     }
 }
 
-/// All bytes but the CRC at the end, if it is theirs.
+/// All bytes but the hash at the end, if it is theirs.
 fn check_all<'a>(path: &Path, bytes: &'a [u8], records_at: usize) -> Result<&'a [u8], ObjectFileError> {
-    let at = bytes.len().saturating_sub(NUMBER_LEN);
-    let Some(expected) = number_at(bytes, at).filter(|_| at >= records_at) else {
+    let Some((_, hash)) = bytes[records_at..].split_last_chunk::<HASH_LEN>() else {
         let found = format!("{} bytes after the head", bytes.len() - records_at);
-        return Err(damaged(path, records_at, "records and a crc32".to_string(), found));
+        return Err(damaged(path, records_at, "records and a hash of 8 bytes".to_string(), found));
     };
-    let found = crc32fast::hash(&bytes[..at]);
+    let (checked, expected) = (&bytes[..bytes.len() - HASH_LEN], u64::from_le_bytes(*hash));
+    let found = xxh3_64(checked);
     if found != expected {
-        return Err(damaged(path, at, format!("crc32 {expected:08x} of all bytes before it"), format!("{found:08x}")));
+        let expected = format!("xxh3 {expected:016x} of all bytes before it");
+        return Err(damaged(path, checked.len(), expected, format!("{found:016x}")));
     }
-    Ok(&bytes[..at])
+    Ok(checked)
 }
 
 /// Over the version, the length and the rest: not over the magic, nor over itself.
@@ -199,14 +205,14 @@ mod tests {
         format().read(Path::new("part-00000"), bytes)
     }
 
-    /// The bytes with the CRCs that they should have, so that what lies behind them is tried.
+    /// The bytes with the checksums that they should have, so that what lies behind them is tried.
     fn resealed(mut bytes: Vec<u8>) -> Vec<u8> {
         let rest_len = number_at(&bytes, 12).unwrap() as usize;
         let crc32 = crc_of_head(&bytes[..PREFIX_LEN + rest_len]);
         bytes[16..PREFIX_LEN].copy_from_slice(&crc32.to_le_bytes());
-        let at = bytes.len() - NUMBER_LEN;
-        let crc32 = crc32fast::hash(&bytes[..at]);
-        bytes[at..].copy_from_slice(&crc32.to_le_bytes());
+        let at = bytes.len() - HASH_LEN;
+        let hash = xxh3_64(&bytes[..at]);
+        bytes[at..].copy_from_slice(&hash.to_le_bytes());
         bytes
     }
 
@@ -218,9 +224,9 @@ mod tests {
         expected.extend(rest);
         expected.extend(b"\x04\0\0\0\x02to\x01");
         expected.extend(b"\x06\0\0\0\x02be\xfb\x2c\x01");
-        expected.extend(crc32fast::hash(&expected).to_le_bytes());
+        expected.extend(xxh3_64(&expected).to_le_bytes());
         assert_eq!(written(&records()).escape_ascii().to_string(), expected.escape_ascii().to_string());
-        assert_eq!(expected[16..20], 0xbf46_f3f7_u32.to_le_bytes());
+        assert_eq!(expected[16..20], 0x38fb_5ae5_u32.to_le_bytes());
     }
 
     #[test]
@@ -252,6 +258,12 @@ mod tests {
         }
         let longer = [&whole[..], b"\0"].concat();
         assert!(read(&longer).is_err());
+    }
+
+    #[test]
+    fn files_of_other_records_have_other_crcs() {
+        let crc32 = |word: &str| crc32fast::hash(&written(&[(word.to_string(), 1)]));
+        assert_ne!(crc32("one"), crc32("two"));
     }
 
     #[test]

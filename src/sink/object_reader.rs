@@ -155,12 +155,10 @@ impl From<ObjectFileError> for Error {
 }
 
 fn read_summary(path: &Path) -> Result<BatchSummary, ObjectFileError> {
-    let bytes = fs::read(path).map_err(|source| ObjectFileError::Io { path: path.to_path_buf(), source })?;
-    let summary = match std::str::from_utf8(&bytes) {
-        Ok(text) => BatchSummary::parse(text).map_err(|error| error.to_string()),
-        Err(error) => Err(format!("expected text, found bytes that are not UTF-8: {error}")),
-    };
-    summary.map_err(|reason| ObjectFileError::Summary { path: path.to_path_buf(), reason })
+    let text = fs::read(path).map_err(|source| ObjectFileError::Io { path: path.to_path_buf(), source })?;
+    // Bytes that are no text are replaced, which its checksum finds.
+    BatchSummary::parse(&String::from_utf8_lossy(&text))
+        .map_err(|error| ObjectFileError::Summary { path: path.to_path_buf(), reason: error.to_string() })
 }
 
 /// Whether a whole part file is the one that its batch names.

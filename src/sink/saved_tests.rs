@@ -270,6 +270,20 @@ fn another_batch_of_the_same_time_is_an_error_that_names_both() {
     assert_eq!(place.records(), ["one", "last"]);
 }
 
+fn other_contents_are_found<K: Kind>() {
+    let (place, mut sink) = Saved::<K>::fenced();
+    sink.publish(&batch(1, 1, &["one"])).unwrap();
+    let error = sink.publish(&batch(1, 1, &["two"])).unwrap_err();
+    assert!(matches!(error, SinkError::Conflict { .. }), "{error}");
+    assert_eq!(place.records(), ["one", "last"]);
+}
+
+#[test]
+fn other_contents_of_the_same_length_are_a_conflict() {
+    other_contents_are_found::<Text>();
+    other_contents_are_found::<Objects>();
+}
+
 #[test]
 fn a_directory_of_that_name_that_is_no_batch_is_refused_and_left_alone() {
     let (place, mut sink) = Saved::<Text>::fenced();
@@ -288,12 +302,13 @@ fn every_flipped_byte_is_found<K: Kind>() {
     for name in names(&place.batch(500)) {
         let path = place.batch(500).join(&name);
         let whole = fs::read(&path).unwrap();
-        for at in 0..whole.len() {
+        for (at, bit) in (0..whole.len()).flat_map(|at| [(at, 1), (at, 0x80)]) {
             let mut bytes = whole.clone();
-            bytes[at] ^= 1;
+            bytes[at] ^= bit;
             fs::write(&path, bytes).unwrap();
-            let text = sink.publish(&first).unwrap_err().to_string();
-            assert!(text.contains(&name) && text.contains("expected"), "byte {at} of {name}: {text}");
+            let error = sink.publish(&first).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Damaged, "byte {at} of {name}: {error}");
+            assert!(error.to_string().contains(&name), "byte {at} of {name}: {error}");
         }
         fs::write(&path, [&whole[..], b"x"].concat()).unwrap();
         let text = sink.publish(&first).unwrap_err().to_string();
