@@ -21,7 +21,7 @@ impl<T: Record + Display> DStream<'_, T> {
     /// Exactly once: the directory appears as a whole, after the batch is committed, and is never changed; a batch that
     /// comes again after a crash is compared with it. An older driver that wakes up is shut out. A file system that fails,
     /// or another batch under the same name, stops the job: nothing is skipped. Each batch costs a sync for each partition
-    /// that has records, and five more. A record whose text contains a line end becomes several lines. Keeps nothing in a
+    /// that has records, and four more. A record whose text contains a line end becomes several lines. Keeps nothing in a
     /// checkpoint.
     ///
     /// A prefix that ends in `/`, or whose last part begins with `.` or `_`, and a suffix with a `/` are errors when the

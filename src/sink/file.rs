@@ -14,7 +14,7 @@ use crate::id::{BatchId, BatchTime, Epoch, Lineage};
 ///
 /// A batch is written under a hidden name, synced, and renamed as a whole; it is created once and never changed. A batch
 /// that is already there is compared with what would have been written, and left alone. Each batch costs a sync for
-/// each partition that has records, and four more. A record whose text contains a line end becomes several lines.
+/// each partition that has records, and three more. A record whose text contains a line end becomes several lines.
 ///
 /// ```
 /// use floodmark::{BatchId, BatchTime, Epoch, FileSink, Lineage, PublishedBatch, Sink};
