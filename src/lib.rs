@@ -81,7 +81,7 @@ pub use operator::remember::Remembered;
 pub use rdd::Rdd;
 pub use recovery::report::RecoveryReport;
 pub use running::{Running, StateHandle};
-pub use sink::{FileSink, MemorySink, PublishedBatch, Sink, SinkError};
+pub use sink::{FileSink, MemorySink, ObjectFileError, PublishedBatch, Sink, SinkError, read_object_files};
 pub use source::{
     DirectSource, FileStamp, OfferLimits, Pushed, Queue, RangeReader, ReadSummary, Receiver, ReceiverContext,
     ReceiverError, ReceiverState, ReceiverStatus, SourceCounts, SourceError, TextFiles, TextFilesPosition, TextRange,

@@ -24,6 +24,8 @@ mod reduce_by_key_and_window;
 mod reduce_by_key_and_window_inverse;
 mod reduce_by_window;
 pub(crate) mod remember;
+mod save_as_object_files;
+mod save_as_text_files;
 mod sink;
 mod union;
 mod update_state_by_key;

@@ -77,11 +77,12 @@ fn a_window_of_a_window_slides_by_its_parents_slide() {
 #[test]
 fn the_units_of_a_window_are_those_of_its_batches() {
     let mut job = job_of(|stream| {
-        stream.window("window", intervals(2), intervals(2)).map_partitions(|numbers| [numbers.collect::<Vec<_>>()])
+        let small = stream.filter(|n| *n < 100);
+        small.window("window", intervals(2), intervals(2)).map_partitions(|numbers| [numbers.collect::<Vec<_>>()])
     });
     job.handles().0.push(vec![1, 2]).unwrap();
     batch(&mut job, 1, &[3]);
-    job.handles().0.push(vec![]).unwrap();
+    job.handles().0.push(vec![100]).unwrap();
     assert_eq!(batch(&mut job, 1, &[4]), Some((2, vec![vec![1, 2], vec![3], vec![], vec![4]])));
 }
 
