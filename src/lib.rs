@@ -32,6 +32,7 @@
 // The job: how it is declared, and the handle on it while it runs.
 mod context;
 mod dstream;
+mod query;
 mod running;
 
 // What everything stands on: identifiers, encodings, errors, time, and the door to the disk.
@@ -61,6 +62,8 @@ mod sink;
 // The one place where decisions are taken, and the story of a start.
 mod driver;
 mod recovery;
+// Who hears what happens.
+mod listener;
 
 pub mod testing;
 
@@ -72,10 +75,17 @@ pub use driver::status::Status;
 pub use dstream::DStream;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid};
+pub use listener::events::{
+    BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed, InputInfo,
+    OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted, ReceiverStopped, ResultDigest,
+    SourceRecords, StreamingStarted, StreamingStopped,
+};
+pub use listener::{Percentiles, StatsReportListener, StreamingListener};
 pub use operator::foreach_rdd::Batch;
+pub use query::{StateHandle, StateSnapshot};
 pub use rdd::Rdd;
 pub use recovery::report::RecoveryReport;
-pub use running::{Running, StateHandle};
+pub use running::Running;
 pub use sink::{FileSink, MemorySink, PublishedBatch, Sink, SinkError};
 pub use source::{
     DirectSource, FileStamp, OfferLimits, Pushed, Queue, RangeReader, ReadSummary, Receiver, ReceiverContext,

@@ -12,9 +12,10 @@ use crate::dataflow::engine::Width;
 #[cfg(feature = "testing")]
 use crate::disk::Disk;
 use crate::disk::LocalDisk;
-use crate::driver::settings::{DEFAULT_ATTEMPTS, JobSettings, KEY_GROUPS};
+use crate::driver::settings::{DEFAULT_ATTEMPTS, DEFAULT_LISTENER_QUEUE, JobSettings, KEY_GROUPS};
 use crate::dstream::GraphBuilder;
 use crate::error::{Error, ErrorKind, Result};
+use crate::listener::{Listeners, StreamingListener};
 use crate::source::ReceiverSettings;
 use crate::wal::WalSettings;
 
@@ -59,6 +60,8 @@ impl StreamingContextBuilder {
             dropped: Vec::new(),
             goes_on_without_log: false,
             signals: false,
+            listeners: Listeners::default(),
+            listener_queue: DEFAULT_LISTENER_QUEUE,
             wal: WalSettings::default(),
             clock: Arc::new(SystemClock::default()),
             disk: Arc::new(LocalDisk),
@@ -185,6 +188,27 @@ impl StreamingContextBuilder {
     /// SIGTERM, and the first SIGINT, stop the job gracefully; a second SIGINT stops it hard.
     pub fn install_signal_handlers(self) -> Self {
         self.set(|settings| settings.signals = true)
+    }
+
+    /// Adds a listener, which hears what happens in the job; several may be added. Spark: `addStreamingListener`.
+    ///
+    /// They run on a thread of their own and cannot slow the job. A clone of the builder has the same listeners, not copies.
+    ///
+    /// ```
+    /// use floodmark::{StatsReportListener, StreamingContext};
+    ///
+    /// let stats = StatsReportListener::new(100);
+    /// let builder = StreamingContext::builder("job").listener(stats.clone());
+    /// assert_eq!(stats.processing_ms(), None); // nothing has run yet
+    /// ```
+    pub fn listener(self, listener: impl StreamingListener) -> Self {
+        self.set(|settings| settings.listeners.add(listener))
+    }
+
+    /// How many events may wait for the listeners; beyond it events are dropped, and listeners are told how many. 10 000 by
+    /// default, at least 1. Spark: `spark.scheduler.listenerbus.eventqueue.capacity`.
+    pub fn listener_queue(self, events: usize) -> Self {
+        self.set(|settings| settings.listener_queue = events.max(1))
     }
 
     /// The clock; the system's by default. A [`ManualClock`](crate::ManualClock) drives a job from a test.

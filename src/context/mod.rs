@@ -13,6 +13,7 @@ use crate::driver::settings::JobSettings;
 use crate::driver::start::Job;
 use crate::dstream::GraphBuilder;
 use crate::error::{Error, ErrorKind, Result};
+use crate::listener::Events;
 use crate::running::Running;
 use crate::source::ReceiverSource;
 
@@ -100,6 +101,7 @@ impl StreamingContext {
             receivers,
             directs,
             shared: Arc::default(),
+            events: Events::default(),
             sender: sender.clone(),
             inbox,
             deliveries: Vec::new(),

@@ -41,8 +41,16 @@ pub(crate) struct StateQuery {
 
 #[derive(Clone)]
 pub(crate) enum Select {
-    Key { partition: u32, hash: KeyHash, key: Vec<u8> },
+    Keys(Vec<SelectedKey>),
     All,
+}
+
+/// An encoded key with its hash, and the partition that has it.
+#[derive(Clone)]
+pub(crate) struct SelectedKey {
+    pub partition: u32,
+    pub hash: KeyHash,
+    pub key: Vec<u8>,
 }
 
 /// What a worker tells the driver.
@@ -159,9 +167,9 @@ fn answer(lowered: &Lowered, query: &StateQuery) {
     if let Some((_, reduce)) = lowered.reduces.iter().find(|(node, _)| *node == query.node) {
         let reduce = reduce.borrow();
         match &query.select {
-            Select::Key { partition, hash, key } => {
-                entries.extend(reduce.get(*partition, *hash, key).map(|state| (*hash, key.clone(), state)));
-            }
+            Select::Keys(keys) => entries.extend(keys.iter().filter_map(|SelectedKey { partition, hash, key }| {
+                reduce.get(*partition, *hash, key).map(|state| (*hash, key.clone(), state))
+            })),
             Select::All => reduce.scan(&mut |hash, key, state| entries.push((hash, key, state))),
         }
     }

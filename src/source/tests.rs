@@ -18,6 +18,7 @@ use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::codec::Record;
 use crate::error::Error;
 use crate::id::{Position, SegmentNumber, Sequence, Uid};
+use crate::listener::Events;
 use crate::text::Text;
 use crate::wal::FrameAt;
 
@@ -40,7 +41,7 @@ impl Fixture {
     fn start<R: Receiver>(&self, settings: ReceiverSettings, receiver: R) -> Supervisor {
         let source = ReceiverSource::new(Uid::from("s"), settings, receiver);
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
-        Supervisor::start(&Handle::current(), vec![source], &self.intake, &clock)
+        Supervisor::start(&Handle::current(), vec![source], &self.intake, &clock, &Events::default())
     }
 
     /// The records of all logged blocks, block by block.
@@ -580,7 +581,7 @@ async fn receivers_that_fail_again_and_again_store_everything_once_and_in_order(
     };
     let sources = uids.iter().enumerate().map(flaky).collect();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let supervisor = Supervisor::start(&Handle::current(), sources, &intake, &clock);
+    let supervisor = Supervisor::start(&Handle::current(), sources, &intake, &clock, &Events::default());
     until(|| supervisor.all_ended()).await;
     supervisor.stop().await.unwrap();
     assert_eq!(tracker.pending().records, 3 * RECORDS);
