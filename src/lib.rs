@@ -76,9 +76,9 @@ pub use dstream::DStream;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid};
 pub use listener::events::{
-    BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed, InputInfo,
-    OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted, ReceiverStopped, ResultDigest,
-    SourceRecords, StreamingStarted, StreamingStopped,
+    BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed,
+    InputInfo, OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted,
+    ReceiverStopped, ResultDigest, SourceRecords, StreamingStarted, StreamingStopped,
 };
 pub use listener::{Percentiles, StatsReportListener, StreamingListener};
 pub use operator::foreach_rdd::Batch;

@@ -108,7 +108,9 @@ fn word_counts(scribe: &Scribe, fails: &Arc<AtomicBool>) -> TestJob<Queue<String
                     assert!(!fails.swap(false, Ordering::SeqCst), "no luck");
                     (word, 1_u64)
                 })
-                .update_state_by_key("counts", |ones: &[u64], total: Option<u64>| Some(total.unwrap_or(0) + ones.len() as u64))
+                .update_state_by_key("counts", |ones: &[u64], total: Option<u64>| {
+                    Some(total.unwrap_or(0) + ones.len() as u64)
+                })
                 .collect("output");
             words
         },
@@ -144,7 +146,7 @@ fn a_life_is_told_in_order_with_a_restart_a_failed_attempt_and_a_graceful_stop()
     job.run_batch().unwrap();
     job.running().stop(true).unwrap();
     let second_life = [
-        "job started: epoch 2, recovering: checkpoint of batch 0, 1 batches to replay",
+        "job started: epoch 2, recovering: checkpoint of batch 0, 1 batches to replay; 1 committed batches to publish",
         "1 started: attempt 1, replay",
         "1 to output", // its publication was not on record yet
         "1 at output: done",
@@ -195,9 +197,9 @@ fn a_job_that_cannot_start_and_an_output_that_fails_are_told_with_their_errors()
     job.handles().push(vec![1]).unwrap();
     assert_eq!(job.run_batch().unwrap_err().kind(), ErrorKind::UserCode);
     let told = scribe.take();
-    let error = "\"foreach_rdd 1\" panicked with batch 1: no room";
+    let error = "\"foreach_rdd#1\" panicked with batch 1: no room";
     let end: Vec<&String> = told.iter().skip_while(|line| !line.starts_with("1 to")).collect();
-    assert_eq!(end[..2], ["1 to foreach_rdd 1", &format!("1 at foreach_rdd 1: {error}")]);
+    assert_eq!(end[..2], ["1 to foreach_rdd#1", &format!("1 at foreach_rdd#1: {error}")]);
     let stopped = format!("job stopped: graceful false, {:?}", Some(format!("UserCode: {error}")));
     assert_eq!(end.last().unwrap().as_str(), stopped);
 }

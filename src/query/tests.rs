@@ -12,8 +12,9 @@ use crate::{StreamingContext, StreamingContextBuilder};
 /// Every push adds its amount to an account.
 fn declare(context: &StreamingContext) -> Queue<(String, i64)> {
     let (amounts, stream) = context.queue_stream::<(String, i64)>("amounts");
-    stream
-        .update_state_by_key("accounts", |new: &[i64], old: Option<i64>| Some(old.unwrap_or(0) + new.iter().sum::<i64>()));
+    stream.update_state_by_key("accounts", |new: &[i64], old: Option<i64>| {
+        Some(old.unwrap_or(0) + new.iter().sum::<i64>())
+    });
     amounts
 }
 
@@ -45,7 +46,11 @@ fn an_answer_is_of_one_batch_and_says_which() {
             let batch = move_one(&mut job);
             let keys = [name("b"), name("c"), name("a"), name("b")];
             let some = accounts(&job).get_many(&keys).unwrap();
-            assert_eq!((some.batch(), some.len()), (batch, 2), "once for a key that is asked for twice, none for no state");
+            assert_eq!(
+                (some.batch(), some.len()),
+                (batch, 2),
+                "once for a key that is asked for twice, none for no state"
+            );
             assert_eq!((some.get(&name("a")), some.get(&name("b"))), (Some(&-round), Some(&round)));
             assert_eq!(some.get(&name("c")), None);
             let all = accounts(&job).snapshot().unwrap();
@@ -97,7 +102,9 @@ fn a_question_waits_for_the_attempt_that_succeeds() {
                 assert!(!once.swap(false, Ordering::SeqCst), "once");
                 amount
             })
-            .update_state_by_key("accounts", |new: &[i64], old: Option<i64>| Some(old.unwrap_or(0) + new.iter().sum::<i64>()));
+            .update_state_by_key("accounts", |new: &[i64], old: Option<i64>| {
+                Some(old.unwrap_or(0) + new.iter().sum::<i64>())
+            });
         amounts
     })
     .unwrap();

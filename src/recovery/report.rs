@@ -112,7 +112,8 @@ impl fmt::Display for RecoveryReport {
             None => write!(f, "recovering: checkpoint of batch {checkpoint}, {} batches to replay", self.replayed)?,
         }
         if self.republished > 0 {
-            write!(f, "; {} committed batches published", self.republished)?;
+            let done = if self.milliseconds.is_some() { "published" } else { "to publish" };
+            write!(f, "; {} committed batches {done}", self.republished)?;
         }
         if self.deaths > 0 {
             write!(f, "; {} batches were being computed when the process ended", self.deaths)?;
