@@ -35,6 +35,7 @@ mod dstream;
 mod running;
 
 // What everything stands on: identifiers, encodings, errors, time, and the door to the disk.
+mod bytes;
 mod clock;
 mod codec;
 mod disk;
@@ -65,6 +66,7 @@ mod recovery;
 pub mod testing;
 
 pub use block::StoreError;
+pub use bytes::Bytes;
 pub use clock::{Clock, Interrupt, ManualClock, SystemClock, Waited};
 pub use codec::{Key, Record};
 pub use context::{StreamingContext, StreamingContextBuilder};
@@ -75,11 +77,12 @@ pub use id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid};
 pub use operator::foreach_rdd::Batch;
 pub use rdd::Rdd;
 pub use recovery::report::RecoveryReport;
-pub use running::{Running, StateHandle};
+pub use running::{Phase, Running, StateHandle};
 pub use sink::{FileSink, MemorySink, PublishedBatch, Sink, SinkError};
 pub use source::{
-    DirectSource, FileStamp, OfferLimits, Pushed, Queue, RangeReader, ReadSummary, Receiver, ReceiverContext,
-    ReceiverError, ReceiverState, ReceiverStatus, SourceCounts, SourceError, TextFiles, TextFilesPosition, TextRange,
+    BinaryFiles, DecodeFailure, Decoder, DirectSource, FileRange, FileStamp, FilesPosition, Framing, OfferLimits, Pushed,
+    Queue, RangeReader, RawRecords, ReadSummary, Receiver, ReceiverContext, ReceiverError, ReceiverState, ReceiverStatus,
+    SourceCounts, SourceError, TextFiles,
 };
 pub use state::{State, spec::StateSpec};
 pub use text::{Text, Words};

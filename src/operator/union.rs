@@ -1,9 +1,12 @@
 //! `union`: the records of two streams in one.
 
+use std::marker::PhantomData;
+use std::sync::Arc;
+
 use crate::codec::Record;
-use crate::dataflow::graph::{Narrow, NodeId, WorkerContext};
+use crate::dataflow::graph::{Narrow, NodeId, Operator, WorkerContext};
 use crate::dataflow::push::{Downstream, ErasedPush, Push, Unit};
-use crate::dstream::DStream;
+use crate::dstream::{DStream, GraphBuilder};
 
 impl<'c, T: Record> DStream<'c, T> {
     /// The records of this stream and of another one of the same context. Spark: `DStream.union`.
@@ -29,8 +32,20 @@ impl<'c, T: Record> DStream<'c, T> {
     /// # }
     /// ```
     pub fn union(&self, other: &DStream<'c, T>) -> DStream<'c, T> {
-        self.narrow_of("union", vec![self.node, self.same_graph(other)], Union::<T>(std::marker::PhantomData))
+        union_of(self.graph, &[*self, *other])
     }
+}
+
+/// One stream of all these, which must be of this graph.
+pub(crate) fn union_of<'c, T: Record>(graph: &'c GraphBuilder, streams: &[DStream<'c, T>]) -> DStream<'c, T> {
+    let parents = streams.iter().map(|stream| {
+        if !std::ptr::eq(graph, stream.graph) {
+            graph.report_problem(MIXED);
+        }
+        stream.node
+    });
+    let union = Operator::Narrow(Arc::new(Union::<T>(PhantomData)));
+    DStream::new(graph, graph.add(graph.unnamed("union"), parents.collect(), union))
 }
 
 impl<T> DStream<'_, T> {
@@ -39,12 +54,14 @@ impl<T> DStream<'_, T> {
         if std::ptr::eq(self.graph, other.graph) {
             return other.node;
         }
-        self.graph.report_problem("streams of two contexts are mixed: both must come from the same one");
+        self.graph.report_problem(MIXED);
         self.node
     }
 }
 
-struct Union<T>(std::marker::PhantomData<fn(T)>);
+const MIXED: &str = "streams of two contexts are mixed: both must come from the same one";
+
+struct Union<T>(PhantomData<fn(T)>);
 
 impl<T: Record> Narrow for Union<T> {
     fn lower(&self, _context: &WorkerContext, downstream: Downstream) -> ErasedPush {
