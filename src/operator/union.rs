@@ -32,34 +32,34 @@ impl<'c, T: Record> DStream<'c, T> {
     /// # }
     /// ```
     pub fn union(&self, other: &DStream<'c, T>) -> DStream<'c, T> {
-        union_of(self.graph, &[*self, *other])
+        self.narrow_of("union", vec![self.node, self.same_graph(other)], Union::<T>(PhantomData))
     }
 }
 
 /// One stream of all these, which must be of this graph.
 pub(crate) fn union_of<'c, T: Record>(graph: &'c GraphBuilder, streams: &[DStream<'c, T>]) -> DStream<'c, T> {
-    let parents = streams.iter().map(|stream| {
-        if !std::ptr::eq(graph, stream.graph) {
-            graph.report_problem(MIXED);
-        }
-        stream.node
-    });
+    for stream in streams {
+        check_graph(graph, stream);
+    }
+    let parents = streams.iter().map(|stream| stream.node).collect();
     let union = Operator::Narrow(Arc::new(Union::<T>(PhantomData)));
-    DStream::new(graph, graph.add(graph.unnamed("union"), parents.collect(), union))
+    DStream::new(graph, graph.add(graph.unnamed("union"), parents, union))
 }
 
 impl<T> DStream<'_, T> {
     /// The other stream's node, if it belongs to the same context; a mixed graph is reported when the job starts.
     pub(crate) fn same_graph<U>(&self, other: &DStream<'_, U>) -> NodeId {
-        if std::ptr::eq(self.graph, other.graph) {
-            return other.node;
-        }
-        self.graph.report_problem(MIXED);
-        self.node
+        if check_graph(self.graph, other) { other.node } else { self.node }
     }
 }
 
-const MIXED: &str = "streams of two contexts are mixed: both must come from the same one";
+fn check_graph<U>(graph: &GraphBuilder, stream: &DStream<'_, U>) -> bool {
+    let is_same = std::ptr::eq(graph, stream.graph);
+    if !is_same {
+        graph.report_problem("streams of two contexts are mixed: both must come from the same one");
+    }
+    is_same
+}
 
 struct Union<T>(PhantomData<fn(T)>);
 

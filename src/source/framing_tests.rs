@@ -178,7 +178,7 @@ fn a_record_that_cannot_be_encoded_is_not_appended() {
 #[test]
 fn a_length_beyond_all_bounds_makes_no_room_and_what_follows_is_dropped_up_to_there() {
     let mut bytes = prefixed(&["first"]);
-    bytes.extend((3 << 20_u32).to_be_bytes());
+    bytes.extend((3_u32 << 20).to_be_bytes());
     bytes.extend(vec![b'x'; 3 << 20]);
     bytes.extend(prefixed(&["last"]));
     let found = cut(Framing::length_prefixed(), &bytes, &[100_000], 1000);
