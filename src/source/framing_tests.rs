@@ -288,3 +288,55 @@ fn lines_of_any_bytes_come_through_a_socket_with_a_decoder() {
     assert_eq!(run_until(&mut job, 2), expected);
     assert_eq!(job.running().status().failed_records, 2);
 }
+
+/// Waits until the only receiver has reported so many errors; gives the newest.
+fn reported<H: Clone>(job: &TestJob<H>, errors: u64) -> String {
+    loop {
+        let counts = job.running().receivers().remove(0).counts;
+        if counts.errors >= errors {
+            return counts.last_error.unwrap();
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_frame_that_the_end_of_the_stream_cuts_off_is_reported_and_those_before_it_count() {
+    let bytes = [prefixed(&["one", "two"]), b"\0\0\0\x05thr".to_vec()].concat();
+    let (address, open) = serve(bytes);
+    let mut job = TestJob::new(move |context| {
+        context.socket_stream("frames", &address.to_string(), Framing::length_prefixed()).collect("all")
+    })
+    .unwrap();
+    drop(open.recv().unwrap());
+    assert_eq!(reported(&job, 1), "7 bytes of an unfinished frame are dropped: the stream has ended");
+    assert_eq!(run_until(&mut job, 2), [Bytes::from(b"one".as_slice()), b"two".as_slice().into()]);
+}
+
+#[test]
+fn a_frame_that_is_too_long_is_reported_and_the_next_one_taken() {
+    let (address, open) = serve([prefixed(&["one"]), prefixed(&[[b'x'; 300_000]]), prefixed(&["two"])].concat());
+    let mut job = TestJob::new(move |context| {
+        let framing = Framing::length_prefixed().max_frame_bytes(1_000);
+        context.socket_stream("frames", &address.to_string(), framing).collect("all")
+    })
+    .unwrap();
+    let error = reported(&job, 1);
+    assert!(error.contains(": a frame before byte "), "{error}");
+    assert!(error.ends_with(" has more than 1000 bytes: it is dropped"), "{error}");
+    assert_eq!(run_until(&mut job, 2), [Bytes::from(b"one".as_slice()), b"two".as_slice().into()]);
+    drop(open);
+}
+
+#[test]
+fn a_stream_that_cannot_be_cut_is_given_up_with_an_error_and_what_came_before_counts() {
+    let (address, _open) = serve(b"\x03ab\x02c\0 and more".to_vec());
+    let mut job = TestJob::new(move |context| {
+        context.socket_stream("frames", &address.to_string(), by_first_byte()).collect("all")
+    })
+    .unwrap();
+    let error = reported(&job, 2);
+    let expected = "the framing says that a frame has 0 bytes; starts again in 2000 ms";
+    assert!(error.contains(": no frame can be found before byte ") && error.ends_with(expected), "{error}");
+    assert_eq!(run_until(&mut job, 2), [Bytes::from(b"\x03ab".as_slice()), b"\x02c".as_slice().into()]);
+}

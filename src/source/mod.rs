@@ -31,6 +31,7 @@ mod tests;
 #[cfg(test)]
 mod binary_files_tests;
 #[cfg(test)]
+#[allow(clippy::disallowed_methods)] // as above
 mod framing_tests;
 #[cfg(test)]
 mod text_files_tests;
