@@ -75,7 +75,7 @@ impl GraphBuilder {
         if declared.problems.is_empty() { Ok(declared.graph) } else { Err(declared.problems.join("; ")) }
     }
 
-    fn unnamed(&self, name: &str) -> String {
+    pub fn unnamed(&self, name: &str) -> String {
         format!("{name}#{}", self.declared.borrow().graph.nodes.len())
     }
 }

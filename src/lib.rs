@@ -36,6 +36,7 @@ mod query;
 mod running;
 
 // What everything stands on: identifiers, encodings, errors, time, and the door to the disk.
+mod bytes;
 mod clock;
 mod codec;
 mod disk;
@@ -68,6 +69,7 @@ mod listener;
 pub mod testing;
 
 pub use block::StoreError;
+pub use bytes::Bytes;
 pub use clock::{Clock, Interrupt, ManualClock, SystemClock, Waited};
 pub use codec::{Key, Record};
 pub use context::{StreamingContext, StreamingContextBuilder};
@@ -85,11 +87,12 @@ pub use operator::foreach_rdd::Batch;
 pub use query::{StateHandle, StateSnapshot};
 pub use rdd::Rdd;
 pub use recovery::report::RecoveryReport;
-pub use running::Running;
+pub use running::{Phase, Running};
 pub use sink::{FileSink, MemorySink, PublishedBatch, Sink, SinkError};
 pub use source::{
-    DirectSource, FileStamp, OfferLimits, Pushed, Queue, RangeReader, ReadSummary, Receiver, ReceiverContext,
-    ReceiverError, ReceiverState, ReceiverStatus, SourceCounts, SourceError, TextFiles, TextFilesPosition, TextRange,
+    BinaryFiles, DecodeFailure, Decoder, DirectSource, FileRange, FileStamp, FilesPosition, Framing, OfferLimits, Pushed,
+    Queue, RangeReader, RawRecords, ReadSummary, Receiver, ReceiverContext, ReceiverError, ReceiverState, ReceiverStatus,
+    SourceCounts, SourceError, TextFiles,
 };
 pub use state::{State, spec::StateSpec};
 pub use text::{Text, Words};

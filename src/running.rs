@@ -41,6 +41,22 @@ pub struct Running {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Where a job is in its life; see [`Running::phase`].
+///
+/// ```
+/// assert_ne!(floodmark::Phase::Active, floodmark::Phase::Stopped);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// It has recovered, and runs; also while it stops gracefully.
+    Active,
+    /// It was stopped, by [`Running::stop`] or a signal.
+    Stopped,
+    /// An error has ended it; [`Running::await_termination`] tells which. Spark: `STOPPED`, too.
+    Failed,
+}
+
 impl Running {
     pub(crate) fn start(mut job: Job, graph: Arc<Graph>, sender: Sender<DriverMessage>) -> Result<Self> {
         let (shared, width) = (job.shared.clone(), job.settings.width);
@@ -85,6 +101,31 @@ impl Running {
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.status()
+    }
+
+    /// Whether the job runs, has stopped, or has failed. Spark: `StreamingContext.getState`; what is `INITIALIZED` there is a
+    /// [`StreamingContext`](crate::StreamingContext) that was not started.
+    ///
+    /// ```
+    /// # fn main() -> floodmark::Result<()> {
+    /// use floodmark::Phase;
+    /// # let place = tempfile::tempdir().unwrap();
+    /// # let context = floodmark::StreamingContext::builder("job").checkpoint(place.path().join("state")).build()?;
+    /// # context.queue_stream::<u64>("numbers").1.print(10);
+    /// let running = context.start()?;
+    /// assert_eq!(running.phase(), Phase::Active);
+    /// running.stop(true)?;
+    /// assert_eq!(running.phase(), Phase::Stopped);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.shared.wait_for_end(Some(Duration::ZERO)) {
+            None => Phase::Active,
+            Some(Ok(())) => Phase::Stopped,
+            Some(Err(_)) => Phase::Failed,
+        }
     }
 
     /// What each receiver does, in the order of their declaration: connections that are tried again, and errors, show here.

@@ -3,8 +3,12 @@
 mod builder;
 mod sources;
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
@@ -61,13 +65,67 @@ impl fmt::Debug for StreamingContext {
 }
 
 impl StreamingContext {
-    /// Begins a job of this name. Spark: `new StreamingContext(conf, interval)`, or `getOrCreate`: starting is recovering.
+    /// Begins a job of this name. Spark: `new StreamingContext(conf, interval)`. Starting is recovering: see
+    /// [`get_or_create`](Self::get_or_create) where Spark's `getOrCreate` is missed.
     ///
     /// ```
     /// let builder = floodmark::StreamingContext::builder("word-count");
     /// ```
     pub fn builder(app_name: &str) -> StreamingContextBuilder {
         StreamingContextBuilder::new(app_name)
+    }
+
+    /// Declares a job by `create` and starts it: recovers what is in `location`, or starts fresh in an empty one. Spark:
+    /// `StreamingContext.getOrCreate(checkpointPath, creatingFunc)`, then `start()`.
+    ///
+    /// For those who come from Spark: there `creatingFunc` runs only where no checkpoint is, since a checkpoint holds the graph
+    /// with its code. Here code is never stored, so `create` runs at every start, and a changed program, or changed settings,
+    /// take effect at once. It gets a builder with the name and the location, and what it returns is started: this is
+    /// `builder(name).checkpoint(location)`, `build()`, the graph, and [`start`](Self::start).
+    ///
+    /// # Errors
+    /// What `create` returns; `Configuration` when its context has another location; and as [`start`](Self::start).
+    ///
+    /// ```
+    /// # fn main() -> floodmark::Result<()> {
+    /// use floodmark::{Result, StreamingContext, StreamingContextBuilder};
+    ///
+    /// fn create(builder: StreamingContextBuilder) -> Result<StreamingContext> {
+    ///     let context = builder.workers(2).build()?;
+    ///     context.text_file_stream("files", "./incoming").print(10);
+    ///     Ok(context)
+    /// }
+    ///
+    /// # let place = tempfile::tempdir().unwrap();
+    /// # let state = place.path().join("state");
+    /// # let create = |builder: StreamingContextBuilder| -> Result<StreamingContext> {
+    /// #     let context = builder.build()?;
+    /// #     context.queue_stream::<u64>("numbers").1.print(10);
+    /// #     Ok(context)
+    /// # };
+    /// let running = StreamingContext::get_or_create("job", &state, create)?;
+    /// running.stop(true)
+    /// # }
+    /// ```
+    pub fn get_or_create(
+        app_name: &str,
+        location: impl Into<PathBuf>,
+        create: impl FnOnce(StreamingContextBuilder) -> Result<StreamingContext>,
+    ) -> Result<Running> {
+        let location = location.into();
+        let context = create(Self::builder(app_name).checkpoint(&location))?;
+        let found = &context.settings.location;
+        if *found != location {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                format!(
+                    "the context that was created has the checkpoint location {}: expected {}",
+                    found.display(),
+                    location.display()
+                ),
+            ));
+        }
+        context.start()
     }
 
     /// Recovers what is in the checkpoint location, or starts fresh in an empty one; then receives and computes.

@@ -4,15 +4,17 @@ use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::bytes::Bytes;
 use crate::codec::Record;
 use crate::context::StreamingContext;
 use crate::dataflow::graph::Operator;
 use crate::driver::inputs::DirectInput;
 use crate::dstream::DStream;
 use crate::id::Uid;
+use crate::operator::union::union_of;
 use crate::source::{
-    Direct, DirectSource, LinesReader, MAX_LINE_BYTES, Queue, Receiver, ReceiverSource, RecordsReader, SocketLines,
-    SourceNode, TaskReader, TextFiles,
+    BinaryFiles, Decoder, Direct, DirectSource, FramesReader, Framing, LinesReader, MAX_FRAME_BYTES, MAX_RECORD_LENGTH,
+    Queue, RawRecords, Receiver, ReceiverSource, RecordsReader, SocketFrames, SourceNode, TaskReader, TextFiles,
 };
 use crate::text::Text;
 
@@ -30,14 +32,56 @@ impl StreamingContext {
     /// # Ok::<(), floodmark::Error>(())
     /// ```
     pub fn socket_text_stream(&self, uid: &str, address: &str) -> DStream<'_, Text> {
-        if let Err(error) = address.to_socket_addrs() {
-            self.graph.report_problem(format!("the address \"{address}\" of source \"{uid}\" cannot be used: {error}"));
+        self.receive_frames(uid, address, Framing::lines(), Arc::new(LinesReader { max_line_bytes: MAX_FRAME_BYTES }))
+    }
+
+    /// The records that a server sends, as `decoder` cuts them from the stream of bytes. Spark: `socketStream`.
+    ///
+    /// [`Framing`] has the usual ways in which records follow one another: lines as bytes, frames of one size, frames behind
+    /// their lengths; it is a decoder by itself, to which a function can be added. Bytes are logged as they came and decoded on
+    /// the workers. A frame longer than the limit (1 MiB unless the framing says otherwise) is dropped; it, and a frame that the
+    /// decoder refuses, is no record: it is counted and reported, and the others go on. A frame that the end of the stream cuts
+    /// off is dropped and reported. A refused or closed connection is tried again after 2 s.
+    ///
+    /// Unreliable receiver: a crash of the driver may cost what was not yet logged; what was logged counts exactly once. Keeps
+    /// nothing in a checkpoint.
+    ///
+    /// ```no_run
+    /// use floodmark::Framing;
+    /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
+    /// let readings = Framing::fixed(8).decode_with(|frame| Ok(f64::from_be_bytes(frame.as_ref().try_into()?)));
+    /// context.socket_stream("readings", "127.0.0.1:9999", readings).print(10);
+    /// // Lines of which nothing says that they are UTF-8.
+    /// context.socket_stream("lines", "127.0.0.1:9998", Framing::lines()).print(10);
+    /// # Ok::<(), floodmark::Error>(())
+    /// ```
+    pub fn socket_stream<D: Decoder>(&self, uid: &str, address: &str, decoder: D) -> DStream<'_, D::Item> {
+        let framing = decoder.framing();
+        if let Some(problem) = framing.problem() {
+            self.graph.report_problem(format!("the framing of source \"{uid}\" cannot be used: {problem}"));
         }
-        self.receive(
-            uid,
-            SocketLines::new(address, MAX_LINE_BYTES),
-            Arc::new(LinesReader { max_line_bytes: MAX_LINE_BYTES }),
-        )
+        self.receive_frames(uid, address, framing, Arc::new(FramesReader::new(uid, decoder)))
+    }
+
+    /// Records that a server sends in their encoding, each behind its length. Spark: `rawSocketStream`, where a frame is a block
+    /// of records: here it is one, so that every limit and count is of records. To send many at once, let `T` be a `Vec` and
+    /// flatten it.
+    ///
+    /// [`RawRecords::append`] makes the bytes that a sender must send, and says what they are. As
+    /// [`socket_stream`](Self::socket_stream) otherwise: a frame of more than 1 MiB is dropped, and it, and one that is not the
+    /// encoding of a `T`, is no record: it is counted and reported, and the others go on.
+    ///
+    /// Unreliable receiver: a crash of the driver may cost what was not yet logged; what was logged counts exactly once. Keeps
+    /// nothing in a checkpoint.
+    ///
+    /// ```no_run
+    /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
+    /// let sales = context.raw_socket_stream::<(String, u64)>("sales", "127.0.0.1:9999");
+    /// sales.print(10);
+    /// # Ok::<(), floodmark::Error>(())
+    /// ```
+    pub fn raw_socket_stream<T: Record>(&self, uid: &str, address: &str) -> DStream<'_, T> {
+        self.socket_stream(uid, address, RawRecords::default())
     }
 
     /// The lines of files that appear in a directory by an atomic move, as [`Text`]. Spark: `textFileStream`.
@@ -52,6 +96,46 @@ impl StreamingContext {
     /// ```
     pub fn text_file_stream(&self, uid: &str, directory: impl Into<PathBuf>) -> DStream<'_, Text> {
         self.direct_stream(uid, TextFiles::new(directory))
+    }
+
+    /// The records, of `record_length` bytes each, of files that appear in a directory by an atomic move. Spark:
+    /// `binaryRecordsStream`.
+    ///
+    /// Files are taken in order of modification time, then name; each once; hidden and temporary names are not taken. A file
+    /// whose size is no multiple of the record length stops the job with an error that names file, size and record length,
+    /// before anything of it is taken. Direct source: a crash costs nothing, exactly once into state. A checkpoint keeps the
+    /// names of the files that were taken and are still there. See [`BinaryFiles`] for limits.
+    ///
+    /// A `record_length` that is not between 1 and 1 GiB is reported when the job starts.
+    ///
+    /// ```
+    /// # fn main() -> floodmark::Result<()> {
+    /// use floodmark::testing::TestJob;
+    ///
+    /// let incoming = tempfile::tempdir().unwrap();
+    /// std::fs::write(incoming.path().join("numbers"), [0, 7, 1, 0]).unwrap();
+    /// let directory = incoming.path().to_path_buf();
+    /// let mut job = TestJob::new(move |context| {
+    ///     let records = context.binary_records_stream("numbers", &directory, 2);
+    ///     records.map(|record| u16::from_be_bytes([record[0], record[1]])).collect("numbers")
+    /// })?;
+    /// job.run_batch()?;
+    /// assert_eq!(job.handles().last(), [7, 256]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn binary_records_stream(
+        &self,
+        uid: &str,
+        directory: impl Into<PathBuf>,
+        record_length: usize,
+    ) -> DStream<'_, Bytes> {
+        if record_length == 0 || record_length as u64 > MAX_RECORD_LENGTH {
+            self.graph.report_problem(format!(
+                "the record length of source \"{uid}\" is {record_length} bytes: expected 1 to {MAX_RECORD_LENGTH}"
+            ));
+        }
+        self.direct_stream(uid, BinaryFiles::new(directory, record_length))
     }
 
     /// A stream that the program fills itself; each push is a block. Spark: `queueStream`, but what is pushed is logged, so it
@@ -103,6 +187,50 @@ impl StreamingContext {
         let uid = Uid::from(uid);
         self.sources.borrow_mut().directs.push(DirectInput { uid: uid.clone(), source: Box::new(direct) });
         self.source(uid, reader)
+    }
+
+    /// The records of many streams of this context in one. Spark: `StreamingContext.union`.
+    ///
+    /// Narrow; a move per record, however many streams there are; keeps nothing in a checkpoint. Where order shows, the records
+    /// of the stream whose source was declared first come first. No streams at all, or one of another context, is reported
+    /// when the job starts.
+    ///
+    /// ```
+    /// # fn main() -> floodmark::Result<()> {
+    /// use floodmark::testing::TestJob;
+    ///
+    /// let mut job = TestJob::new(|context| {
+    ///     let (queues, streams): (Vec<_>, Vec<_>) =
+    ///         ["a", "b", "c"].iter().map(|uid| context.queue_stream::<u64>(uid)).unzip();
+    ///     (queues, context.union(&streams).collect("all"))
+    /// })?;
+    /// let (queues, all) = job.handles();
+    /// for (queue, number) in queues.iter().zip(1..) {
+    ///     queue.push(vec![number])?;
+    /// }
+    /// job.run_batch()?;
+    /// assert_eq!(all.last(), [1, 2, 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn union<'c, T: Record>(&'c self, streams: &[DStream<'c, T>]) -> DStream<'c, T> {
+        if streams.is_empty() {
+            self.graph.report_problem("a union of no streams: expected one at least");
+        }
+        union_of(&self.graph, streams)
+    }
+
+    fn receive_frames<T: Record>(
+        &self,
+        uid: &str,
+        address: &str,
+        framing: Framing,
+        reader: Arc<dyn TaskReader<T>>,
+    ) -> DStream<'_, T> {
+        if let Err(error) = address.to_socket_addrs() {
+            self.graph.report_problem(format!("the address \"{address}\" of source \"{uid}\" cannot be used: {error}"));
+        }
+        self.receive(uid, SocketFrames::new(address, framing), reader)
     }
 
     fn receive<R: Receiver<Item = T>, T: Record>(

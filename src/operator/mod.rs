@@ -15,5 +15,5 @@ mod per_run;
 mod print;
 mod reduce_by_key;
 mod sink;
-mod union;
+pub(crate) mod union;
 mod update_state_by_key;

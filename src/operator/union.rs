@@ -1,9 +1,12 @@
 //! `union`: the records of two streams in one.
 
+use std::marker::PhantomData;
+use std::sync::Arc;
+
 use crate::codec::Record;
-use crate::dataflow::graph::{Narrow, NodeId, WorkerContext};
+use crate::dataflow::graph::{Narrow, NodeId, Operator, WorkerContext};
 use crate::dataflow::push::{Downstream, ErasedPush, Push, Unit};
-use crate::dstream::DStream;
+use crate::dstream::{DStream, GraphBuilder};
 
 impl<'c, T: Record> DStream<'c, T> {
     /// The records of this stream and of another one of the same context. Spark: `DStream.union`.
@@ -29,22 +32,36 @@ impl<'c, T: Record> DStream<'c, T> {
     /// # }
     /// ```
     pub fn union(&self, other: &DStream<'c, T>) -> DStream<'c, T> {
-        self.narrow_of("union", vec![self.node, self.same_graph(other)], Union::<T>(std::marker::PhantomData))
+        self.narrow_of("union", vec![self.node, self.same_graph(other)], Union::<T>(PhantomData))
     }
+}
+
+/// One stream of all these, which must be of this graph.
+pub(crate) fn union_of<'c, T: Record>(graph: &'c GraphBuilder, streams: &[DStream<'c, T>]) -> DStream<'c, T> {
+    for stream in streams {
+        check_graph(graph, stream);
+    }
+    let parents = streams.iter().map(|stream| stream.node).collect();
+    let union = Operator::Narrow(Arc::new(Union::<T>(PhantomData)));
+    DStream::new(graph, graph.add(graph.unnamed("union"), parents, union))
 }
 
 impl<T> DStream<'_, T> {
     /// The other stream's node, if it belongs to the same context; a mixed graph is reported when the job starts.
     pub(crate) fn same_graph<U>(&self, other: &DStream<'_, U>) -> NodeId {
-        if std::ptr::eq(self.graph, other.graph) {
-            return other.node;
-        }
-        self.graph.report_problem("streams of two contexts are mixed: both must come from the same one");
-        self.node
+        if check_graph(self.graph, other) { other.node } else { self.node }
     }
 }
 
-struct Union<T>(std::marker::PhantomData<fn(T)>);
+fn check_graph<U>(graph: &GraphBuilder, stream: &DStream<'_, U>) -> bool {
+    let is_same = std::ptr::eq(graph, stream.graph);
+    if !is_same {
+        graph.report_problem("streams of two contexts are mixed: both must come from the same one");
+    }
+    is_same
+}
+
+struct Union<T>(PhantomData<fn(T)>);
 
 impl<T: Record> Narrow for Union<T> {
     fn lower(&self, _context: &WorkerContext, downstream: Downstream) -> ErasedPush {

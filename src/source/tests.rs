@@ -355,7 +355,8 @@ async fn socket(
 ) -> (Supervisor, TcpListener, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let supervisor = f.start(settings, SocketLines::new(address, max_line_bytes));
+    let supervisor =
+        f.start(settings, SocketFrames::<Text>::new(address, Framing::lines().max_frame_bytes(max_line_bytes)));
     let (peer, _) = listener.accept().await.unwrap();
     (supervisor, listener, peer)
 }
@@ -405,7 +406,8 @@ async fn a_refused_connection_is_reported_and_tried_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let supervisor = f.start(ReceiverSettings::default(), SocketLines::new(address.to_string(), 100));
+    let supervisor =
+        f.start(ReceiverSettings::default(), SocketFrames::<Text>::new(address.to_string(), Framing::lines()));
     until(|| supervisor.status()[0].state == ReceiverState::Waiting).await;
     let error = supervisor.status()[0].counts.last_error.clone().unwrap();
     assert!(error.starts_with(&format!("cannot connect to {address}: ")), "{error}");
@@ -446,7 +448,7 @@ async fn a_socket_faster_than_the_job_is_not_read() {
         tokio::task::yield_now().await;
     }
     let held = f.tracker.pending().bytes;
-    assert!(held <= (64 << 10) + 2 * line_buffer::READ_BYTES as u64, "{held} bytes");
+    assert!(held <= (64 << 10) + 2 * frame_buffer::READ_BYTES as u64, "{held} bytes");
     assert!(!sent.is_finished(), "the sender is slowed");
     while !supervisor.all_ended() {
         f.tracker.take(BatchLimits { records: u64::MAX, bytes: u64::MAX });
@@ -490,7 +492,7 @@ async fn a_graceful_stop_logs_the_lines_that_were_read() {
 #[test]
 fn text_blocks_decode_into_texts() {
     let mut lines: Vec<Text> = Vec::new();
-    let reader = LinesReader { max_line_bytes: MAX_LINE_BYTES };
+    let reader = LinesReader { max_line_bytes: MAX_FRAME_BYTES };
     reader.read(TaskBytes::Block("one\r\ntwo".into()), &mut |line| lines.push(line)).unwrap();
     assert_eq!(lines, ["one", "two"]);
 }
