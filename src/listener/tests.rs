@@ -369,3 +369,45 @@ fn the_delays_of_a_batch_add_up() {
     let parts = (first.scheduling_delay_ms, first.processing_ms, first.publishing_ms, first.total_delay_ms);
     assert_eq!(parts, (0, 7, 5, 12));
 }
+
+/// Fails, and gives one record the second time.
+#[derive(Default)]
+struct Flaky(bool);
+
+impl crate::Receiver for Flaky {
+    type Item = u64;
+
+    async fn on_start(&mut self, context: crate::ReceiverContext<u64>) -> Result<(), crate::ReceiverError> {
+        if !std::mem::replace(&mut self.0, true) {
+            return Err("no line".into());
+        }
+        context.store_block(vec![7]).await?;
+        context.stopped().await;
+        Ok(())
+    }
+}
+
+#[test]
+fn every_start_error_and_end_of_a_receiver_is_told() {
+    let scribe = Scribe::default();
+    let listener = scribe.clone();
+    let mut job = TestJob::configured(
+        move |builder| builder.listener(listener.clone()),
+        |context| context.receiver_stream("flaky", Flaky::default()).print(0),
+    )
+    .unwrap();
+    // It starts again after 2 s of the job's clock.
+    while job.running().status().records == 0 {
+        job.run_batch().unwrap();
+    }
+    job.running().stop(true).unwrap();
+    let told: Vec<String> = scribe.take().into_iter().filter(|line| line.starts_with("receiver")).collect();
+    let expected = [
+        "receiver started: flaky",
+        "receiver error: no line; starts again in 2000 ms",
+        "receiver stopped: flaky, again after Some(2000) ms",
+        "receiver started: flaky",
+        "receiver stopped: flaky, again after None ms",
+    ];
+    assert_eq!(told, expected);
+}
