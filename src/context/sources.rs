@@ -117,7 +117,7 @@ impl StreamingContext {
     /// let directory = incoming.path().to_path_buf();
     /// let mut job = TestJob::new(move |context| {
     ///     let records = context.binary_records_stream("numbers", &directory, 2);
-    ///     records.map(|record| u16::from_be_bytes([record[0], record[1]])).collect("numbers")
+    ///     records.map(|record| u16::from_be_bytes([record[0], record[1]])).collect("all")
     /// })?;
     /// job.run_batch()?;
     /// assert_eq!(job.handles().last(), [7, 256]);
