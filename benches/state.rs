@@ -23,7 +23,9 @@ type Declare = fn(DStream<'_, (u64, u64)>);
 /// Every operator with its name; nothing reads what they put out, as in a job whose state is only asked.
 const OPERATORS: [(&str, Declare); 5] = [
     ("update_state_by_key", |pairs| {
-        pairs.update_state_by_key("state", |new: &[u64], sum: Option<u64>| Some(sum.unwrap_or(0) + new.iter().sum::<u64>()));
+        pairs.update_state_by_key("state", |new: &[u64], sum: Option<u64>| {
+            Some(sum.unwrap_or(0) + new.iter().sum::<u64>())
+        });
     }),
     ("map_with_state", |pairs| {
         pairs.map_with_state("state", add);
@@ -86,7 +88,13 @@ fn measure(keys: u64, declare: Declare, log: bool) -> Duration {
     times[BATCHES / 2]
 }
 
-fn batch(clock: &ManualClock, running: &Running, input: &Queue<(u64, u64)>, keys: u64, random: &mut StdRng) -> Duration {
+fn batch(
+    clock: &ManualClock,
+    running: &Running,
+    input: &Queue<(u64, u64)>,
+    keys: u64,
+    random: &mut StdRng,
+) -> Duration {
     input.push((0..USED).map(|_| (random.random_range(0..keys), 1)).collect()).expect("the job takes blocks");
     run_batch(clock, running)
 }

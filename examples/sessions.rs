@@ -113,8 +113,11 @@ mod tests {
                 let (last, pages) = open.entry(user.to_string()).or_default();
                 (*last, *pages) = (second, *pages + 1);
             }
-            let idle: Vec<String> =
-                open.iter().filter(|(_, (last, _))| second - last > TIMEOUT.as_secs()).map(|(user, _)| user.clone()).collect();
+            let idle: Vec<String> = open
+                .iter()
+                .filter(|(_, (last, _))| second - last > TIMEOUT.as_secs())
+                .map(|(user, _)| user.clone())
+                .collect();
             closed.extend(idle.into_iter().map(|user| (user.clone(), open.remove(&user).unwrap().1)));
         }
         closed

@@ -65,7 +65,9 @@ fn run() -> Result<Rankings, Box<dyn Error>> {
         // The best of each partition, on all workers; then one ranking of few records.
         .map_partitions(|tags| Rdd::from_records(tags.collect()).sort_by(rank).take(K))
         .transform(|_time, tags| Rdd::from_records(tags.sort_by(rank).take(K)))
-        .foreach_rdd(move |batch, tags| results.lock().expect("no panic while held").push((batch.time.0, tags.collect())));
+        .foreach_rdd(move |batch, tags| {
+            results.lock().expect("no panic while held").push((batch.time.0, tags.collect()))
+        });
 
     let running = context.start()?;
     for second in 0..SECONDS {
@@ -91,7 +93,9 @@ mod tests {
             let end = (at as u64 + 1) * 10;
             let mut counts: BTreeMap<Text, u64> = BTreeMap::new();
             for post in (end.saturating_sub(60)..end).flat_map(posts) {
-                post.split_words().filter(|word| word.starts_with('#')).for_each(|tag| *counts.entry(tag).or_default() += 1);
+                post.split_words()
+                    .filter(|word| word.starts_with('#'))
+                    .for_each(|tag| *counts.entry(tag).or_default() += 1);
             }
             let mut expected: Vec<(Text, u64)> = counts.into_iter().collect();
             expected.sort_by_key(rank);

@@ -47,7 +47,14 @@ fn run() -> Result<Windows, Box<dyn Error>> {
     stream
         .flat_map(Text::split_words)
         .map(|word| (word, 1_u64))
-        .reduce_by_key_and_window_filtered("last half minute", |a, b| a + b, |a, b| a - b, LENGTH, SLIDE, |_, count| *count > 0)
+        .reduce_by_key_and_window_filtered(
+            "last half minute",
+            |a, b| a + b,
+            |a, b| a - b,
+            LENGTH,
+            SLIDE,
+            |_, count| *count > 0,
+        )
         .foreach_rdd(move |batch, rdd| {
             let mut counts = rdd.collect();
             counts.sort_by(|(one, a), (other, b)| b.cmp(a).then_with(|| one.cmp(other)));
@@ -85,7 +92,8 @@ mod tests {
             for second in end.saturating_sub(30)..end {
                 line(second).split(' ').for_each(|word| *expected.entry(word.to_string()).or_default() += 1);
             }
-            let found: BTreeMap<String, u64> = counts.into_iter().map(|(word, count)| (word.to_string(), count)).collect();
+            let found: BTreeMap<String, u64> =
+                counts.into_iter().map(|(word, count)| (word.to_string(), count)).collect();
             assert_eq!(found, expected, "the window up to second {end}");
         }
     }

@@ -111,7 +111,7 @@ impl GraphBuilder {
         Ok((graph, wish))
     }
 
-    fn unnamed(&self, name: &str) -> String {
+    pub fn unnamed(&self, name: &str) -> String {
         format!("{name}#{}", self.declared.borrow().graph.nodes.len())
     }
 
@@ -169,22 +169,25 @@ impl<'c, T> DStream<'c, T> {
         self.child(self.graph.unnamed(name), vec![self.node], Operator::Narrow(Arc::new(operator)))
     }
 
-    /// A narrow operator over this stream and another one; see [`together`](Self::together).
-    pub(crate) fn narrow_with<U, W>(
-        &self,
+    /// A narrow operator over many streams; see [`GraphBuilder::together`].
+    pub(crate) fn narrow_over<W>(
+        graph: &'c GraphBuilder,
         name: &str,
-        other: &DStream<'_, W>,
+        streams: &[DStream<'_, W>],
         operator: impl Narrow + 'static,
-    ) -> DStream<'c, U> {
-        let parents = self.together(name, other);
-        self.child(self.graph.unnamed(name), parents, Operator::Narrow(Arc::new(operator)))
+    ) -> DStream<'c, T> {
+        let inputs: Vec<_> = streams.iter().map(|stream| (stream.graph, stream.node)).collect();
+        let parents = graph.together(name, &inputs);
+        let slide = parents.first().map_or(Slide(graph.interval_ms), |parent| graph.slide(*parent));
+        let node = graph.add(graph.unnamed(name), parents, slide, Operator::Narrow(Arc::new(operator)));
+        DStream::new(graph, node)
     }
 
     pub(crate) fn wide<U>(&self, name: &str, operator: impl Wide + 'static) -> DStream<'c, U> {
         self.child(self.graph.unnamed(name), vec![self.node], Operator::Wide(Arc::new(operator)))
     }
 
-    /// A wide operator over this stream and another one; see [`together`](Self::together).
+    /// A wide operator over this stream and another one; see [`GraphBuilder::together`].
     pub(crate) fn wide_with<U, W>(
         &self,
         name: &str,
@@ -200,7 +203,7 @@ impl<'c, T> DStream<'c, T> {
         self.child(uid.as_str(), vec![self.node], Operator::Wide(Arc::new(operator)))
     }
 
-    /// A wide operator with state over this stream and another one; see [`together`](Self::together).
+    /// A wide operator with state over this stream and another one; see [`GraphBuilder::together`].
     pub(crate) fn stateful_with<U, W>(
         &self,
         uid: &Uid,
@@ -233,25 +236,9 @@ impl<'c, T> DStream<'c, T> {
         self.child::<()>(uid.as_str(), vec![self.node], Operator::Output(Arc::new(operator)));
     }
 
-    /// This stream and another one as the inputs of one operator. They must be of one context and slide alike; a mistake is
-    /// reported when the job starts.
+    /// This stream and another one as the inputs of one operator; see [`GraphBuilder::together`].
     fn together<W>(&self, operator: &str, other: &DStream<'_, W>) -> Vec<NodeId> {
-        if !std::ptr::eq(self.graph, other.graph) {
-            let (one, another) = (self.graph.name(self.node), other.graph.name(other.node));
-            self.graph.report_problem(format!(
-                "streams of two contexts are mixed: {operator} of \"{one}\" and \"{another}\"; both must come from the same one"
-            ));
-            return vec![self.node, self.node];
-        }
-        let (slide, other_slide) = (self.graph.slide(self.node), self.graph.slide(other.node));
-        if slide != other_slide {
-            let (one, another) = (self.graph.name(self.node), self.graph.name(other.node));
-            self.graph.report_problem(format!(
-                "{operator} of \"{one}\" and \"{another}\": the first slides by {} ms, the second by {} ms, and both must slide alike",
-                slide.0, other_slide.0
-            ));
-        }
-        vec![self.node, other.node]
+        self.graph.together(operator, &[(self.graph, self.node), (other.graph, other.node)])
     }
 
     /// The window of an operator with this uid over this stream; a mistake is reported when the job starts.

@@ -54,6 +54,10 @@ pub struct Status {
     pub first_record_ms: Option<u64>,
     /// As above.
     pub last_commit_ms: Option<u64>,
+    /// Events that were dropped, since listeners were too slow.
+    pub events_missed: u64,
+    /// Listeners that panicked, and hear nothing any more.
+    pub listeners_removed: u64,
     /// All receivers have ended, or there are none; direct sources offer nothing more; everything is published.
     pub input_used_up: bool,
 }

@@ -91,6 +91,7 @@ impl Job {
             settings: self.settings,
             graph: self.graph,
             shared: self.shared,
+            events: self.events,
             inbox: self.inbox,
             sender: self.sender,
             wal,
@@ -123,7 +124,7 @@ impl Job {
             zero_time,
             published_through: point.published_through,
             unlogged_publication: None,
-            queries: VecDeque::new(),
+            questions: VecDeque::new(),
             stopping: Stopping::No,
             stopped_hard: false,
         };
@@ -302,6 +303,7 @@ fn history_of(decision: &Decision, before: Timing) -> History {
             letters: batch.letters.clone(),
             commit: batch.commit.clone(),
             published: batch.published,
+            ticked_ms: None,
             failed: 0,
             attempts: batch.attempts_started,
         });

@@ -27,7 +27,7 @@ pub(crate) mod remember;
 mod save_as_object_files;
 mod save_as_text_files;
 mod sink;
-mod union;
+pub(crate) mod union;
 mod update_state_by_key;
 mod window;
 
