@@ -2,18 +2,37 @@
 //! keeps in state. To add one, read a neighbour of its kind: `map` (narrow), `map_partitions` (narrow, whole partitions),
 //! `reduce_by_key` (wide), `update_state_by_key` (wide, with state), `sink` (output).
 
+mod aggregate;
+mod cache;
+mod cogroup;
 mod collect_output;
+mod combine_by_key;
 mod count;
+mod count_by_value;
+mod deal;
 mod filter;
 mod flat_map;
+mod flat_map_values;
 pub(crate) mod foreach_rdd;
+mod gather;
+mod glom;
 mod group;
+mod group_by_key;
+mod inspect;
+mod join;
 mod map;
 mod map_partitions;
 mod map_values;
+mod partition_by;
 mod per_run;
 mod print;
+mod reduce;
 mod reduce_by_key;
+mod repartition;
 mod sink;
+mod transform;
 mod union;
 mod update_state_by_key;
+
+#[cfg(test)]
+mod tests;
