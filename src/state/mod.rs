@@ -7,6 +7,7 @@
 //! One order everywhere: by key hash, then by encoded key. A partition is a contiguous range of hashes, so it is a
 //! contiguous range of the table, of a run and of the store.
 
+mod calendar;
 mod directory;
 pub(crate) mod descriptor;
 mod error;
@@ -18,16 +19,19 @@ pub(crate) mod schema;
 pub(crate) mod spec;
 mod store;
 mod table;
+pub(crate) mod tables;
 
 #[cfg(test)]
 mod tests;
 
+pub(crate) use calendar::Calendar;
 pub(crate) use error::StateError;
 pub(crate) use frozen::FrozenRun;
 pub(crate) use key::OperatorNumber;
 pub(crate) use reader::{StateReader, decode_entries};
 pub(crate) use store::StateStore;
 pub(crate) use table::{Slot, StateTable};
+pub(crate) use tables::Tables;
 
 use crate::codec::Record;
 
