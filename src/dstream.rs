@@ -111,7 +111,28 @@ impl GraphBuilder {
         Ok((graph, wish))
     }
 
-    pub fn unnamed(&self, name: &str) -> String {
+    /// Streams as the inputs of one operator: they must be of this context and slide alike. A mistake is reported when the job
+    /// starts.
+    fn together(&self, operator: &str, streams: &[(&GraphBuilder, NodeId)]) -> Vec<NodeId> {
+        let named = |(graph, node): &(&GraphBuilder, NodeId)| format!("\"{}\"", graph.name(*node));
+        let all = || streams.iter().map(named).collect::<Vec<_>>().join(" and ");
+        if streams.iter().any(|(graph, _)| !std::ptr::eq(*graph, self)) {
+            self.report_problem(format!(
+                "streams of two contexts are mixed: {operator} of {}; all must come from the same one",
+                all()
+            ));
+        }
+        let parents: Vec<NodeId> =
+            streams.iter().filter(|(graph, _)| std::ptr::eq(*graph, self)).map(|(_, node)| *node).collect();
+        let slides: Vec<u64> = parents.iter().map(|parent| self.slide(*parent).0).collect();
+        if slides.iter().any(|slide| *slide != slides[0]) {
+            let slides = slides.iter().map(|slide| format!("{slide} ms")).collect::<Vec<_>>().join(" and ");
+            self.report_problem(format!("{operator} of {}: they slide by {slides}, and must slide alike", all()));
+        }
+        parents
+    }
+
+    fn unnamed(&self, name: &str) -> String {
         format!("{name}#{}", self.declared.borrow().graph.nodes.len())
     }
 

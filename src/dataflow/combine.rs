@@ -1,9 +1,13 @@
 //! Combining: records of one key are merged as they are met.
 
+use std::cmp::Ordering;
+
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use crate::codec::{Key, encode};
+use crate::dataflow::emit::Emit;
+use crate::dataflow::push::Unit;
 use crate::dataflow::shuffle::Keyed;
 
 /// Merges the values of equal keys; remembers the order in which keys were first met.
@@ -24,6 +28,13 @@ impl<K: Key, V> Combiner<K, V> {
     /// Merges one record in.
     #[inline]
     pub fn add(&mut self, record: Keyed<K, V>, combine: &impl Fn(V, V) -> V) {
+        self.fold(record, |value| value, combine);
+    }
+
+    /// Merges in one record whose value is of another type: `create` makes the key's first value of it, `merge` adds it to the
+    /// one that is there.
+    #[inline]
+    pub fn fold<R>(&mut self, record: Keyed<K, R>, create: impl FnOnce(R) -> V, merge: impl FnOnce(V, R) -> V) {
         let entries = &mut self.entries;
         let same = |&at: &u32| {
             let entry = &entries[at as usize];
@@ -33,13 +44,13 @@ impl<K: Key, V> Combiner<K, V> {
             Entry::Occupied(at) => {
                 let value = &mut entries[*at.get() as usize].value;
                 let merged =
-                    value.take().map_or_else(|| unreachable!("an entry has a value"), |old| combine(old, record.value));
+                    value.take().map_or_else(|| unreachable!("an entry has a value"), |old| merge(old, record.value));
                 *value = Some(merged);
             }
             Entry::Vacant(place) => {
                 let at = u32::try_from(entries.len()).expect("a partition of a batch has fewer than four billion keys");
                 place.insert(at);
-                entries.push(Keyed { hash: record.hash, key: record.key, value: Some(record.value) });
+                entries.push(Keyed { hash: record.hash, key: record.key, value: Some(create(record.value)) });
             }
         }
     }
@@ -56,8 +67,24 @@ impl<K: Key, V> Combiner<K, V> {
 
     /// Sorts by (hash, encoded key), the order in which keyed output leaves (I-3).
     pub fn sort(&mut self) {
-        self.entries.sort_unstable_by(|a, b| a.hash.cmp(&b.hash).then_with(|| compare_encoded(&a.key, &b.key)));
+        self.entries.sort_unstable_by(compare_keys);
     }
+
+    /// Puts everything out as one unit, in the order in which keyed output leaves.
+    pub fn put_out(&mut self, unit: &Unit, emit: &mut Emit<(K, V)>) {
+        self.sort();
+        emit.begin(unit);
+        for record in self.drain() {
+            emit.emit((record.key, record.value));
+        }
+        emit.end();
+    }
+}
+
+/// The order by (hash, encoded key), in which keyed output leaves (I-3).
+#[inline]
+pub(crate) fn compare_keys<K: Key, V>(a: &Keyed<K, V>, b: &Keyed<K, V>) -> Ordering {
+    a.hash.cmp(&b.hash).then_with(|| if a.key == b.key { Ordering::Equal } else { compare_encoded(&a.key, &b.key) })
 }
 
 /// The hash by which the index is addressed: within a partition the top bits of all key hashes are the same, and the index
@@ -69,7 +96,7 @@ fn index_hash(hash: u64) -> u64 {
 
 /// The order of two keys whose hashes are equal.
 #[cold]
-fn compare_encoded<K: Key>(a: &K, b: &K) -> std::cmp::Ordering {
+fn compare_encoded<K: Key>(a: &K, b: &K) -> Ordering {
     encode(a).expect("a key encodes").cmp(&encode(b).expect("a key encodes"))
 }
 

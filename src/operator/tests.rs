@@ -1,0 +1,11 @@
+//! The operators, run as jobs: each with 1, 2 and 4 workers, and once more after a crash.
+
+mod by_key;
+mod joins;
+mod kit;
+mod map_with_state;
+mod partitions;
+mod slides;
+mod stateless;
+mod transform;
+mod windows;
