@@ -210,6 +210,20 @@ impl<'c, T> DStream<'c, T> {
         self.child(uid.as_str(), parents, Operator::Wide(Arc::new(operator)))
     }
 
+    /// A wide operator with state over this stream and one that yields in every batch. That one is its side 0 and says when it
+    /// runs; it yields as often as this stream, its side 1, whose slide it is told.
+    pub(crate) fn stateful_behind<U, W, O: Wide + 'static>(
+        &self,
+        uid: &Uid,
+        first: &DStream<'_, W>,
+        operator: impl FnOnce(Slide) -> O,
+    ) -> DStream<'c, U> {
+        self.graph.claim(uid);
+        let first = if self.is_beside(uid.as_str(), first) { first.node } else { self.node };
+        let operator = operator(self.graph.slide(self.node));
+        self.child(uid.as_str(), vec![first, self.node], Operator::Wide(Arc::new(operator)))
+    }
+
     /// A wide operator with state that yields less often than this stream.
     pub(crate) fn sliding<U>(&self, uid: &Uid, slide: Slide, operator: impl Wide + 'static) -> DStream<'c, U> {
         self.graph.claim(uid);
@@ -234,11 +248,7 @@ impl<'c, T> DStream<'c, T> {
     /// This stream and another one as the inputs of one operator. They must be of one context and slide alike; a mistake is
     /// reported when the job starts.
     fn together<W>(&self, operator: &str, other: &DStream<'_, W>) -> Vec<NodeId> {
-        if !std::ptr::eq(self.graph, other.graph) {
-            let (one, another) = (self.graph.name(self.node), other.graph.name(other.node));
-            self.graph.report_problem(format!(
-                "streams of two contexts are mixed: {operator} of \"{one}\" and \"{another}\"; both must come from the same one"
-            ));
+        if !self.is_beside(operator, other) {
             return vec![self.node, self.node];
         }
         let (slide, other_slide) = (self.graph.slide(self.node), self.graph.slide(other.node));
@@ -250,6 +260,18 @@ impl<'c, T> DStream<'c, T> {
             ));
         }
         vec![self.node, other.node]
+    }
+
+    /// Whether another stream is of the same context; a mistake is reported when the job starts.
+    fn is_beside<W>(&self, operator: &str, other: &DStream<'_, W>) -> bool {
+        let same = std::ptr::eq(self.graph, other.graph);
+        if !same {
+            let (one, another) = (self.graph.name(self.node), other.graph.name(other.node));
+            self.graph.report_problem(format!(
+                "streams of two contexts are mixed: {operator} of \"{one}\" and \"{another}\"; both must come from the same one"
+            ));
+        }
+        same
     }
 
     /// The window of an operator with this uid over this stream; a mistake is reported when the job starts.

@@ -73,13 +73,14 @@ pub use dstream::DStream;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid};
 pub use operator::foreach_rdd::Batch;
+pub use operator::reference::Reference;
 pub use rdd::Rdd;
 pub use recovery::report::RecoveryReport;
 pub use running::{Running, StateHandle};
 pub use sink::{FileSink, MemorySink, PublishedBatch, Sink, SinkError};
 pub use source::{
     DirectSource, FileStamp, OfferLimits, Pushed, Queue, RangeReader, ReadSummary, Receiver, ReceiverContext,
-    ReceiverError, ReceiverState, ReceiverStatus, SourceCounts, SourceError, TextFiles, TextFilesPosition, TextRange,
+    ReceiverError, ReceiverState, ReceiverStatus, ReferenceFile, ReferenceLoader, SourceCounts, SourceError, TextFiles, TextFilesPosition, TextRange,
 };
 pub use state::{State, spec::StateSpec};
 pub use text::{Text, Words};

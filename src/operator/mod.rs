@@ -8,12 +8,19 @@ mod filter;
 mod flat_map;
 pub(crate) mod foreach_rdd;
 mod group;
+mod join_reference;
+mod left_outer_join_reference;
 mod map;
 mod map_partitions;
 mod map_values;
 mod per_run;
 mod print;
 mod reduce_by_key;
+pub(crate) mod reference;
 mod sink;
+mod subtract_reference;
 mod union;
 mod update_state_by_key;
+
+#[cfg(test)]
+mod reference_tests;

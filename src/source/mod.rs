@@ -10,6 +10,8 @@ mod queue;
 mod rate;
 mod receiver;
 mod records;
+mod reference;
+mod reference_file;
 mod settings;
 mod stage;
 mod socket;
@@ -23,12 +25,16 @@ mod text_range;
 #[allow(clippy::disallowed_methods)] // tests start threads of their own
 mod tests;
 #[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
 mod text_files_tests;
 
 pub use direct::{DirectSource, OfferLimits, RangeReader};
 pub use error::SourceError;
 pub use queue::{Pushed, Queue};
 pub use receiver::{Receiver, ReceiverContext, ReceiverError};
+pub use reference::ReferenceLoader;
+pub use reference_file::ReferenceFile;
 pub use store::SourceCounts;
 pub use supervisor::{ReceiverState, ReceiverStatus};
 pub use task::ReadSummary;
@@ -39,6 +45,7 @@ pub(crate) use direct::{Direct, ErasedDirect};
 pub(crate) use lines::{LinesReader, MAX_LINE_BYTES};
 pub(crate) use rate::{BatchSample, PidRateEstimator, PidSettings};
 pub(crate) use records::RecordsReader;
+pub(crate) use reference::{Joins, ReferenceInput, ReferenceReader};
 pub(crate) use settings::ReceiverSettings;
 pub(crate) use socket::SocketLines;
 pub(crate) use stage::SourceNode;

@@ -18,6 +18,7 @@ pub(crate) mod schema;
 pub(crate) mod spec;
 mod store;
 mod table;
+pub(crate) mod tables;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub(crate) use key::OperatorNumber;
 pub(crate) use reader::{StateReader, decode_entries};
 pub(crate) use store::StateStore;
 pub(crate) use table::{Slot, StateTable};
+pub(crate) use tables::Tables;
 
 use crate::codec::Record;
 
