@@ -80,6 +80,7 @@ pub struct StreamingContextBuilder {
     settings: JobSettings,
     interval: Duration,
     checkpoint_every: Option<u64>,
+    remember: Duration,
     version: Option<String>,
 }
 
@@ -114,7 +115,13 @@ impl StreamingContextBuilder {
             clock: Arc::new(SystemClock::default()),
             disk: Arc::new(LocalDisk),
         };
-        Self { settings, interval: Duration::from_secs(1), checkpoint_every: None, version: None }
+        Self {
+            settings,
+            interval: Duration::from_secs(1),
+            checkpoint_every: None,
+            remember: Duration::ZERO,
+            version: None,
+        }
     }
 
     fn set(mut self, set: impl FnOnce(&mut JobSettings)) -> Self {
@@ -138,6 +145,13 @@ impl StreamingContextBuilder {
     /// what came since the last one would take longer than the [recovery target](Self::recovery_target).
     pub fn checkpoint_every(mut self, batches: u64) -> Self {
         self.checkpoint_every = Some(batches);
+        self
+    }
+
+    /// For how long the batches of [remembered](crate::DStream::remember) streams are kept at least. Spark:
+    /// `StreamingContext.remember`.
+    pub fn remember(mut self, duration: Duration) -> Self {
+        self.remember = duration;
         self
     }
 
@@ -274,7 +288,7 @@ impl StreamingContextBuilder {
     /// # Errors
     /// `Configuration`, with the setting and its value, when one is unusable.
     pub fn build(self) -> Result<StreamingContext> {
-        let Self { mut settings, interval, checkpoint_every, version } = self;
+        let Self { mut settings, interval, checkpoint_every, remember, version } = self;
         settings.interval_ms = interval.as_millis() as u64;
         let wrong = |problem: String| Err(Error::new(ErrorKind::Configuration, problem));
         if settings.interval_ms == 0 {
@@ -307,7 +321,7 @@ impl StreamingContextBuilder {
             Some(version) => version,
             None => build_fingerprint()?,
         };
-        let graph = GraphBuilder::new(settings.interval_ms);
+        let graph = GraphBuilder::new(settings.interval_ms, remember);
         Ok(StreamingContext { settings, checkpoint_every, graph, sources: RefCell::default() })
     }
 }

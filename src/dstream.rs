@@ -38,6 +38,8 @@ impl<T> Copy for DStream<'_, T> {}
 /// A graph while it is declared. Mistakes are gathered, and reported when the job starts.
 pub(crate) struct GraphBuilder {
     interval_ms: u64,
+    /// For how long streams that are remembered are kept at least.
+    remember: Duration,
     declared: RefCell<Declared>,
 }
 
@@ -63,8 +65,8 @@ pub(crate) struct CheckpointWish {
 }
 
 impl GraphBuilder {
-    pub fn new(interval_ms: u64) -> Self {
-        Self { interval_ms, declared: RefCell::default() }
+    pub fn new(interval_ms: u64, remember: Duration) -> Self {
+        Self { interval_ms, remember, declared: RefCell::default() }
     }
 
     pub fn add_source(&self, uid: &Uid, source: Arc<dyn Source>) -> NodeId {
@@ -288,6 +290,13 @@ impl<'c, T> DStream<'c, T> {
         let length_ms = multiple_of(length, parent).unwrap_or_else(|| problem("length", length));
         let slide_ms = multiple_of(slide, parent).unwrap_or_else(|| problem("slide", slide));
         Window { length_ms, slide: Slide(slide_ms) }
+    }
+
+    /// The window of a stream that is remembered for at least so long.
+    pub(crate) fn remembered_window(&self, duration: Duration) -> Window {
+        let slide = self.graph.slide(self.node);
+        let at_least = duration.max(self.graph.remember).as_millis() as u64;
+        Window { length_ms: at_least.div_ceil(slide.0).max(1) * slide.0, slide }
     }
 }
 

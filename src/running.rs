@@ -152,9 +152,9 @@ impl Running {
         let found = self.graph.stateful().find(|(_, _, descriptor)| descriptor.uid.as_str() == uid);
         let (node, _, descriptor) = found.ok_or_else(|| wrong(format!("no operator \"{uid}\" keeps state")))?;
         let (key, state) = (Schema::of::<K>(), Schema::of::<S>());
-        if key != descriptor.key_schema || state != descriptor.state_schema {
+        if key != descriptor.key_schema || state != descriptor.seen_schema {
             let text = |schema: &Schema| schema.text().unwrap_or("?").to_string();
-            let expected = format!("{} and {}", text(&descriptor.key_schema), text(&descriptor.state_schema));
+            let expected = format!("{} and {}", text(&descriptor.key_schema), text(&descriptor.seen_schema));
             return Err(wrong(format!(
                 "the keys and states of \"{uid}\" are {expected}, not {} and {}",
                 text(&key),

@@ -8,9 +8,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use crate::batch::event::Digest;
 use crate::batch::timing::Slide;
-use crate::codec::KeyHash;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::push::{Downstream, ErasedPush, Unit};
 use crate::dataflow::report::{OutputTray, Port};
@@ -21,6 +19,7 @@ use crate::source::TaskPayload;
 use crate::state::FrozenRun;
 use crate::state::descriptor::StateDescriptor;
 use crate::state::loader::StateLoader;
+use crate::state::tables::OperatorState;
 
 /// The place of a node in its graph. Parents come before their children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,28 +142,15 @@ pub(crate) trait Reduce {
     /// Runs one partition of one batch: `chunks` are in the order of the source (I-3).
     fn run(&mut self, partition: u32, unit: &Unit, chunks: Vec<Chunk>);
 
-    /// The fingerprint of what changed since the last call.
-    fn take_digest(&mut self) -> Option<Digest> {
+    /// What it keeps from batch to batch.
+    fn state(&self) -> Option<&dyn OperatorState> {
         None
     }
 
-    /// What changed since the last freeze, one sorted run per owned partition.
-    fn freeze(&mut self) -> Vec<FrozenRun> {
-        Vec::new()
-    }
-
-    /// How many keys have state here.
-    fn entries(&self) -> u64 {
-        0
-    }
-
-    /// The encoded state of an encoded key.
-    fn get(&self, _partition: u32, _hash: KeyHash, _key: &[u8]) -> Option<Vec<u8>> {
+    /// As [`state`](Self::state), to be changed.
+    fn state_mut(&mut self) -> Option<&mut dyn OperatorState> {
         None
     }
-
-    /// Every encoded key with its state, in order of (hash, encoded key).
-    fn scan(&self, _visit: &mut dyn FnMut(KeyHash, Vec<u8>, Vec<u8>)) {}
 }
 
 /// Where records leave the job: collected on the workers, delivered by the driver after the commit.

@@ -256,10 +256,11 @@ fn wide_stage<'s>(
                 reports.update(execution, |report| {
                     for (id, reduce) in &in_place {
                         let mut reduce = reduce.borrow_mut();
-                        report.digests.extend(reduce.take_digest().map(|digest| (*id, digest)));
-                        report.entries.push((*id, reduce.entries()));
+                        let Some(state) = reduce.state_mut() else { continue };
+                        report.digests.push((*id, state.take_digest()));
+                        report.entries.push((*id, state.entries()));
                         if batch.freeze {
-                            report.frozen.push((*id, reduce.freeze()));
+                            report.frozen.push((*id, state.freeze()));
                         }
                     }
                 });

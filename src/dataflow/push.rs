@@ -64,8 +64,11 @@ pub(crate) struct ErasedPush(Box<dyn Any>);
 
 impl ErasedPush {
     pub fn new<T: 'static>(push: impl Push<T> + 'static) -> Self {
-        let typed: Box<dyn Push<T>> = Box::new(push);
-        Self(Box::new(typed))
+        Self::of(Box::new(push) as Box<dyn Push<T>>)
+    }
+
+    pub fn of<T: 'static>(push: Box<dyn Push<T>>) -> Self {
+        Self(Box::new(push))
     }
 
     /// # Panics

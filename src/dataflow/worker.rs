@@ -158,11 +158,12 @@ fn answer(lowered: &Lowered, query: &StateQuery) {
     let mut entries = Vec::new();
     if let Some((_, reduce)) = lowered.reduces.iter().find(|(node, _)| *node == query.node) {
         let reduce = reduce.borrow();
+        let state = reduce.state().expect("only operators with state are asked");
         match &query.select {
             Select::Key { partition, hash, key } => {
-                entries.extend(reduce.get(*partition, *hash, key).map(|state| (*hash, key.clone(), state)));
+                entries.extend(state.get(*partition, *hash, key).map(|state| (*hash, key.clone(), state)));
             }
-            Select::All => reduce.scan(&mut |hash, key, state| entries.push((hash, key, state))),
+            Select::All => state.scan(&mut |hash, key, state| entries.push((hash, key, state))),
         }
     }
     (query.answer)(entries);

@@ -89,7 +89,9 @@ mod tests {
     use crate::id::BatchTime;
 
     fn batch(id: u64) -> PastBatch {
+        let timing = Timing { time: BatchTime(id), previous: BatchTime(id - 1), zero: BatchTime(0), interval_ms: 1 };
         PastBatch {
+            timing,
             plan: Plan { batch: BatchId(id), time: BatchTime(id * 100), merged_ticks: 0, inputs: Vec::new() },
             planned_at: Sequence(id * 10),
             blocks: BTreeMap::new(),

@@ -4,23 +4,34 @@
 
 mod collect_output;
 mod count;
+mod count_by_value_and_window;
+mod count_by_window;
 mod filter;
 mod flat_map;
 pub(crate) mod foreach_rdd;
 mod group;
+mod group_by_key_and_window;
 mod join_reference;
+pub(crate) mod keyed_state;
 mod left_outer_join_reference;
 mod map;
 mod map_partitions;
 mod map_values;
+pub(crate) mod map_with_state;
+mod panes;
 mod per_run;
 mod print;
 mod reduce_by_key;
+mod reduce_by_key_and_window;
+mod reduce_by_key_and_window_inverse;
+mod reduce_by_window;
 pub(crate) mod reference;
+pub(crate) mod remember;
 mod sink;
 mod subtract_reference;
 mod union;
 mod update_state_by_key;
+mod window;
 
 #[cfg(test)]
 mod reference_tests;

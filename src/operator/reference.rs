@@ -8,9 +8,8 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::batch::event::Digest;
 use crate::batch::timing::Slide;
-use crate::codec::{Key, KeyHash, Record, encode_into};
+use crate::codec::{Key, Record, encode_into};
 use crate::dataflow::chunk::{Chunk, Origin, Records};
 use crate::dataflow::emit::Emit;
 use crate::dataflow::graph::{Reduce, Wide, WorkerContext};
@@ -24,7 +23,7 @@ use crate::source::Joins;
 use crate::state::descriptor::StateDescriptor;
 use crate::state::spec::StateSpec;
 use crate::state::tables::OperatorState;
-use crate::state::{FrozenRun, Slot, Tables};
+use crate::state::{Slot, Tables};
 
 /// The side of the reference's source. It comes first: a version holds for the records of its own batch.
 const REFERENCE: u32 = 0;
@@ -227,23 +226,11 @@ where
         self.emit.end();
     }
 
-    fn take_digest(&mut self) -> Option<Digest> {
-        Some(self.tables.take_digest())
+    fn state(&self) -> Option<&dyn OperatorState> {
+        Some(&self.tables)
     }
 
-    fn freeze(&mut self) -> Vec<FrozenRun> {
-        self.tables.freeze()
-    }
-
-    fn entries(&self) -> u64 {
-        self.tables.entries()
-    }
-
-    fn get(&self, partition: u32, hash: KeyHash, key: &[u8]) -> Option<Vec<u8>> {
-        self.tables.get(partition, hash, key)
-    }
-
-    fn scan(&self, visit: &mut dyn FnMut(KeyHash, Vec<u8>, Vec<u8>)) {
-        self.tables.scan(visit);
+    fn state_mut(&mut self) -> Option<&mut dyn OperatorState> {
+        Some(&mut self.tables)
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -295,6 +296,34 @@ fn an_operator_that_is_new_to_the_program_has_the_version_that_holds() {
     is_new.store(true, Ordering::SeqCst);
     job.stop_and_restart().unwrap();
     assert_eq!(next_batch(&mut job), expected(&names(0..10, "a")), "though it has not changed");
+}
+
+#[test]
+fn a_version_that_comes_between_two_results_of_a_stream_that_slides_holds_for_the_next() {
+    let shelf = Shelf::default();
+    let of_job = shelf.clone();
+    shelf.put(names(0..10, "a"));
+    let mut job = TestJob::new(move |context| {
+        let reference = context.reference_data("names", of_job.loader());
+        let (numbers, stream) = context.queue_stream::<u64>("numbers");
+        let (length, slide) = (Duration::from_millis(100), Duration::from_millis(200));
+        let newest = stream.window("newest", length, slide).map(|n| (n, n * 10));
+        (numbers, newest.left_outer_join_reference("named", &reference).collect("output"))
+    })
+    .unwrap();
+    // The first batch, in which the version comes, yields nothing; neither does every other one from then on.
+    assert!(next_batch(&mut job).is_empty());
+    assert_eq!(next_batch(&mut job), expected(&names(0..10, "a")));
+    shelf.put(names(3..10, "b"));
+    job.run_batch().unwrap();
+    job.crash_and_restart().unwrap();
+    job.handles().0.push((0..10).collect()).unwrap();
+    let batch = job.run_batch().unwrap();
+    let (last, joined) = job.handles().1.all().pop().unwrap();
+    let mut joined: Vec<Joined> = joined.collect();
+    joined.sort();
+    assert_eq!((last.id, last.time), (batch.id, batch.time));
+    assert_eq!(seen(&joined), expected(&names(3..10, "b")));
 }
 
 #[test]

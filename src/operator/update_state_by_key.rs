@@ -4,8 +4,7 @@ use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::batch::event::Digest;
-use crate::codec::{Key, KeyHash, Record, encode, encode_into};
+use crate::codec::{Key, Record};
 use crate::dataflow::blame;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::emit::Emit;
@@ -18,9 +17,10 @@ use crate::id::BatchTime;
 use crate::operator::group::Groups;
 use crate::state::FrozenRun;
 use crate::state::State;
-use crate::state::descriptor::{StateDescriptor, initial_run, survives_encoding};
+use crate::state::descriptor::{CHECKED_STATES, StateDescriptor, check_encoding, initial_run};
 use crate::state::spec::StateSpec;
-use crate::state::{Slot, StateTable};
+use crate::state::tables::OperatorState;
+use crate::state::{Slot, Tables};
 
 impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
     /// Keeps a state per key. In every batch the function is called for **every** key that has state or values, with the
@@ -89,6 +89,10 @@ impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
     ) -> DStream<'c, (K, S)> {
         let spec = spec.into();
         let uid = spec.uid.clone();
+        if spec.timeout.is_some() {
+            let problem = format!("\"{uid}\" has a timeout: update_state_by_key knows none, use map_with_state");
+            self.graph.report_problem(problem);
+        }
         self.stateful(&uid, UpdateStateByKey { spec, update: Arc::new(update), types: PhantomData::<fn(V)> })
     }
 }
@@ -123,18 +127,11 @@ where
     }
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
-        let partitions = context.owned().map(|number| {
-            let mut table = StateTable::new();
-            context.loader.load(&self.spec, number, context.partitions, &mut table)?;
-            Ok(Partition { number, table })
-        });
         Ok(Box::new(UpdateReduce::<K, V, S, F> {
             name: context.name.clone(),
             update: self.update.clone(),
-            partitions: partitions.collect::<Result<_, crate::Error>>()?,
+            tables: Tables::load(context, &self.spec)?,
             groups: Groups::new(),
-            digest: Digest::default(),
-            scratch: Vec::new(),
             unchecked_states: CHECKED_STATES,
             emit: Emit::new(context.name.clone(), downstream.into_typed()),
         }))
@@ -149,36 +146,14 @@ where
     }
 }
 
-/// How many states are checked to survive their own encoding, on each worker.
-const CHECKED_STATES: u32 = 64;
-
-struct Partition<K, S> {
-    number: u32,
-    table: StateTable<K, S>,
-}
-
 struct UpdateReduce<K, V, S, F> {
     name: Arc<str>,
     update: Arc<F>,
-    partitions: Vec<Partition<K, S>>,
+    tables: Tables<K, S>,
     groups: Groups<V>,
-    digest: Digest,
-    scratch: Vec<u8>,
     /// The first states are encoded and decoded to see whether they come back.
     unchecked_states: u32,
     emit: Emit<(K, S)>,
-}
-
-impl<K, V, S, F> UpdateReduce<K, V, S, F>
-where
-    K: Key,
-    V: Record,
-    S: State,
-    F: Fn(BatchTime, &K, &[V], Option<S>) -> Option<S>,
-{
-    fn table(&self, partition: u32) -> Option<&StateTable<K, S>> {
-        self.partitions.iter().find(|owned| owned.number == partition).map(|owned| &owned.table)
-    }
 }
 
 impl<K, V, S, F> Reduce for UpdateReduce<K, V, S, F>
@@ -189,8 +164,7 @@ where
     F: Fn(BatchTime, &K, &[V], Option<S>) -> Option<S>,
 {
     fn run(&mut self, partition: u32, unit: &Unit, chunks: Vec<Chunk>) {
-        let owned = self.partitions.iter_mut().find(|owned| owned.number == partition);
-        let table = &mut owned.expect("chunks arrive where their partition is owned").table;
+        let (table, fingerprint) = self.tables.of(partition);
         self.groups.clear();
         for chunk in chunks {
             for record in chunk.records.into_typed::<Keyed<K, V>>() {
@@ -213,19 +187,8 @@ where
             let new = (self.update)(unit.time, key, values, old);
             let changed = !values.is_empty() || new != before;
             if changed {
-                if self.unchecked_states > 0 {
-                    self.unchecked_states -= 1;
-                    assert!(
-                        new.as_ref().is_none_or(survives_encoding),
-                        "the state of \"{}\" does not survive its own encoding: serde attributes such as skip_serializing_if \
-                         cannot be used in stored state",
-                        self.name
-                    );
-                }
-                self.scratch.clear();
-                self.scratch.extend_from_slice(&hash.0.to_le_bytes());
-                encode_into(&new, &mut self.scratch).expect("a state encodes");
-                self.digest.add(KeyHash::of_encoded(&self.scratch).0);
+                check_encoding(&self.name, &mut self.unchecked_states, new.as_ref());
+                fingerprint.note(hash, &new);
             }
             table.put(slot, new, changed);
         }
@@ -240,30 +203,11 @@ where
         self.emit.end();
     }
 
-    fn take_digest(&mut self) -> Option<Digest> {
-        Some(std::mem::take(&mut self.digest))
+    fn state(&self) -> Option<&dyn OperatorState> {
+        Some(&self.tables)
     }
 
-    fn freeze(&mut self) -> Vec<FrozenRun> {
-        self.partitions.iter_mut().map(|owned| owned.table.freeze()).collect()
-    }
-
-    fn entries(&self) -> u64 {
-        self.partitions.iter().map(|owned| owned.table.len() as u64).sum()
-    }
-
-    fn get(&self, partition: u32, hash: KeyHash, key: &[u8]) -> Option<Vec<u8>> {
-        let table = self.table(partition)?;
-        let slot = table.slot(hash, &crate::codec::decode(key).ok()?)?;
-        table.value(slot).map(|state| encode(state).expect("a state encodes"))
-    }
-
-    fn scan(&self, visit: &mut dyn FnMut(KeyHash, Vec<u8>, Vec<u8>)) {
-        for owned in &self.partitions {
-            owned.table.for_each_in_order(|key, hash, state| {
-                visit(hash, encode(key).expect("a key encodes"), encode(state).expect("a state encodes"));
-                ControlFlow::Continue(())
-            });
-        }
+    fn state_mut(&mut self) -> Option<&mut dyn OperatorState> {
+        Some(&mut self.tables)
     }
 }

@@ -1,10 +1,10 @@
 //! What is known of an operator's state before anything of it is loaded.
 
-use crate::codec::{Key, KeyHasher, Record, encode};
+use crate::codec::{Key, KeyHasher, Record, decode, encode};
 use crate::id::Uid;
 use crate::state::schema::Schema;
 use crate::state::spec::StateSpec;
-use crate::state::{FrozenRun, StateTable};
+use crate::state::{FrozenRun, State, StateTable};
 
 /// A stateful operator as the program declares it; compared with what a checkpoint holds (I-9).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(crate) struct StateDescriptor {
     pub kind: &'static str,
     pub key_schema: Schema,
     pub state_schema: Schema,
+    /// What queries see of a state.
+    pub seen_schema: Schema,
     pub version: u32,
     /// Older versions that can be migrated, each with the schema that its state had.
     pub migrations: Vec<(u32, Schema)>,
@@ -26,9 +28,15 @@ impl StateDescriptor {
             kind,
             key_schema: Schema::of::<K>(),
             state_schema: Schema::of::<S>(),
+            seen_schema: Schema::of::<S>(),
             version: spec.version,
             migrations: spec.migrations.iter().map(|migration| (migration.from, migration.schema.clone())).collect(),
         }
+    }
+
+    /// Queries see a `W` of each state instead.
+    pub fn seen_as<W: Record>(self) -> Self {
+        Self { seen_schema: Schema::of::<W>(), ..self }
     }
 }
 
@@ -46,7 +54,23 @@ pub(crate) fn initial_run<K: Key, S: Record>(spec: &StateSpec<K, S>) -> Option<F
     Some(table.freeze())
 }
 
-/// Whether a value survives its own encoding: attributes such as `skip_serializing_if` break it silently otherwise.
-pub(crate) fn survives_encoding<T: crate::codec::Record + PartialEq>(value: &T) -> bool {
-    encode(value).is_ok_and(|bytes| crate::codec::decode::<T>(&bytes).is_ok_and(|decoded| decoded == *value))
+/// How many states of an operator are checked to survive their own encoding, on each worker.
+pub(crate) const CHECKED_STATES: u32 = 64;
+
+/// Checks that a state survives its own encoding, while there are `unchecked` ones: attributes such as `skip_serializing_if`
+/// break it silently otherwise.
+///
+/// # Panics
+/// When it does not: the type is the user's, so this is blamed on the operator.
+pub(crate) fn check_encoding<S: State>(operator: &str, unchecked: &mut u32, state: Option<&S>) {
+    if *unchecked == 0 {
+        return;
+    }
+    *unchecked -= 1;
+    let survives = |state: &S| encode(state).is_ok_and(|bytes| decode::<S>(&bytes).is_ok_and(|again| again == *state));
+    assert!(
+        state.is_none_or(survives),
+        "the state of \"{operator}\" does not survive its own encoding: serde attributes such as skip_serializing_if cannot be \
+         used in stored state"
+    );
 }

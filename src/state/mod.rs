@@ -7,6 +7,7 @@
 //! One order everywhere: by key hash, then by encoded key. A partition is a contiguous range of hashes, so it is a
 //! contiguous range of the table, of a run and of the store.
 
+mod calendar;
 mod directory;
 pub(crate) mod descriptor;
 mod error;
@@ -23,6 +24,7 @@ pub(crate) mod tables;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use calendar::Calendar;
 pub(crate) use error::StateError;
 pub(crate) use frozen::FrozenRun;
 pub(crate) use key::OperatorNumber;

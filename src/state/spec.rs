@@ -2,9 +2,12 @@
 //! before the first batch.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::codec::{Key, Record, decode};
-use crate::id::Uid;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{Key, Record, decode, decode_prefix};
+use crate::id::{BatchTime, Uid};
 use crate::state::schema::Schema;
 
 type Migrate<S> = Arc<dyn Fn(&[u8]) -> Result<S, String> + Send + Sync>;
@@ -23,19 +26,50 @@ pub struct StateSpec<K, S> {
     pub(crate) version: u32,
     pub(crate) initial: Vec<(K, S)>,
     pub(crate) migrations: Vec<Migration<S>>,
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// How the state of an older version becomes today's.
 pub(crate) struct Migration<S> {
     pub from: u32,
     pub schema: Schema,
+    /// The schema of the older state where it is kept with the time of its last use.
+    pub timed_schema: Schema,
     pub migrate: Migrate<S>,
 }
 
 impl<S> Clone for Migration<S> {
     fn clone(&self) -> Self {
-        Self { from: self.from, schema: self.schema.clone(), migrate: self.migrate.clone() }
+        Self {
+            from: self.from,
+            schema: self.schema.clone(),
+            timed_schema: self.timed_schema.clone(),
+            migrate: self.migrate.clone(),
+        }
     }
+}
+
+impl<S: Record> Migration<S> {
+    fn timed(self) -> Migration<Timed<S>> {
+        let migrate = self.migrate;
+        let timed: Migrate<Timed<S>> = Arc::new(move |bytes: &[u8]| {
+            let (used, length) = decode_prefix::<BatchTime>(bytes).map_err(|error| error.to_string())?;
+            Ok(Timed { used, state: migrate(&bytes[length..])? })
+        });
+        Migration {
+            from: self.from,
+            schema: self.timed_schema.clone(),
+            timed_schema: self.timed_schema,
+            migrate: timed,
+        }
+    }
+}
+
+/// A state with the time of the batch that used it last. The time comes first, so that a migration can tell the two apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Timed<S> {
+    pub used: BatchTime,
+    pub state: S,
 }
 
 impl<K: Key, S: Record> StateSpec<K, S> {
@@ -46,7 +80,7 @@ impl<K: Key, S: Record> StateSpec<K, S> {
     /// ```
     #[must_use]
     pub fn new(uid: &str) -> Self {
-        Self { uid: uid.into(), version: 1, initial: Vec::new(), migrations: Vec::new() }
+        Self { uid: uid.into(), version: 1, initial: Vec::new(), migrations: Vec::new(), timeout: None }
     }
 
     /// Keys that have state before the first batch. They are checkpoint 0: read once, when the job starts in an empty place.
@@ -85,8 +119,30 @@ impl<K: Key, S: Record> StateSpec<K, S> {
     ) -> Self {
         let migrate: Migrate<S> =
             Arc::new(move |bytes: &[u8]| decode::<Old>(bytes).map(&migrate).map_err(|error| error.to_string()));
-        self.migrations.push(Migration { from: version, schema: Schema::of::<Old>(), migrate });
+        let (schema, timed_schema) = (Schema::of::<Old>(), Schema::of::<Timed<Old>>());
+        self.migrations.push(Migration { from: version, schema, timed_schema, migrate });
         self
+    }
+
+    /// After how long without a record of its own a key of [`map_with_state`](crate::DStream::map_with_state) is handed to the
+    /// function once more and forgotten. Spark: `StateSpec.timeout`. Other operators know no timeout.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let spec = floodmark::StateSpec::<String, u64>::new("sessions").timeout(Duration::from_secs(30 * 60));
+    /// ```
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// The same for states that are kept with the time of their last use. What is there from the start was never used.
+    pub(crate) fn timed(self) -> StateSpec<K, Timed<S>> {
+        let never = BatchTime(0);
+        let initial = self.initial.into_iter().map(|(key, state)| (key, Timed { used: never, state })).collect();
+        let migrations = self.migrations.into_iter().map(Migration::timed).collect();
+        StateSpec { uid: self.uid, version: self.version, initial, migrations, timeout: self.timeout }
     }
 }
 

@@ -28,13 +28,14 @@ use std::ops::ControlFlow;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as IndexEntry;
+use smallvec::SmallVec;
 
 use super::FrozenRun;
 use super::directory::Directory;
 use crate::codec::{Key, KeyHash, Record, decode, encode_into};
 
 /// The place of an entry in its table, valid until the next [`StateTable::settle`] or load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Slot(u32);
 
 impl Slot {
@@ -137,6 +138,16 @@ impl<K: Key, S: Record> StateTable<K, S> {
     fn find_in_body(&self, hash: KeyHash, key: &K) -> Option<Slot> {
         let found = self.directory.places(hash).find(|&place| self.entries[place].is_of(hash, key))?;
         Some(Slot(found as u32)) // fits: every place of a table does
+    }
+
+    /// Where the keys with this hash are: one nearly always, in the order of their encodings where there are more.
+    pub fn slots_of(&self, hash: KeyHash) -> SmallVec<[Slot; 1]> {
+        let of_hash = |&place: &usize| self.entries[place].hash == hash;
+        let tail = self.tail.iter_hash(index_hash(hash)).map(|&slot| slot as usize);
+        let places = self.directory.places(hash).chain(tail).filter(of_hash);
+        let mut slots: SmallVec<[Slot; 1]> = places.map(Slot::at).collect();
+        slots.sort_by(|one, other| order(&self.entries[one.place()], &self.entries[other.place()]));
+        slots
     }
 
     /// Where a key is; a key that is new gets an entry without a value. The table keeps a copy of the key that shares
@@ -364,6 +375,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
         assert_eq!(self.tail.len(), self.entries.len() - self.body);
         for (place, entry) in self.entries.iter().enumerate() {
             assert_eq!(self.slot(entry.hash, &entry.key), Some(Slot::at(place)));
+            assert!(self.slots_of(entry.hash).contains(&Slot::at(place)));
         }
         assert_eq!(self.live, self.entries.iter().filter(|entry| entry.value.is_some()).count());
         assert_eq!(self.tombstones, self.entries.iter().filter(|entry| entry.is_tombstone()).count());

@@ -3,6 +3,8 @@
 
 use std::ops::ControlFlow;
 
+use serde::Serialize;
+
 use crate::batch::event::Digest;
 use crate::codec::{Key, KeyHash, Record, decode, encode, encode_into};
 use crate::dataflow::graph::WorkerContext;
@@ -47,7 +49,7 @@ pub(crate) struct Fingerprint {
 
 impl Fingerprint {
     /// Takes in a change: `what` is what the key became, or what came to it.
-    pub fn note<W: Record>(&mut self, hash: KeyHash, what: &W) {
+    pub fn note<W: Serialize>(&mut self, hash: KeyHash, what: &W) {
         self.scratch.clear();
         self.scratch.extend_from_slice(&hash.0.to_le_bytes());
         encode_into(what, &mut self.scratch).expect("a state encodes");
