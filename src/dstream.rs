@@ -200,18 +200,6 @@ impl<'c, T> DStream<'c, T> {
         self.child(uid.as_str(), vec![self.node], Operator::Wide(Arc::new(operator)))
     }
 
-    /// A wide operator with state over this stream and another one; see [`together`](Self::together).
-    pub(crate) fn stateful_with<U, W>(
-        &self,
-        uid: &Uid,
-        other: &DStream<'_, W>,
-        operator: impl Wide + 'static,
-    ) -> DStream<'c, U> {
-        self.graph.claim(uid);
-        let parents = self.together(uid.as_str(), other);
-        self.child(uid.as_str(), parents, Operator::Wide(Arc::new(operator)))
-    }
-
     /// A wide operator with state over this stream and one that yields in every batch. That one is its side 0 and says when it
     /// runs; it yields as often as this stream, its side 1, whose slide it is told.
     pub(crate) fn stateful_behind<U, W, O: Wide + 'static>(

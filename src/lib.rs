@@ -83,7 +83,8 @@ pub use running::{Running, StateHandle};
 pub use sink::{FileSink, MemorySink, PublishedBatch, Sink, SinkError};
 pub use source::{
     DirectSource, FileStamp, OfferLimits, Pushed, Queue, RangeReader, ReadSummary, Receiver, ReceiverContext,
-    ReceiverError, ReceiverState, ReceiverStatus, ReferenceFile, ReferenceLoader, SourceCounts, SourceError, TextFiles, TextFilesPosition, TextRange,
+    ReceiverError, ReceiverState, ReceiverStatus, ReferenceFile, ReferenceLoader, SourceCounts, SourceError, TextFiles,
+    TextFilesPosition, TextRange,
 };
 pub use state::{State, spec::StateSpec};
 pub use text::{Text, Words};
