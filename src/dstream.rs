@@ -114,22 +114,27 @@ impl GraphBuilder {
     /// Streams as the inputs of one operator: they must be of this context and slide alike. A mistake is reported when the job
     /// starts.
     fn together(&self, operator: &str, streams: &[(&GraphBuilder, NodeId)]) -> Vec<NodeId> {
-        let named = |(graph, node): &(&GraphBuilder, NodeId)| format!("\"{}\"", graph.name(*node));
-        let all = || streams.iter().map(named).collect::<Vec<_>>().join(" and ");
-        if streams.iter().any(|(graph, _)| !std::ptr::eq(*graph, self)) {
-            self.report_problem(format!(
-                "streams of two contexts are mixed: {operator} of {}; all must come from the same one",
-                all()
-            ));
-        }
-        let parents: Vec<NodeId> =
-            streams.iter().filter(|(graph, _)| std::ptr::eq(*graph, self)).map(|(_, node)| *node).collect();
+        let parents = self.own(operator, streams);
         let slides: Vec<u64> = parents.iter().map(|parent| self.slide(*parent).0).collect();
         if slides.iter().any(|slide| *slide != slides[0]) {
             let slides = slides.iter().map(|slide| format!("{slide} ms")).collect::<Vec<_>>().join(" and ");
-            self.report_problem(format!("{operator} of {}: they slide by {slides}, and must slide alike", all()));
+            let names = names(streams);
+            self.report_problem(format!("{operator} of {names}: they slide by {slides}, and must slide alike"));
         }
         parents
+    }
+
+    /// The nodes of those streams that are of this context, as all must be.
+    fn own(&self, operator: &str, streams: &[(&GraphBuilder, NodeId)]) -> Vec<NodeId> {
+        let own = streams.iter().filter(|(graph, _)| std::ptr::eq(*graph, self)).map(|(_, node)| *node);
+        let nodes: Vec<NodeId> = own.collect();
+        if nodes.len() < streams.len() {
+            let names = names(streams);
+            self.report_problem(format!(
+                "streams of two contexts are mixed: {operator} of {names}; all must come from the same one"
+            ));
+        }
+        nodes
     }
 
     fn unnamed(&self, name: &str) -> String {
@@ -224,15 +229,17 @@ impl<'c, T> DStream<'c, T> {
         self.child(uid.as_str(), vec![self.node], Operator::Wide(Arc::new(operator)))
     }
 
-    /// A wide operator with state over this stream and another one; see [`GraphBuilder::together`].
-    pub(crate) fn stateful_with<U, W>(
+    /// A wide operator with state over this stream and one that yields in every batch. That one is its side 0 and says when it
+    /// runs; it yields as often as this stream, its side 1, whose slide it is told.
+    pub(crate) fn stateful_behind<U, W, O: Wide + 'static>(
         &self,
         uid: &Uid,
-        other: &DStream<'_, W>,
-        operator: impl Wide + 'static,
+        first: &DStream<'_, W>,
+        operator: impl FnOnce(Slide) -> O,
     ) -> DStream<'c, U> {
         self.graph.claim(uid);
-        let parents = self.together(uid.as_str(), other);
+        let parents = self.graph.own(uid.as_str(), &[(first.graph, first.node), (self.graph, self.node)]);
+        let operator = operator(self.graph.slide(self.node));
         self.child(uid.as_str(), parents, Operator::Wide(Arc::new(operator)))
     }
 
@@ -291,4 +298,8 @@ fn multiple_of(duration: Duration, slide: Slide) -> Option<u64> {
     let milliseconds = u64::try_from(duration.as_millis()).ok()?;
     let whole = Duration::from_millis(milliseconds) == duration;
     (whole && milliseconds > 0 && milliseconds.is_multiple_of(slide.0)).then_some(milliseconds)
+}
+
+fn names(streams: &[(&GraphBuilder, NodeId)]) -> String {
+    streams.iter().map(|(graph, node)| format!("\"{}\"", graph.name(*node))).collect::<Vec<_>>().join(" and ")
 }

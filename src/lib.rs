@@ -88,6 +88,7 @@ pub use listener::{Percentiles, StatsReportListener, StreamingListener};
 pub use operator::foreach_rdd::Batch;
 pub use operator::keyed_state::KeyedState;
 pub use operator::map_with_state::MapWithStateDStream;
+pub use operator::reference::Reference;
 pub use operator::remember::Remembered;
 pub use query::{StateHandle, StateSnapshot};
 pub use rdd::Rdd;
@@ -97,7 +98,7 @@ pub use sink::{FileSink, MemorySink, ObjectFileError, PublishedBatch, Sink, Sink
 pub use source::{
     BinaryFiles, DecodeFailure, Decoder, DirectSource, FileRange, FileStamp, FilesPosition, Framing, OfferLimits,
     Pushed, Queue, RangeReader, RawRecords, ReadSummary, Receiver, ReceiverContext, ReceiverError, ReceiverState,
-    ReceiverStatus, SourceCounts, SourceError, TextFiles,
+    ReceiverStatus, ReferenceFile, ReferenceLoader, SourceCounts, SourceError, TextFiles,
 };
 pub use state::{State, spec::StateSpec};
 pub use text::{Text, Words};

@@ -10,10 +10,12 @@ use crate::context::StreamingContext;
 use crate::driver::inputs::DirectInput;
 use crate::dstream::DStream;
 use crate::id::Uid;
+use crate::operator::reference::Reference;
 use crate::operator::union::union_of;
 use crate::source::{
     BinaryFiles, Decoder, Direct, DirectSource, FramesReader, Framing, LinesReader, MAX_FRAME_BYTES, MAX_RECORD_LENGTH,
-    Queue, RawRecords, Receiver, ReceiverSource, RecordsReader, SocketFrames, SourceNode, TaskReader, TextFiles,
+    Queue, RawRecords, Receiver, ReceiverSource, RecordsReader, ReferenceInput, ReferenceLoader, ReferenceReader,
+    SocketFrames, SourceNode, TaskReader, TextFiles,
 };
 use crate::text::Text;
 
@@ -186,6 +188,54 @@ impl StreamingContext {
         let uid = Uid::from(uid);
         self.sources.borrow_mut().directs.push(DirectInput { uid: uid.clone(), source: Box::new(direct) });
         self.source(uid, reader)
+    }
+
+    /// Data that streams are joined with and that is loaded again when it changes: a blacklist, prices, names.
+    ///
+    /// At every plan the loader is asked for a new version; [`ReferenceFile`](crate::ReferenceFile) looks at a file. A version is
+    /// planned with the batch, as a whole, and holds from that batch on: it is durable before anything is computed with it, and a
+    /// replay sees the same one whatever became of the file. The first batch of a fresh job always has one. Join it with
+    /// [`join_reference`](crate::DStream::join_reference), [`left_outer_join_reference`](crate::DStream::left_outer_join_reference)
+    /// or [`subtract_reference`](crate::DStream::subtract_reference).
+    ///
+    /// Each version is written to the log once, so it costs its size there until a checkpoint lets the log go, and is kept in
+    /// memory by every operator that joins with it; at most 1 GiB. For what never changes while the job runs, a value that a
+    /// closure captures is enough: it is code, is not stored, and may be another after a restart, which a replay then
+    /// sees (give the job a new [version](crate::StreamingContextBuilder::job_version) in that case).
+    ///
+    /// A load that fails stops the job while there is no version yet; later the old version stays, and the failure is reported
+    /// once.
+    ///
+    /// ```
+    /// # fn main() -> floodmark::Result<()> {
+    /// # let place = tempfile::tempdir().unwrap();
+    /// # let path = place.path().join("prices");
+    /// # std::fs::write(&path, "apple 3\n").unwrap();
+    /// use floodmark::ReferenceFile;
+    /// use floodmark::testing::TestJob;
+    ///
+    /// let mut job = TestJob::new(move |context| {
+    ///     let prices = context.reference_data("prices", ReferenceFile::new(&path, |line| {
+    ///         let (fruit, cents) = line.split_once(' ')?;
+    ///         Some((fruit.to_string(), cents.parse::<u64>().ok()?))
+    ///     }));
+    ///     let (sales, stream) = context.queue_stream::<(String, u64)>("sales");
+    ///     let amounts = stream.join_reference("priced", &prices).map(|(_, (count, cents))| count * cents);
+    ///     (sales, amounts.collect("amounts"))
+    /// })?;
+    /// let (sales, amounts) = job.handles();
+    /// sales.push(vec![("apple".into(), 5)])?;
+    /// job.run_batch()?;
+    /// assert_eq!(amounts.last(), [15]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn reference_data<L: ReferenceLoader>(&self, uid: &str, loader: L) -> Reference<'_, L::Key, L::Value> {
+        let uid = Uid::from(uid);
+        let input = ReferenceInput::new(uid.clone(), loader);
+        let joins = input.joins();
+        self.sources.borrow_mut().directs.push(DirectInput { uid: uid.clone(), source: Box::new(input) });
+        Reference::new(self.source(uid, Arc::new(ReferenceReader::default())), joins)
     }
 
     /// The records of many streams of this context in one. Spark: `StreamingContext.union`.

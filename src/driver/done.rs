@@ -193,9 +193,16 @@ impl Driver {
         if !self.settings.backpressure {
             return;
         }
+        // A batch that brought a new version of reference data shows what that costs, not how fast the stream is; but if all
+        // batches do, that is how fast the stream is.
+        let brings_reference = result.records.keys().any(|node| self.inputs.is_reference(*node));
+        self.sample_skipped = brings_reference && !self.sample_skipped;
+        if self.sample_skipped {
+            return;
+        }
         let sample = BatchSample {
             finished_at_ms: now_ms,
-            records: result.records.values().sum(),
+            records: self.streamed_records(result),
             processing_ms,
             // Ticks merge, so there is no queue of batches: a batch waits for the one before it, at most, and that wait shows
             // in the time since the last plan. What waits beyond it stands in the log, and is bounded there.
@@ -209,8 +216,14 @@ impl Driver {
         }
     }
 
+    /// The records that came in a stream: those of reference data are no input.
+    fn streamed_records(&self, result: &BatchResult) -> u64 {
+        let streams = result.records.iter().filter(|(node, _)| !self.inputs.is_reference(**node));
+        streams.map(|(_, records)| records).sum()
+    }
+
     fn note_done(&self, done: &InFlight, result: &BatchResult, live: bool, now_ms: u64) {
-        let records: u64 = result.records.values().sum();
+        let records = self.streamed_records(result);
         let stateful = self.graph.stateful().filter_map(|(node, ..)| result.entries.get(&node));
         let (keys, failed) = (stateful.sum(), result.failed.values().sum::<u64>());
         if failed > 0 {

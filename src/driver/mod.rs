@@ -76,6 +76,8 @@ pub(crate) struct Driver {
     runtime: tokio::runtime::Runtime,
     estimator: PidRateEstimator,
     rate: Option<f64>,
+    /// The last batch was kept from the estimator.
+    sample_skipped: bool,
 
     store: Arc<StateStore>,
     stored: HashMap<Uid, StoredOperator>,

@@ -50,7 +50,7 @@ impl Driver {
         let ticked = std::mem::take(&mut self.tick.pending);
         let draining = self.stopping == Stopping::Draining;
         let taken = self.inputs.take(self.batch_limits(), self.offer_limits(), !draining)?;
-        let empty = taken.inputs.is_empty();
+        let empty = self.inputs.are_empty(&taken.inputs);
         let (time, merged_ticks) =
             next_batch_time(self.last_time, self.settings.clock.epoch_ms(), self.settings.interval_ms);
         let plan = Plan { batch: self.next_batch, time, merged_ticks, inputs: taken.inputs };

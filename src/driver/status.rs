@@ -30,7 +30,7 @@ pub struct Status {
     pub checkpoints: u64,
     /// Batches committed in this life of the driver, without those that were recomputed.
     pub batches: u64,
-    /// Records that those batches took in, over all sources.
+    /// Records that those batches took in, over all sources; those of reference data are no input.
     pub records: u64,
     /// Records that could not be decoded; each was reported.
     pub failed_records: u64,

@@ -87,6 +87,7 @@ impl Job {
         let driver = Driver {
             estimator: PidRateEstimator::new(self.settings.interval_ms, PidSettings::default()),
             rate: None,
+            sample_skipped: false,
             watch: ClockWatch::new(&*self.settings.clock, self.settings.interval_ms.max(1_000)),
             settings: self.settings,
             graph: self.graph,

@@ -5,6 +5,7 @@ mod joins;
 mod kit;
 mod map_with_state;
 mod partitions;
+mod reference;
 mod slides;
 mod stateless;
 mod transform;

@@ -16,6 +16,8 @@ mod queue;
 mod rate;
 mod receiver;
 mod records;
+mod reference;
+mod reference_file;
 mod settings;
 mod stage;
 mod socket;
@@ -34,6 +36,8 @@ mod binary_files_tests;
 #[allow(clippy::disallowed_methods)] // as above
 mod framing_tests;
 #[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
 mod text_files_tests;
 
 pub use binary_files::BinaryFiles;
@@ -45,6 +49,8 @@ pub use file_range::{FileRange, FileStamp};
 pub use framing::Framing;
 pub use queue::{Pushed, Queue};
 pub use receiver::{Receiver, ReceiverContext, ReceiverError};
+pub use reference::ReferenceLoader;
+pub use reference_file::ReferenceFile;
 pub use store::SourceCounts;
 pub use supervisor::{ReceiverState, ReceiverStatus};
 pub use task::ReadSummary;
@@ -57,6 +63,7 @@ pub(crate) use framing::MAX_FRAME_BYTES;
 pub(crate) use lines::LinesReader;
 pub(crate) use rate::{BatchSample, PidRateEstimator, PidSettings};
 pub(crate) use records::RecordsReader;
+pub(crate) use reference::{Joins, ReferenceInput, ReferenceReader};
 pub(crate) use settings::ReceiverSettings;
 pub(crate) use socket::SocketFrames;
 pub(crate) use stage::SourceNode;
