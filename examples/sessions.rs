@@ -33,8 +33,11 @@ struct Session {
     pages: Vec<Text>,
 }
 
+/// A user and a page.
+type View = (Text, Text);
+
 /// The page views of a second: each user comes in bursts, with pauses shorter and longer than the timeout.
-fn views(second: u64) -> Vec<(Text, Text)> {
+fn views(second: u64) -> Vec<View> {
     let users = [("ann", 10, 45, "maps"), ("bob", 25, 28, "prices"), ("eve", 1, 100, "help")];
     let is_there = |burst: u64, every: u64| second % every < burst && second.is_multiple_of(4);
     let there = users.iter().filter(|(_, burst, every, _)| is_there(*burst, *every));
@@ -67,13 +70,9 @@ fn run(deaths: &[u64]) -> Result<Vec<Session>, Box<dyn Error>> {
     Ok(sessions)
 }
 
-fn start(
-    simulation: &Simulation,
-    place: &Path,
-    sessions: Sessions,
-) -> Result<(Running, Queue<(Text, Text)>), Box<dyn Error>> {
+fn start(simulation: &Simulation, place: &Path, sessions: Sessions) -> Result<(Running, Queue<View>), Box<dyn Error>> {
     let context = simulation.builder("sessions", &place.join("state")).build()?;
-    let (input, views) = context.queue_stream::<(Text, Text)>("views");
+    let (input, views) = context.queue_stream::<View>("views");
     views
         .map_with_state_and_time(
             StateSpec::new("sessions").timeout(TIMEOUT),
