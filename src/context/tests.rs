@@ -186,5 +186,8 @@ fn a_union_of_nothing_or_of_another_contexts_stream_is_refused() {
     let (_queue, own) = context.queue_stream::<u64>("own");
     context.union(&[own, foreign]).print(1);
     let error = context.start().unwrap_err().to_string();
-    assert_eq!(error, "streams of two contexts are mixed: both must come from the same one");
+    assert_eq!(
+        error,
+        "streams of two contexts are mixed: union of \"own\" and \"foreign\"; all must come from the same one"
+    );
 }
