@@ -4,6 +4,8 @@ mod by_key;
 mod joins;
 mod kit;
 mod partitions;
+mod random_graphs;
 mod slides;
 mod stateless;
 mod transform;
+mod windows;
