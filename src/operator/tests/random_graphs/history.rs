@@ -119,7 +119,7 @@ fn sliding<Q: crate::codec::Key>(
     let mut states: BTreeMap<(u64, Vec<u8>), (Q, Sliding)> = BTreeMap::new();
     let mut last = ticks.zero();
     let batch = |(batch, results): (usize, &Yield<(Q, Value)>)| {
-        for (time, parts) in results {
+        if let Some((time, parts)) = results {
             for (key, values) in groups(joined(parts)) {
                 let merged = values.into_iter().reduce(then).expect("a key has a value");
                 let state = states.entry(rank(&key)).or_insert_with(|| (key, Sliding::default()));

@@ -14,6 +14,7 @@ use super::values::{Pair, TestKey, value};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::id::{BatchId, BatchTime};
+use crate::source::Pushed;
 use crate::testing::TestJob;
 
 type Partitions<K> = Vec<Vec<Pair<K>>>;
@@ -84,9 +85,10 @@ impl<K: TestKey> Run<K> {
     /// One batch, for which the clock goes forward by its tick and those that merge with it.
     fn batch(&mut self, blocks: [Partitions<K>; SOURCES], merged_ticks: u64) -> std::result::Result<(), String> {
         let (queues, _) = self.job.handles();
-        for (queue, blocks) in queues.iter().zip(&blocks) {
-            blocks.iter().try_for_each(|block| queue.push(block.clone())).map_err(|error| error.to_string())?;
-        }
+        // All at once, so that they share the syncs of the log.
+        let to_push = queues.iter().zip(&blocks).flat_map(|(queue, blocks)| blocks.iter().map(move |block| (queue, block)));
+        let pushed: Vec<Pushed> = to_push.map(|(queue, block)| queue.enqueue(block.clone())).collect();
+        pushed.into_iter().try_for_each(Pushed::wait).map_err(|error| error.to_string())?;
         let planned = self.job.running().status().planned;
         let clock = self.job.clock();
         clock.advance_to((clock.epoch_ms() / INTERVAL_MS + 1 + merged_ticks) * INTERVAL_MS);
