@@ -111,6 +111,32 @@ impl GraphBuilder {
         Ok((graph, wish))
     }
 
+    /// Streams as the inputs of one operator: they must be of this context and slide alike. A mistake is reported when the job
+    /// starts.
+    fn together(&self, operator: &str, streams: &[(&GraphBuilder, NodeId)]) -> Vec<NodeId> {
+        let parents = self.own(operator, streams);
+        let slides: Vec<u64> = parents.iter().map(|parent| self.slide(*parent).0).collect();
+        if slides.iter().any(|slide| *slide != slides[0]) {
+            let slides = slides.iter().map(|slide| format!("{slide} ms")).collect::<Vec<_>>().join(" and ");
+            let names = names(streams);
+            self.report_problem(format!("{operator} of {names}: they slide by {slides}, and must slide alike"));
+        }
+        parents
+    }
+
+    /// The nodes of those streams that are of this context, as all must be.
+    fn own(&self, operator: &str, streams: &[(&GraphBuilder, NodeId)]) -> Vec<NodeId> {
+        let own = streams.iter().filter(|(graph, _)| std::ptr::eq(*graph, self)).map(|(_, node)| *node);
+        let nodes: Vec<NodeId> = own.collect();
+        if nodes.len() < streams.len() {
+            let names = names(streams);
+            self.report_problem(format!(
+                "streams of two contexts are mixed: {operator} of {names}; all must come from the same one"
+            ));
+        }
+        nodes
+    }
+
     fn unnamed(&self, name: &str) -> String {
         format!("{name}#{}", self.declared.borrow().graph.nodes.len())
     }
@@ -169,22 +195,25 @@ impl<'c, T> DStream<'c, T> {
         self.child(self.graph.unnamed(name), vec![self.node], Operator::Narrow(Arc::new(operator)))
     }
 
-    /// A narrow operator over this stream and another one; see [`together`](Self::together).
-    pub(crate) fn narrow_with<U, W>(
-        &self,
+    /// A narrow operator over many streams; see [`GraphBuilder::together`].
+    pub(crate) fn narrow_over<W>(
+        graph: &'c GraphBuilder,
         name: &str,
-        other: &DStream<'_, W>,
+        streams: &[DStream<'_, W>],
         operator: impl Narrow + 'static,
-    ) -> DStream<'c, U> {
-        let parents = self.together(name, other);
-        self.child(self.graph.unnamed(name), parents, Operator::Narrow(Arc::new(operator)))
+    ) -> DStream<'c, T> {
+        let inputs: Vec<_> = streams.iter().map(|stream| (stream.graph, stream.node)).collect();
+        let parents = graph.together(name, &inputs);
+        let slide = parents.first().map_or(Slide(graph.interval_ms), |parent| graph.slide(*parent));
+        let node = graph.add(graph.unnamed(name), parents, slide, Operator::Narrow(Arc::new(operator)));
+        DStream::new(graph, node)
     }
 
     pub(crate) fn wide<U>(&self, name: &str, operator: impl Wide + 'static) -> DStream<'c, U> {
         self.child(self.graph.unnamed(name), vec![self.node], Operator::Wide(Arc::new(operator)))
     }
 
-    /// A wide operator over this stream and another one; see [`together`](Self::together).
+    /// A wide operator over this stream and another one; see [`GraphBuilder::together`].
     pub(crate) fn wide_with<U, W>(
         &self,
         name: &str,
@@ -200,15 +229,17 @@ impl<'c, T> DStream<'c, T> {
         self.child(uid.as_str(), vec![self.node], Operator::Wide(Arc::new(operator)))
     }
 
-    /// A wide operator with state over this stream and another one; see [`together`](Self::together).
-    pub(crate) fn stateful_with<U, W>(
+    /// A wide operator with state over this stream and one that yields in every batch. That one is its side 0 and says when it
+    /// runs; it yields as often as this stream, its side 1, whose slide it is told.
+    pub(crate) fn stateful_behind<U, W, O: Wide + 'static>(
         &self,
         uid: &Uid,
-        other: &DStream<'_, W>,
-        operator: impl Wide + 'static,
+        first: &DStream<'_, W>,
+        operator: impl FnOnce(Slide) -> O,
     ) -> DStream<'c, U> {
         self.graph.claim(uid);
-        let parents = self.together(uid.as_str(), other);
+        let parents = self.graph.own(uid.as_str(), &[(first.graph, first.node), (self.graph, self.node)]);
+        let operator = operator(self.graph.slide(self.node));
         self.child(uid.as_str(), parents, Operator::Wide(Arc::new(operator)))
     }
 
@@ -233,25 +264,9 @@ impl<'c, T> DStream<'c, T> {
         self.child::<()>(uid.as_str(), vec![self.node], Operator::Output(Arc::new(operator)));
     }
 
-    /// This stream and another one as the inputs of one operator. They must be of one context and slide alike; a mistake is
-    /// reported when the job starts.
+    /// This stream and another one as the inputs of one operator; see [`GraphBuilder::together`].
     fn together<W>(&self, operator: &str, other: &DStream<'_, W>) -> Vec<NodeId> {
-        if !std::ptr::eq(self.graph, other.graph) {
-            let (one, another) = (self.graph.name(self.node), other.graph.name(other.node));
-            self.graph.report_problem(format!(
-                "streams of two contexts are mixed: {operator} of \"{one}\" and \"{another}\"; both must come from the same one"
-            ));
-            return vec![self.node, self.node];
-        }
-        let (slide, other_slide) = (self.graph.slide(self.node), self.graph.slide(other.node));
-        if slide != other_slide {
-            let (one, another) = (self.graph.name(self.node), self.graph.name(other.node));
-            self.graph.report_problem(format!(
-                "{operator} of \"{one}\" and \"{another}\": the first slides by {} ms, the second by {} ms, and both must slide alike",
-                slide.0, other_slide.0
-            ));
-        }
-        vec![self.node, other.node]
+        self.graph.together(operator, &[(self.graph, self.node), (other.graph, other.node)])
     }
 
     /// The window of an operator with this uid over this stream; a mistake is reported when the job starts.
@@ -283,4 +298,8 @@ fn multiple_of(duration: Duration, slide: Slide) -> Option<u64> {
     let milliseconds = u64::try_from(duration.as_millis()).ok()?;
     let whole = Duration::from_millis(milliseconds) == duration;
     (whole && milliseconds > 0 && milliseconds.is_multiple_of(slide.0)).then_some(milliseconds)
+}
+
+fn names(streams: &[(&GraphBuilder, NodeId)]) -> String {
+    streams.iter().map(|(graph, node)| format!("\"{}\"", graph.name(*node))).collect::<Vec<_>>().join(" and ")
 }

@@ -42,6 +42,8 @@ pub enum ErrorKind {
     UserCode,
     /// The job has stopped.
     Stopped,
+    /// What was asked for is over: ask for something newer.
+    Past,
 }
 
 /// The result of everything in Floodmark that can fail.
@@ -106,6 +108,7 @@ impl fmt::Display for ErrorKind {
             Self::Fenced => "fenced: a newer driver has taken over",
             Self::UserCode => "user code failed: fix it, then restart",
             Self::Stopped => "stopped",
+            Self::Past => "past: ask for something newer",
         })
     }
 }

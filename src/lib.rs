@@ -32,9 +32,13 @@
 // The job: how it is declared, and the handle on it while it runs.
 mod context;
 mod dstream;
+#[cfg(test)]
+mod dstream_tests;
+mod query;
 mod running;
 
 // What everything stands on: identifiers, encodings, errors, time, and the door to the disk.
+mod bytes;
 mod clock;
 mod codec;
 mod disk;
@@ -61,10 +65,13 @@ mod sink;
 // The one place where decisions are taken, and the story of a start.
 mod driver;
 mod recovery;
+// Who hears what happens.
+mod listener;
 
 pub mod testing;
 
 pub use block::StoreError;
+pub use bytes::Bytes;
 pub use clock::{Clock, Interrupt, ManualClock, SystemClock, Waited};
 pub use codec::{Key, Record};
 pub use context::{StreamingContext, StreamingContextBuilder};
@@ -72,17 +79,26 @@ pub use driver::status::Status;
 pub use dstream::DStream;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid};
+pub use listener::events::{
+    BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed,
+    InputInfo, OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted,
+    ReceiverStopped, ResultDigest, SourceRecords, StreamingStarted, StreamingStopped,
+};
+pub use listener::{Percentiles, StatsReportListener, StreamingListener};
 pub use operator::foreach_rdd::Batch;
 pub use operator::keyed_state::KeyedState;
 pub use operator::map_with_state::MapWithStateDStream;
+pub use operator::reference::Reference;
 pub use operator::remember::Remembered;
+pub use query::{StateHandle, StateSnapshot};
 pub use rdd::Rdd;
 pub use recovery::report::RecoveryReport;
-pub use running::{Running, StateHandle};
-pub use sink::{FileSink, MemorySink, PublishedBatch, Sink, SinkError};
+pub use running::{Phase, Running};
+pub use sink::{FileSink, MemorySink, ObjectFileError, PublishedBatch, Sink, SinkError, read_object_files};
 pub use source::{
-    DirectSource, FileStamp, OfferLimits, Pushed, Queue, RangeReader, ReadSummary, Receiver, ReceiverContext,
-    ReceiverError, ReceiverState, ReceiverStatus, SourceCounts, SourceError, TextFiles, TextFilesPosition, TextRange,
+    BinaryFiles, DecodeFailure, Decoder, DirectSource, FileRange, FileStamp, FilesPosition, Framing, OfferLimits,
+    Pushed, Queue, RangeReader, RawRecords, ReadSummary, Receiver, ReceiverContext, ReceiverError, ReceiverState,
+    ReceiverStatus, ReferenceFile, ReferenceLoader, SourceCounts, SourceError, TextFiles,
 };
 pub use state::{State, spec::StateSpec};
 pub use text::{Text, Words};

@@ -1,19 +1,21 @@
 //! The handle on a running job.
 
 use std::fmt;
-use std::marker::PhantomData;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
-use crate::codec::{Key, KeyHasher, Record, decode, encode};
-use crate::dataflow::graph::{Graph, NodeId};
-use crate::dataflow::worker::{EncodedEntry, Select, StateQuery};
+use crate::codec::{Key, Record};
+use crate::dataflow::engine::Width;
+use crate::dataflow::graph::Graph;
 use crate::driver::message::DriverMessage;
 use crate::driver::start::Job;
 use crate::driver::status::{Shared, Status};
 use crate::error::{Error, ErrorKind, Result};
+use crate::listener::ListenerThread;
+use crate::listener::events::StreamingStopped;
+use crate::query::StateHandle;
 use crate::recovery::report::RecoveryReport;
 use crate::source::ReceiverStatus;
 use crate::state::schema::Schema;
@@ -32,15 +34,34 @@ pub struct Running {
     shared: Arc<Shared>,
     sender: Sender<DriverMessage>,
     graph: Arc<Graph>,
-    workers: u32,
-    partitions: u32,
+    width: Width,
     recovery: RecoveryReport,
+    driver: ThreadId,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// Where a job is in its life; see [`Running::phase`].
+///
+/// ```
+/// assert_ne!(floodmark::Phase::Active, floodmark::Phase::Stopped);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// It has recovered, and runs; also while it stops gracefully.
+    Active,
+    /// It was stopped, by [`Running::stop`] or a signal.
+    Stopped,
+    /// An error has ended it; [`Running::await_termination`] tells which. Spark: `STOPPED`, too.
+    Failed,
+}
+
 impl Running {
-    pub(crate) fn start(job: Job, graph: Arc<Graph>, sender: Sender<DriverMessage>) -> Result<Self> {
+    pub(crate) fn start(mut job: Job, graph: Arc<Graph>, sender: Sender<DriverMessage>) -> Result<Self> {
         let (shared, width) = (job.shared.clone(), job.settings.width);
+        let (listeners, clock) = (job.settings.listeners.clone(), job.settings.clock.clone());
+        let listeners = ListenerThread::start(listeners, job.settings.listener_queue, shared.clone())?;
+        job.events = listeners.events();
         let outcome = shared.clone();
         let thread = std::thread::Builder::new()
             .name("driver".into())
@@ -53,7 +74,9 @@ impl Running {
                 if let Err(error) = &ended {
                     tracing::error!(%error, "the job has failed");
                 }
-                outcome.end(&ended);
+                // Listeners hear everything before anybody hears of the end.
+                listeners.end(StreamingStopped::new(ended.as_ref(), clock.epoch_ms()));
+                outcome.end(&ended.map(drop));
             })
             .map_err(|error| Error::caused_by(ErrorKind::Environment, "the driver cannot be started", error))?;
         let recovery = match shared.wait_for_recovery() {
@@ -63,8 +86,8 @@ impl Running {
                 return Err(error);
             }
         };
-        let (workers, partitions) = (width.workers, width.partitions);
-        Ok(Self { shared, sender, graph, workers, partitions, recovery, thread: Mutex::new(Some(thread)) })
+        let driver = thread.thread().id();
+        Ok(Self { shared, sender, graph, width, recovery, driver, thread: Mutex::new(Some(thread)) })
     }
 
     /// What recovery found and did.
@@ -77,6 +100,31 @@ impl Running {
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.status()
+    }
+
+    /// Whether the job runs, has stopped, or has failed. Spark: `StreamingContext.getState`; what is `INITIALIZED` there is a
+    /// [`StreamingContext`](crate::StreamingContext) that was not started.
+    ///
+    /// ```
+    /// # fn main() -> floodmark::Result<()> {
+    /// use floodmark::Phase;
+    /// # let place = tempfile::tempdir().unwrap();
+    /// # let context = floodmark::StreamingContext::builder("job").checkpoint(place.path().join("state")).build()?;
+    /// # context.queue_stream::<u64>("numbers").1.print(10);
+    /// let running = context.start()?;
+    /// assert_eq!(running.phase(), Phase::Active);
+    /// running.stop(true)?;
+    /// assert_eq!(running.phase(), Phase::Stopped);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.shared.wait_for_end(Some(Duration::ZERO)) {
+            None => Phase::Active,
+            Some(Ok(())) => Phase::Stopped,
+            Some(Err(_)) => Phase::Failed,
+        }
     }
 
     /// What each receiver does, in the order of their declaration: connections that are tried again, and errors, show here.
@@ -128,7 +176,8 @@ impl Running {
         }
     }
 
-    /// The committed state of an operator, by its uid, readable from any thread while the job runs.
+    /// The committed state of an operator, by its uid, readable from any thread while the job runs; as of the newest batch, or as
+    /// of one [by its number](StateHandle::as_of).
     ///
     /// # Errors
     /// `Configuration` when there is no such operator, or its types are others.
@@ -161,7 +210,24 @@ impl Running {
                 text(&state)
             )));
         }
-        Ok(StateHandle { running: self, node, types: PhantomData })
+        Ok(StateHandle::new(self, node))
+    }
+
+    pub(crate) fn width(&self) -> Width {
+        self.width
+    }
+
+    pub(crate) fn tell_driver(&self, message: DriverMessage) -> Result<()> {
+        self.sender.send(message).map_err(|_| Error::new(ErrorKind::Stopped, "the job has ended"))
+    }
+
+    /// Refuses what would make the driver wait for itself.
+    pub(crate) fn check_not_inside(&self) -> Result<()> {
+        if std::thread::current().id() != self.driver {
+            return Ok(());
+        }
+        let problem = "an output's function asks for the state of its own job: it runs on the thread that would answer";
+        Err(Error::new(ErrorKind::Configuration, problem))
     }
 
     fn join(&self) {
@@ -189,61 +255,4 @@ impl Drop for Running {
         drop(self.sender.send(DriverMessage::Stop { graceful: false }));
         self.join();
     }
-}
-
-/// The committed state of one operator of a running job; see [`Running::state`].
-pub struct StateHandle<'r, K, S> {
-    running: &'r Running,
-    node: NodeId,
-    types: PhantomData<fn(K) -> S>,
-}
-
-impl<K: Key, S: Record> StateHandle<'_, K, S> {
-    /// The state of a key after the newest committed batch. Answered between batches.
-    ///
-    /// # Errors
-    /// `Stopped` when the job has ended.
-    pub fn get(&self, key: &K) -> Result<Option<S>> {
-        let hash = KeyHasher::default().hash(key);
-        let key = encode(key).expect("a key encodes");
-        let partition = hash.bucket(self.running.partitions);
-        let found = self.ask(Select::Key { partition, hash, key })?;
-        found.into_iter().next().map(|(_, _, state)| decode_stored(&state)).transpose()
-    }
-
-    /// Every key with its state after the newest committed batch, in the order (hash, encoded key). Answered between batches;
-    /// holds the whole state in memory once more.
-    ///
-    /// # Errors
-    /// `Stopped` when the job has ended.
-    pub fn iter(&self) -> Result<impl Iterator<Item = (K, S)> + use<K, S>> {
-        let mut found = self.ask(Select::All)?;
-        found.sort_by(|(a_hash, a_key, _), (b_hash, b_key, _)| (a_hash, a_key).cmp(&(b_hash, b_key)));
-        let entries: Result<Vec<(K, S)>> =
-            found.into_iter().map(|(_, key, state)| Ok((decode_stored(&key)?, decode_stored(&state)?))).collect();
-        Ok(entries?.into_iter())
-    }
-
-    fn ask(&self, select: Select) -> Result<Vec<EncodedEntry>> {
-        let (answers, answered) = channel();
-        let answers = Mutex::new(answers);
-        let answer = move |entries| {
-            let answers = answers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            // Whoever asked may have gone.
-            drop(answers.send(entries));
-        };
-        let query = StateQuery { node: self.node, select, answer: Arc::new(answer) };
-        let ended = || Error::new(ErrorKind::Stopped, "the job has ended");
-        self.running.sender.send(DriverMessage::Query(query)).map_err(|_| ended())?;
-        let mut entries = Vec::new();
-        for _ in 0..self.running.workers {
-            entries.append(&mut answered.recv().map_err(|_| ended())?);
-        }
-        Ok(entries)
-    }
-}
-
-fn decode_stored<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    decode(bytes)
-        .map_err(|error| Error::caused_by(ErrorKind::Damaged, "an entry of the state cannot be decoded", error))
 }

@@ -6,6 +6,7 @@
 
 pub mod arguments;
 pub mod report;
+pub mod simulation;
 pub mod top;
 pub mod words;
 

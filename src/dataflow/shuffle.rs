@@ -57,6 +57,7 @@ impl<K: Key, V: Record> Push<(K, V)> for ShufflePush<K, V> {
 /// Hands pairs that are in their partition already to the operator that wants them by key.
 pub(crate) struct LocalPush<K, V> {
     reduce: SharedReduce,
+    side: u32,
     hasher: KeyHasher,
     unit: Option<Unit>,
     records: Vec<Keyed<K, V>>,
@@ -64,7 +65,12 @@ pub(crate) struct LocalPush<K, V> {
 
 impl<K: Record, V: Record> LocalPush<K, V> {
     pub fn new(reduce: SharedReduce) -> Self {
-        Self { reduce, hasher: KeyHasher::default(), unit: None, records: Vec::new() }
+        Self::on_side(reduce, 0)
+    }
+
+    /// For an operator that takes records without a shuffle by another side than those that were shuffled.
+    pub fn on_side(reduce: SharedReduce, side: u32) -> Self {
+        Self { reduce, side, hasher: KeyHasher::default(), unit: None, records: Vec::new() }
     }
 }
 
@@ -81,7 +87,7 @@ impl<K: Key, V: Record> Push<(K, V)> for LocalPush<K, V> {
         let unit = self.unit.take().expect("a unit began");
         let partition = unit.partition;
         let records = Records::new(std::mem::take(&mut self.records));
-        let chunk = Chunk { origin: unit.origin.clone(), sequence: 0, side: 0, partition, records };
+        let chunk = Chunk { origin: unit.origin.clone(), sequence: 0, side: self.side, partition, records };
         self.reduce.borrow_mut().run(partition, &unit, vec![chunk]);
     }
 }

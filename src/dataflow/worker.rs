@@ -41,8 +41,16 @@ pub(crate) struct StateQuery {
 
 #[derive(Clone)]
 pub(crate) enum Select {
-    Key { partition: u32, hash: KeyHash, key: Vec<u8> },
+    Keys(Vec<SelectedKey>),
     All,
+}
+
+/// An encoded key with its hash, and the partition that has it.
+#[derive(Clone)]
+pub(crate) struct SelectedKey {
+    pub partition: u32,
+    pub hash: KeyHash,
+    pub key: Vec<u8>,
 }
 
 /// What a worker tells the driver.
@@ -160,9 +168,9 @@ fn answer(lowered: &Lowered, query: &StateQuery) {
         let reduce = reduce.borrow();
         let state = reduce.state().expect("only operators with state are asked");
         match &query.select {
-            Select::Key { partition, hash, key } => {
-                entries.extend(state.get(*partition, *hash, key).map(|state| (*hash, key.clone(), state)));
-            }
+            Select::Keys(keys) => entries.extend(keys.iter().filter_map(|SelectedKey { partition, hash, key }| {
+                state.get(*partition, *hash, key).map(|state| (*hash, key.clone(), state))
+            })),
             Select::All => state.scan(&mut |hash, key, state| entries.push((hash, key, state))),
         }
     }

@@ -26,6 +26,7 @@ impl Driver {
             events.push(BatchEvent::AttemptStarted { batch: past.plan.batch, attempt: past.attempts });
         }
         self.log_events(&events)?;
+        self.tell_started(decision);
         self.take_initial_state(point, decision)?;
         self.start_engine()
     }
@@ -46,6 +47,7 @@ impl Driver {
             receivers: Vec::new(),
             directs: self.inputs.directs,
             shared: self.shared,
+            events: self.events,
             sender: self.sender,
             inbox: self.inbox,
             deliveries: self.deliveries,

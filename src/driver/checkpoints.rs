@@ -9,6 +9,7 @@ use crate::driver::settings::{JobSettings, KEY_GROUPS};
 use crate::driver::{CheckpointClock, Stopping};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Sequence};
+use crate::listener::events::CheckpointCompleted;
 use crate::state::descriptor::StateDescriptor;
 use crate::state::loader::StoredOperator;
 use crate::state::{FrozenRun, OperatorNumber};
@@ -89,11 +90,13 @@ impl Driver {
             .truncate_before(TruncationRight::from_published_manifest(done.published.oldest_needed()))
             .map_err(|error| Error::caused_by(ErrorKind::Environment, "the log cannot be truncated", error))?;
         self.inputs.release(done.published.oldest_positions())?;
+        let (batch, bytes, duration_ms) = (done.batch, done.new_bytes, done.duration.as_millis() as u64);
+        self.events.tell(|| CheckpointCompleted { batch, bytes, duration_ms });
         self.shared.update(|status| {
             status.checkpoint = done.batch;
             status.checkpoints += 1;
-            status.checkpoint_bytes += done.new_bytes;
-            status.checkpoint_ms = done.duration.as_millis() as u64;
+            status.checkpoint_bytes += bytes;
+            status.checkpoint_ms = duration_ms;
         });
         Ok(())
     }

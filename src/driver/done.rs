@@ -14,6 +14,7 @@ use crate::dataflow::blame::panic_message;
 use crate::dataflow::chunk::{Origin, Records};
 use crate::dataflow::graph::{Delivery, NodeId};
 use crate::dataflow::report::{OutputPart, WorkerReport};
+use crate::driver::tell::OutputWord;
 use crate::driver::{Driver, InFlight};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, Uid};
@@ -24,8 +25,9 @@ use crate::state::FrozenRun;
 /// What all workers together did in a batch.
 #[derive(Default)]
 pub(super) struct BatchResult {
-    records: BTreeMap<NodeId, u64>,
-    failed: u64,
+    pub records: BTreeMap<NodeId, u64>,
+    /// Records that could not be decoded.
+    pub failed: BTreeMap<NodeId, u64>,
     digests: BTreeMap<NodeId, Digest>,
     outputs: BTreeMap<NodeId, Vec<(Origin, Records)>>,
     pub frozen: BTreeMap<NodeId, Vec<FrozenRun>>,
@@ -38,7 +40,7 @@ impl BatchResult {
         for report in reports {
             for (node, records, failed) in report.records {
                 *result.records.entry(node).or_default() += records;
-                result.failed += failed;
+                *result.failed.entry(node).or_default() += failed;
             }
             for (node, digest) in report.digests {
                 result.digests.entry(node).or_default().merge(digest);
@@ -81,6 +83,7 @@ impl Driver {
             next.given_ms = now_ms;
         }
         let commit = self.commit_of(&done, &result, processing_ms);
+        let digests = commit.digests.clone();
         let live = self.commit(commit)?;
         self.publish(done.batch, std::mem::take(&mut result.outputs))?;
         self.forget_payloads(done.batch);
@@ -90,6 +93,7 @@ impl Driver {
             self.sample_rate(&result, processing_ms, now_ms);
         }
         self.note_done(&done, &result, live, now_ms);
+        self.tell_completed(&done, &result, digests, live, now_ms);
         if done.freeze {
             self.request_checkpoint(done.batch, result)?;
         }
@@ -162,13 +166,16 @@ impl Driver {
             let delivery = Delivery { lineage: self.lineage, epoch: self.epoch, batch, time };
             let name = &self.graph.node(*node).name;
             let parts = outputs.remove(node).unwrap_or_default().into_iter().map(|(_, records)| records).collect();
+            let told = OutputWord::started(&self.events, &*self.settings.clock, delivery, name);
             let published = catch_unwind(AssertUnwindSafe(|| deliver.publish(delivery, parts)));
-            published
+            let published = published
                 .map_err(|panic| {
                     let panic = panic_message(&*panic);
                     Error::new(ErrorKind::UserCode, format!("\"{name}\" panicked with batch {batch}: {panic}"))
-                })?
-                .map_err(|error| sink_failed(name, batch, error))?;
+                })
+                .and_then(|published| published.map_err(|error| sink_failed(name, batch, error)));
+            told.completed(&published);
+            published?;
         }
         self.history.get_mut(batch).published = true;
         self.published_through = batch;
@@ -186,9 +193,16 @@ impl Driver {
         if !self.settings.backpressure {
             return;
         }
+        // A batch that brought a new version of reference data shows what that costs, not how fast the stream is; but if all
+        // batches do, that is how fast the stream is.
+        let brings_reference = result.records.keys().any(|node| self.inputs.is_reference(*node));
+        self.sample_skipped = brings_reference && !self.sample_skipped;
+        if self.sample_skipped {
+            return;
+        }
         let sample = BatchSample {
             finished_at_ms: now_ms,
-            records: result.records.values().sum(),
+            records: self.streamed_records(result),
             processing_ms,
             // Ticks merge, so there is no queue of batches: a batch waits for the one before it, at most, and that wait shows
             // in the time since the last plan. What waits beyond it stands in the log, and is bounded there.
@@ -202,10 +216,16 @@ impl Driver {
         }
     }
 
+    /// The records that came in a stream: those of reference data are no input.
+    fn streamed_records(&self, result: &BatchResult) -> u64 {
+        let streams = result.records.iter().filter(|(node, _)| !self.inputs.is_reference(**node));
+        streams.map(|(_, records)| records).sum()
+    }
+
     fn note_done(&self, done: &InFlight, result: &BatchResult, live: bool, now_ms: u64) {
-        let records: u64 = result.records.values().sum();
+        let records = self.streamed_records(result);
         let stateful = self.graph.stateful().filter_map(|(node, ..)| result.entries.get(&node));
-        let (keys, failed) = (stateful.sum(), result.failed);
+        let (keys, failed) = (stateful.sum(), result.failed.values().sum::<u64>());
         if failed > 0 {
             tracing::warn!(batch = %done.batch, failed, "records could not be decoded and are not in the stream");
         }

@@ -71,6 +71,7 @@ impl Driver {
         tracing::warn!(%batch, attempt, operator, panic, "an attempt failed");
         self.shared.update(|status| status.failed_attempts += 1);
         let (operator, panic) = (operator.to_string(), panic.to_string());
+        self.tell_failed(batch, &operator, &panic);
         self.log_events(&[BatchEvent::AttemptFailed { batch, attempt, operator, panic }])?;
         Ok(failed)
     }

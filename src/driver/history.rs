@@ -6,6 +6,7 @@ use crate::batch::event::{Commit, DeadLetter, Plan};
 use crate::batch::timing::Timing;
 use crate::block::BlockRef;
 use crate::id::{BatchId, Sequence};
+use crate::operator::foreach_rdd::Batch;
 
 /// One planned batch.
 #[derive(Clone, Debug)]
@@ -18,10 +19,19 @@ pub(crate) struct PastBatch {
     pub letters: Vec<DeadLetter>,
     pub commit: Option<Commit>,
     pub published: bool,
+    /// The monotonic time of its tick, where it was planned in this life of the driver.
+    pub ticked_ms: Option<u64>,
     /// Attempts that failed in this life of the driver.
     pub failed: u32,
     /// Attempts whose beginning is in the log.
     pub attempts: u32,
+}
+
+impl PastBatch {
+    /// Its number and time.
+    pub fn batch(&self) -> Batch {
+        Batch { id: self.plan.batch, time: self.plan.time }
+    }
 }
 
 /// Planned batches in order, and how far the running dataflow has come in them.
@@ -98,6 +108,7 @@ mod tests {
             letters: Vec::new(),
             commit: None,
             published: false,
+            ticked_ms: None,
             failed: 0,
             attempts: 1,
         }

@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Sequence, Uid};
 use crate::source::{ErasedDirect, OfferLimits, SourceError, TaskPayload};
 
-/// What a range of a direct source weighs, since its bytes are not known before it is read.
+/// What a range of a direct source weighs at least, since the bytes that it stands for are not known before it is read.
 const RANGE_BYTES: u64 = 1 << 20;
 
 /// A direct source of the job.
@@ -37,7 +37,7 @@ pub(crate) struct Taken {
 
 impl Inputs {
     /// Takes what is there, within the limits: logged blocks first, then ranges of direct sources. Sources are in the order of
-    /// the graph.
+    /// the graph. Without `directs_too` only those direct sources are asked that a batch cannot do without.
     ///
     /// # Errors
     /// When a direct source cannot be asked.
@@ -47,15 +47,13 @@ impl Inputs {
         for block in &blocks {
             by_source.entry(block.source.clone()).or_default().push(PlannedTask::Block(block.at.sequence));
         }
-        if directs_too {
-            for input in &mut self.directs {
-                let ranges = input.source.offer(&direct).map_err(|error| failed(&input.uid, "be asked", error))?;
-                for range in &ranges {
-                    input.source.advance(range).map_err(|error| failed(&input.uid, "advance", error))?;
-                }
-                if !ranges.is_empty() {
-                    by_source.insert(input.uid.clone(), ranges.into_iter().map(PlannedTask::Range).collect());
-                }
+        for input in self.directs.iter_mut().filter(|input| directs_too || input.source.is_missing()) {
+            let ranges = input.source.offer(&direct).map_err(|error| failed(&input.uid, "be asked", error))?;
+            for range in &ranges {
+                input.source.advance(range).map_err(|error| failed(&input.uid, "advance", error))?;
+            }
+            if !ranges.is_empty() {
+                by_source.insert(input.uid.clone(), ranges.into_iter().map(PlannedTask::Range).collect());
             }
         }
         let in_graph_order = self.nodes.iter().filter_map(|(uid, _)| by_source.remove_entry(uid));
@@ -75,7 +73,9 @@ impl Inputs {
                 let filter =
                     RecordFilter { skip: skipped(&batch.letters, &trial.letters, &input.source, index), first };
                 let (bytes, payload) = match task {
-                    PlannedTask::Range(range) => (RANGE_BYTES, TaskPayload::Range(range.clone())),
+                    PlannedTask::Range(range) => {
+                        (RANGE_BYTES.max(range.len() as u64), TaskPayload::Range(range.clone()))
+                    }
                     PlannedTask::Block(sequence) => {
                         let block = &batch.blocks[sequence];
                         let memory = self.tracker.payload(*sequence).map(TaskPayload::Memory);
@@ -86,6 +86,20 @@ impl Inputs {
             }
         }
         tasks
+    }
+
+    /// Whether nothing is to be computed for its own sake: new reference data alone is no input.
+    pub fn are_empty(&self, inputs: &[PlannedInput]) -> bool {
+        inputs.iter().all(|input| self.references().any(|uid| *uid == input.source))
+    }
+
+    /// Whether a source gives reference data.
+    pub fn is_reference(&self, node: NodeId) -> bool {
+        self.references().any(|uid| self.nodes.iter().any(|(other, of)| *of == node && other == uid))
+    }
+
+    fn references(&self) -> impl Iterator<Item = &Uid> {
+        self.directs.iter().filter(|input| input.source.is_reference()).map(|input| &input.uid)
     }
 
     /// The encoded positions of all sources after the newest plan.

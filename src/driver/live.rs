@@ -22,7 +22,8 @@ impl Driver {
         });
         if !receivers.is_empty() {
             let runtime = self.runtime.handle();
-            let supervisor = Arc::new(Supervisor::start(runtime, receivers, &intake, &self.settings.clock));
+            let supervisor =
+                Arc::new(Supervisor::start(runtime, receivers, &intake, &self.settings.clock, &self.events));
             self.shared.receiving(&supervisor);
             self.supervisor = Some(supervisor);
         }

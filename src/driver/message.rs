@@ -2,7 +2,7 @@
 
 use crate::checkpoint::{CheckpointDone, CheckpointError};
 use crate::dataflow::engine::EngineEvent;
-use crate::dataflow::worker::StateQuery;
+use crate::driver::questions::Question;
 use crate::error::Error;
 
 pub(crate) enum DriverMessage {
@@ -20,7 +20,7 @@ pub(crate) enum DriverMessage {
     /// The receivers have stopped, and what they had received is logged.
     ReceiversStopped(Result<(), Error>),
     /// A question about the state, to be answered between batches.
-    Query(StateQuery),
+    Question(Question),
     Stop {
         graceful: bool,
     },

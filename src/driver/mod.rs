@@ -18,11 +18,13 @@ mod live;
 mod lock;
 pub(crate) mod message;
 mod plan;
+pub(crate) mod questions;
 pub(crate) mod settings;
 pub(crate) mod start;
 pub(crate) mod status;
 mod stop;
 mod takeover;
+mod tell;
 #[cfg(test)]
 mod tests;
 
@@ -40,14 +42,16 @@ use crate::dataflow::graph::{Deliver, Graph, NodeId};
 use crate::dataflow::push::BatchContext;
 use crate::dataflow::report::WorkerReport;
 use crate::dataflow::task::BlockReader;
-use crate::dataflow::worker::StateQuery;
 use crate::driver::history::History;
 use crate::driver::inputs::{Inputs, Trial};
 use crate::driver::message::DriverMessage;
+use crate::driver::questions::Question;
 use crate::driver::settings::{IN_FLIGHT, JobSettings, LARGE_BATCH_BYTES};
 use crate::driver::status::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence, Uid};
+use crate::listener::Events;
+use crate::listener::events::Ending;
 use crate::source::{PidRateEstimator, Supervisor};
 use crate::state::StateStore;
 use crate::state::loader::StoredOperator;
@@ -58,6 +62,7 @@ pub(crate) struct Driver {
     settings: JobSettings,
     graph: Arc<Graph>,
     shared: Arc<Shared>,
+    events: Events,
     inbox: Receiver<DriverMessage>,
     sender: Sender<DriverMessage>,
 
@@ -71,6 +76,8 @@ pub(crate) struct Driver {
     runtime: tokio::runtime::Runtime,
     estimator: PidRateEstimator,
     rate: Option<f64>,
+    /// The last batch was kept from the estimator.
+    sample_skipped: bool,
 
     store: Arc<StateStore>,
     stored: HashMap<Uid, StoredOperator>,
@@ -97,7 +104,7 @@ pub(crate) struct Driver {
     published_through: BatchId,
     /// The publication that the log does not know yet; it is written with the next plan, to spare a sync.
     unlogged_publication: Option<BatchId>,
-    queries: VecDeque<StateQuery>,
+    questions: VecDeque<Question>,
     stopping: Stopping,
     stopped_hard: bool,
 }
@@ -151,12 +158,12 @@ struct InFlight {
 }
 
 impl Driver {
-    /// Runs until the job has stopped, or fails.
-    pub fn run(mut self) -> Result<()> {
+    /// Runs until the job has stopped, or fails; says how it was stopped.
+    pub fn run(mut self) -> Result<Ending> {
         let outcome = self.serve();
         let orderly = outcome.is_ok() && !self.stopped_hard;
         let closed = self.close(orderly);
-        outcome.and(closed)
+        outcome.and(closed).map(|()| if orderly { Ending::Graceful } else { Ending::Hard })
     }
 
     fn serve(&mut self) -> Result<()> {
@@ -182,8 +189,8 @@ impl Driver {
             DriverMessage::Checkpoint(done) => self.checkpoint_done(done),
             DriverMessage::ReceivingFailed(error) => Err(error),
             DriverMessage::ReceiversStopped(stopped) => self.receivers_stopped(stopped),
-            DriverMessage::Query(query) => {
-                self.queries.push_back(query);
+            DriverMessage::Question(question) => {
+                self.take_question(question);
                 Ok(())
             }
             DriverMessage::Stop { graceful } => self.begin_stop(graceful),
@@ -201,14 +208,8 @@ impl Driver {
     /// Gives the dataflow what it may have: batches to recompute first, then new ones.
     fn advance(&mut self) -> Result<()> {
         loop {
-            if !self.queries.is_empty() {
-                // Queries see committed state: they wait until no batch is under way, and new batches wait for them.
-                if self.in_flight.is_empty() && self.history.all_given() {
-                    self.answer_queries();
-                }
-                if self.history.all_given() && !self.queries.is_empty() {
-                    return Ok(());
-                }
+            if self.questions_wait() {
+                return Ok(());
             }
             let bytes: u64 = self.in_flight.iter().map(|batch| batch.bytes).sum();
             if self.in_flight.len() >= IN_FLIGHT || bytes >= LARGE_BATCH_BYTES {
@@ -224,11 +225,6 @@ impl Driver {
         }
     }
 
-    fn answer_queries(&mut self) {
-        let engine = self.engine.as_ref().expect("an engine runs while the driver serves");
-        self.queries.drain(..).for_each(|query| engine.query(&query));
-    }
-
     /// Hands a planned batch to the dataflow.
     fn give(&mut self, batch: BatchId, trial: &Trial) -> Result<()> {
         let freeze = !trial.is_trial && self.checkpoint_is_due(batch)?;
@@ -238,7 +234,8 @@ impl Driver {
         let bytes = tasks.iter().map(|(bytes, _)| bytes).sum();
         let engine = self.engine.as_mut().expect("an engine runs while the driver serves");
         let execution = engine.run(|execution| BatchContext { execution, timing, freeze }, tasks);
-        let (given_ms, ticked_ms) = (self.settings.clock.monotonic_ms(), self.tick.at_ms);
+        let given_ms = self.settings.clock.monotonic_ms();
+        let ticked_ms = past.ticked_ms.unwrap_or(self.tick.at_ms);
         self.in_flight.push_back(InFlight {
             batch,
             execution,
@@ -248,6 +245,9 @@ impl Driver {
             ticked_ms,
             given_ms,
         });
+        if !trial.is_trial {
+            self.tell_given(batch);
+        }
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use crate::block::BatchLimits;
 use crate::driver::history::PastBatch;
 use crate::driver::{Driver, Stopping};
 use crate::error::Result;
+use crate::listener::events::ClockJumped;
 use crate::source::OfferLimits;
 
 /// How fast direct sources are read, in bytes per millisecond of the interval, while it is not known how fast the job is.
@@ -27,6 +28,7 @@ impl Driver {
         }
         if let Some(jump) = self.watch.check(&*self.settings.clock) {
             tracing::warn!(%jump, "the clock jumped; batch times still rise");
+            self.events.tell(|| ClockJumped { by_ms: jump.by_ms });
         }
         if !self.tick.pending {
             self.tick.pending = true;
@@ -45,10 +47,10 @@ impl Driver {
 
     /// Plans a batch, makes the plan durable (I-2), and puts it where the dataflow is given its batches from.
     pub(super) fn plan_batch(&mut self) -> Result<()> {
-        self.tick.pending = false;
+        let ticked = std::mem::take(&mut self.tick.pending);
         let draining = self.stopping == Stopping::Draining;
         let taken = self.inputs.take(self.batch_limits(), self.offer_limits(), !draining)?;
-        let empty = taken.inputs.is_empty();
+        let empty = self.inputs.are_empty(&taken.inputs);
         let (time, merged_ticks) =
             next_batch_time(self.last_time, self.settings.clock.epoch_ms(), self.settings.interval_ms);
         let plan = Plan { batch: self.next_batch, time, merged_ticks, inputs: taken.inputs };
@@ -64,6 +66,7 @@ impl Driver {
         self.next_batch = plan.batch.next();
         let monotonic_ms = self.settings.clock.monotonic_ms();
         self.planned_at_ms = Some(monotonic_ms);
+        self.tell_submitted(&plan, &taken.blocks);
         self.note_input_end(empty);
         self.shared.update(|status| {
             status.planned = plan.batch;
@@ -81,6 +84,8 @@ impl Driver {
             letters: Vec::new(),
             commit: None,
             published: false,
+            // While draining nothing ticks.
+            ticked_ms: Some(if ticked { self.tick.at_ms } else { monotonic_ms }),
             failed: 0,
             attempts: 1,
         });

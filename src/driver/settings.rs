@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::dataflow::engine::Width;
 use crate::disk::Disk;
 use crate::id::Uid;
+use crate::listener::Listeners;
 use crate::source::ReceiverSettings;
 use crate::wal::WalSettings;
 
@@ -15,6 +16,8 @@ use crate::wal::WalSettings;
 pub(crate) const KEY_GROUPS: u32 = 128;
 /// Attempts at a batch before the job stops.
 pub(crate) const DEFAULT_ATTEMPTS: u32 = 4;
+/// Events that may wait for the listeners.
+pub(crate) const DEFAULT_LISTENER_QUEUE: usize = 10_000;
 /// Batches that may be computed at the same time; their state is applied in order.
 pub(crate) const IN_FLIGHT: usize = 2;
 
@@ -45,6 +48,9 @@ pub(crate) struct JobSettings {
     pub dropped: Vec<Uid>,
     pub goes_on_without_log: bool,
     pub signals: bool,
+    pub listeners: Listeners,
+    /// Events that may wait for them.
+    pub listener_queue: usize,
     pub wal: WalSettings,
     pub clock: Arc<dyn Clock>,
     pub disk: Arc<dyn Disk>,

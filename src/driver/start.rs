@@ -25,6 +25,8 @@ use crate::driver::message::DriverMessage;
 use crate::driver::settings::JobSettings;
 use crate::driver::status::Shared;
 use crate::error::{Error, ErrorKind, Result};
+use crate::listener::Events;
+use crate::listener::events::Ending;
 use crate::recovery::decide::{Decision, Rejected, decide};
 use crate::recovery::declared::Declared;
 use crate::recovery::facts::{BatchFacts, CHECKPOINTS, Facts, LIVE, observe};
@@ -39,6 +41,7 @@ pub(crate) struct Job {
     pub receivers: Vec<ReceiverSource>,
     pub directs: Vec<DirectInput>,
     pub shared: Arc<Shared>,
+    pub events: Events,
     pub sender: Sender<DriverMessage>,
     pub inbox: Receiver<DriverMessage>,
     /// The outputs, where an earlier attempt at starting has taken them from the graph; empty at first.
@@ -46,8 +49,8 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Runs the job from recovery to its end, on the thread of the driver.
-    pub fn run(self) -> Result<()> {
+    /// Runs the job from recovery to its end, on the thread of the driver; says how it was stopped.
+    pub fn run(self) -> Result<Ending> {
         let (location, disk) = (self.settings.location.clone(), self.settings.disk.clone());
         disk.create_dir_all(&location).map_err(|error| {
             Error::caused_by(

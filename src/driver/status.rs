@@ -30,7 +30,7 @@ pub struct Status {
     pub checkpoints: u64,
     /// Batches committed in this life of the driver, without those that were recomputed.
     pub batches: u64,
-    /// Records that those batches took in, over all sources.
+    /// Records that those batches took in, over all sources; those of reference data are no input.
     pub records: u64,
     /// Records that could not be decoded; each was reported.
     pub failed_records: u64,
@@ -54,6 +54,10 @@ pub struct Status {
     pub first_record_ms: Option<u64>,
     /// As above.
     pub last_commit_ms: Option<u64>,
+    /// Events that were dropped, since listeners were too slow.
+    pub events_missed: u64,
+    /// Listeners that panicked, and hear nothing any more.
+    pub listeners_removed: u64,
     /// All receivers have ended, or there are none; direct sources offer nothing more; everything is published.
     pub input_used_up: bool,
 }

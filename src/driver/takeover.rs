@@ -87,10 +87,12 @@ impl Job {
         let driver = Driver {
             estimator: PidRateEstimator::new(self.settings.interval_ms, PidSettings::default()),
             rate: None,
+            sample_skipped: false,
             watch: ClockWatch::new(&*self.settings.clock, self.settings.interval_ms.max(1_000)),
             settings: self.settings,
             graph: self.graph,
             shared: self.shared,
+            events: self.events,
             inbox: self.inbox,
             sender: self.sender,
             wal,
@@ -123,7 +125,7 @@ impl Job {
             zero_time,
             published_through: point.published_through,
             unlogged_publication: None,
-            queries: VecDeque::new(),
+            questions: VecDeque::new(),
             stopping: Stopping::No,
             stopped_hard: false,
         };
@@ -302,6 +304,7 @@ fn history_of(decision: &Decision, before: Timing) -> History {
             letters: batch.letters.clone(),
             commit: batch.commit.clone(),
             published: batch.published,
+            ticked_ms: None,
             failed: 0,
             attempts: batch.attempts_started,
         });

@@ -19,6 +19,11 @@ const TRIAL_RECORDS: usize = 4_096;
 /// Combining pays while fewer than this many of 16 records are new keys.
 const WORTH_SIXTEENTHS: usize = 13;
 
+/// The side of chunks that were combined within their task.
+const COMBINED: u32 = 0;
+/// The side of a chunk of values that were in their partition already.
+const VALUES: u32 = 1;
+
 /// How the values of a key become one. The functions are called in the order of the source, but it is open which values meet
 /// before the shuffle and which after it.
 pub(crate) trait Aggregate<V>: Send + Sync + 'static {
@@ -60,8 +65,7 @@ impl<K: Key, V: Record, A: Aggregate<V>> Wide for ByKey<K, V, A> {
     }
 
     fn local_side(&self, reduce: SharedReduce) -> ErasedPush {
-        let next = LocalPush::<K, A::Combined>::new(reduce);
-        ErasedPush::new::<(K, V)>(CreatePush { aggregate: self.aggregate.clone(), created: Vec::new(), next })
+        ErasedPush::new::<(K, V)>(LocalPush::on_side(reduce, VALUES))
     }
 
     fn takes_keys(&self) -> bool {
@@ -136,28 +140,6 @@ impl<K: Key, V: Record, A: Aggregate<V>> Push<(K, V)> for CombinePush<K, A, A::C
     }
 }
 
-/// The way in for values that are in their partition already: each is handed on as what it is alone.
-struct CreatePush<K, A, C> {
-    aggregate: Arc<A>,
-    created: Vec<(K, C)>,
-    next: LocalPush<K, C>,
-}
-
-impl<K: Key, V: Record, A: Aggregate<V>> Push<(K, V)> for CreatePush<K, A, A::Combined> {
-    fn begin(&mut self, unit: &Unit) {
-        self.next.begin(unit);
-    }
-
-    fn push(&mut self, run: &mut Vec<(K, V)>) {
-        self.created.extend(run.drain(..).map(|(key, value)| (key, self.aggregate.create(value))));
-        self.next.push(&mut self.created);
-    }
-
-    fn end(&mut self) {
-        self.next.end();
-    }
-}
-
 /// Merges what all tasks sent to one partition.
 struct CombineReduce<K, V, A: Aggregate<V>> {
     name: Arc<str>,
@@ -172,8 +154,15 @@ impl<K: Key, V: Record, A: Aggregate<V>> Reduce for CombineReduce<K, V, A> {
         blame::enter(&self.name);
         let aggregate = &*self.aggregate;
         for chunk in chunks {
-            for record in chunk.records.into_typed::<Keyed<K, A::Combined>>() {
-                self.combiner.add(record, &|combined, later| aggregate.merge(combined, later));
+            if chunk.side == COMBINED {
+                for record in chunk.records.into_typed::<Keyed<K, A::Combined>>() {
+                    self.combiner.add(record, &|combined, later| aggregate.merge(combined, later));
+                }
+            } else {
+                for record in chunk.records.into_typed::<Keyed<K, V>>() {
+                    let add = |combined, value| aggregate.add(combined, value);
+                    self.combiner.fold(record, |value| aggregate.create(value), add);
+                }
             }
         }
         self.combiner.put_out(unit, &mut self.emit);

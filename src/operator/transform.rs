@@ -137,9 +137,9 @@ impl<U: Record> Reduce for TransformReduce<U> {
         }
         blame::enter(&self.name);
         let rdd = (self.function)(unit.time, chunks);
-        for (index, records) in (0_u32..).zip(rdd.partitions()) {
+        for (index, records) in (0_u32..).zip(rdd.into_partitions()) {
             self.emit.begin(&Unit::of_partition(index, unit.time, unit.batch.clone()));
-            records.iter().for_each(|record| self.emit.emit(record.clone()));
+            records.into_iter().for_each(|record| self.emit.emit(record));
             self.emit.end();
         }
     }

@@ -1,9 +1,11 @@
 //! `union`: the records of two streams in one.
 
+use std::marker::PhantomData;
+
 use crate::codec::Record;
 use crate::dataflow::graph::{Narrow, WorkerContext};
 use crate::dataflow::push::{Downstream, ErasedPush, Push, Unit};
-use crate::dstream::DStream;
+use crate::dstream::{DStream, GraphBuilder};
 
 impl<'c, T: Record> DStream<'c, T> {
     /// The records of this stream and of another one of the same context. Spark: `DStream.union`.
@@ -29,11 +31,16 @@ impl<'c, T: Record> DStream<'c, T> {
     /// # }
     /// ```
     pub fn union(&self, other: &DStream<'c, T>) -> DStream<'c, T> {
-        self.narrow_with("union", other, Union::<T>(std::marker::PhantomData))
+        union_of(self.graph, &[*self, *other])
     }
 }
 
-struct Union<T>(std::marker::PhantomData<fn(T)>);
+/// One stream of all these.
+pub(crate) fn union_of<'c, T: Record>(graph: &'c GraphBuilder, streams: &[DStream<'c, T>]) -> DStream<'c, T> {
+    DStream::narrow_over(graph, "union", streams, Union::<T>(PhantomData))
+}
+
+struct Union<T>(PhantomData<fn(T)>);
 
 impl<T: Record> Narrow for Union<T> {
     fn lower(&self, side: u32, _context: &WorkerContext, downstream: Downstream) -> ErasedPush {
@@ -41,7 +48,7 @@ impl<T: Record> Narrow for Union<T> {
     }
 }
 
-/// Hands everything on; the units of the left side come before those of the right one.
+/// Hands everything on; the units of one side come before those of the next.
 struct Side<T> {
     side: u64,
     next: Box<dyn Push<T>>,

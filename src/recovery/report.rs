@@ -36,7 +36,8 @@ pub struct RecoveryReport {
     changes: Changes,
     cut: Option<(u64, u64)>,
     new_lineage: bool,
-    milliseconds: u64,
+    /// Once it is done.
+    milliseconds: Option<u64>,
 }
 
 impl RecoveryReport {
@@ -61,12 +62,12 @@ impl RecoveryReport {
             changes: decision.changes.clone(),
             cut,
             new_lineage: decision.new_lineage,
-            milliseconds: 0,
+            milliseconds: None,
         }
     }
 
     pub(crate) fn took(&mut self, milliseconds: u64) {
-        self.milliseconds = milliseconds;
+        self.milliseconds = Some(milliseconds);
     }
 
     /// Whether the job started in an empty place.
@@ -94,23 +95,25 @@ impl RecoveryReport {
         self.replayed
     }
 
-    /// From the start of recovery until every batch was recomputed and live input goes on, in milliseconds.
+    /// From the start of recovery until every batch was recomputed and live input goes on, in milliseconds; 0 while it is not done.
     #[must_use]
     pub fn milliseconds(&self) -> u64 {
-        self.milliseconds
+        self.milliseconds.unwrap_or_default()
     }
 }
 
 impl fmt::Display for RecoveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(checkpoint) = self.checkpoint else { return f.write_str("started fresh") };
-        write!(
-            f,
-            "recovered: checkpoint of batch {checkpoint}, {} batches replayed, {} ms",
-            self.replayed, self.milliseconds
-        )?;
+        match self.milliseconds {
+            Some(ms) => {
+                write!(f, "recovered: checkpoint of batch {checkpoint}, {} batches replayed, {ms} ms", self.replayed)?;
+            }
+            None => write!(f, "recovering: checkpoint of batch {checkpoint}, {} batches to replay", self.replayed)?,
+        }
         if self.republished > 0 {
-            write!(f, "; {} committed batches published", self.republished)?;
+            let done = if self.milliseconds.is_some() { "published" } else { "to publish" };
+            write!(f, "; {} committed batches {done}", self.republished)?;
         }
         if self.deaths > 0 {
             write!(f, "; {} batches were being computed when the process ended", self.deaths)?;

@@ -1,44 +1,20 @@
-//! `FileSink`: text files, a directory for each batch and a file for each partition.
-//!
-//! # Layout
-//! ```text
-//! out/
-//!   batch-00000000000000000012/   one batch, visible as a whole
-//!     part-00000, part-00003      its records, a line each; a partition without records has no file
-//!     _batch                      what the batch is made of: lineage, time, sizes and CRCs
-//!   .fence                        the newest driver that was let in
-//!   .lock                         held while a driver fences or publishes
-//!   .batch-…, .fence-…            unfinished work of a driver that died; removed by the next fence
-//! ```
-//! Names that begin with `.` or `_` are not taken by file sources, so the output of one job can be the input of the next.
-//!
-//! # What a crash leaves
-//! | after | there is | the next life |
-//! |---|---|---|
-//! | writing part files | `.batch-…`, perhaps torn | removes it, writes the batch anew |
-//! | syncing them, before the rename | `.batch-…`, whole | the same |
-//! | the rename, before the directory's sync | the batch, or after a power cut `.batch-…` | finds the batch equal and syncs the directory; or writes it anew |
-//! | the directory's sync | the batch | finds it equal, changes nothing |
+//! `FileSink`: text files, a directory for each batch, named by its number, and a file for each partition. Layout and
+//! crashes: [`directory`](super::directory).
 
 use std::fmt::Display;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, BufWriter, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::summary::{BatchSummary, PartSummary};
-use super::{Fence, PublishedBatch, Sink, SinkError};
-use crate::id::{BatchId, Epoch, Lineage};
-
-const FENCE: &str = ".fence";
-const LOCK: &str = ".lock";
-const SUMMARY: &str = "_batch";
-const BATCH_PREFIX: &str = "batch-";
+use super::directory::BatchDirectories;
+use super::layout::Layout;
+use super::part::Lines;
+use super::{PublishedBatch, Sink, SinkError};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage};
 
 /// Writes each batch as a directory of text files, a line per record: exactly once, also across crashes.
 ///
 /// A batch is written under a hidden name, synced, and renamed as a whole; it is created once and never changed. A batch
 /// that is already there is compared with what would have been written, and left alone. Each batch costs a sync for
-/// each partition that has records, and four more. A record whose text contains a line end becomes several lines.
+/// each partition that has records, and three more. A record whose text contains a line end becomes several lines.
 ///
 /// ```
 /// use floodmark::{BatchId, BatchTime, Epoch, FileSink, Lineage, PublishedBatch, Sink};
@@ -60,240 +36,29 @@ const BATCH_PREFIX: &str = "batch-";
 /// ```
 #[derive(Clone, Debug)]
 pub struct FileSink {
-    directory: PathBuf,
+    batches: BatchDirectories<Lines>,
 }
 
 impl FileSink {
     /// A sink in this directory, which is created, with its parents, when the job starts.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self { directory: directory.into() }
+        Self { batches: BatchDirectories::new(directory.into(), Layout::by_batch(), Lines) }
     }
 
     /// The directory under which a batch is visible.
     #[must_use]
     pub fn batch_directory(&self, batch: BatchId) -> PathBuf {
-        self.directory.join(format!("{BATCH_PREFIX}{:020}", batch.0))
-    }
-
-    fn place(&self) -> String {
-        self.directory.display().to_string()
-    }
-
-    /// One driver at a time: between looking at the fence and renaming a batch no other may move the fence.
-    fn lock(&self) -> Result<File, SinkError> {
-        let path = self.directory.join(LOCK);
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(SinkError::io("open the lock", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(file),
-            // Waiting could take for ever: the holder may be a driver that was paused in the middle of a batch.
-            Err(TryLockError::WouldBlock) => {
-                let held = io::Error::new(ErrorKind::WouldBlock, "held by another driver that is publishing here");
-                Err(SinkError::io("lock", &path)(held))
-            }
-            Err(TryLockError::Error(error)) => Err(SinkError::io("lock", &path)(error)),
-        }
-    }
-
-    fn read_fence(&self) -> Result<Option<Fence>, SinkError> {
-        let path = self.directory.join(FENCE);
-        match fs::read_to_string(&path) {
-            Ok(text) => Fence::parse(&text).map(Some).map_err(|error| damaged(&path, &error)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(SinkError::io("read", &path)(error)),
-        }
-    }
-
-    /// Replaces the fence as a whole. A crash before the rename leaves the old one and a hidden left-over.
-    fn write_fence(&self, fence: Fence) -> Result<(), SinkError> {
-        let (path, unfinished) = (self.directory.join(FENCE), self.directory.join(".fence-unfinished"));
-        write_synced(&unfinished, fence.to_text().as_bytes())?;
-        fs::rename(&unfinished, &path).map_err(SinkError::io("rename into place", &path))?;
-        sync_directory(&self.directory)
-    }
-
-    /// Removes what drivers that died have left unfinished. It was never visible, and its driver is locked out by now.
-    fn remove_unfinished(&self) -> Result<(), SinkError> {
-        for name in names(&self.directory)? {
-            let path = self.directory.join(&name);
-            if name.starts_with(".batch-") {
-                fs::remove_dir_all(&path).map_err(SinkError::io("remove", &path))?;
-            } else if name.starts_with(".fence-") {
-                fs::remove_file(&path).map_err(SinkError::io("remove", &path))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The last batch of a lineage. Newest names come first, so that usually one file is read.
-    fn last_batch(&self, lineage: Lineage) -> Result<Option<BatchId>, SinkError> {
-        let mut batches: Vec<BatchId> = names(&self.directory)?
-            .iter()
-            .filter_map(|name| name.strip_prefix(BATCH_PREFIX)?.parse().ok().map(BatchId))
-            .collect();
-        batches.sort_unstable_by(|a, b| b.cmp(a));
-        for batch in batches {
-            if self.read_summary(batch)?.lineage == lineage {
-                return Ok(Some(batch));
-            }
-        }
-        Ok(None)
-    }
-
-    fn read_summary(&self, batch: BatchId) -> Result<BatchSummary, SinkError> {
-        let path = self.batch_directory(batch).join(SUMMARY);
-        let text = fs::read_to_string(&path).map_err(SinkError::io("read", &path))?;
-        BatchSummary::parse(&text).map_err(|error| damaged(&path, &error))
-    }
-
-    /// A batch is there already: it must be this one, whole.
-    fn compare<T: Display>(&self, batch: &PublishedBatch<T>) -> Result<(), SinkError> {
-        let found = self.read_summary(batch.batch)?;
-        let parts = occupied(batch).map(|(partition, records)| PartSummary::write(partition, records, io::sink()));
-        let directory = self.batch_directory(batch.batch);
-        let parts = parts.collect::<io::Result<_>>().map_err(SinkError::io("render", &directory))?;
-        let expected = summary_of(batch, parts);
-        if found != expected {
-            return Err(SinkError::Conflict {
-                place: directory.display().to_string(),
-                batch: batch.batch,
-                expected: expected.to_string(),
-                found: found.to_string(),
-            });
-        }
-        for part in &expected.parts {
-            check_part(&directory.join(part_name(part.partition)), part)?;
-        }
-        Ok(())
-    }
-
-    /// Writes the batch under its hidden name, every file and the directory synced.
-    fn write_unfinished<T: Display>(&self, unfinished: &Path, batch: &PublishedBatch<T>) -> Result<(), SinkError> {
-        match fs::remove_dir_all(unfinished) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(SinkError::io("remove", unfinished)(error));
-            }
-            _ => fs::create_dir(unfinished).map_err(SinkError::io("create", unfinished))?,
-        }
-        let mut parts = Vec::new();
-        for (partition, records) in occupied(batch) {
-            let path = unfinished.join(part_name(partition));
-            parts.push(write_part(&path, partition, records).map_err(SinkError::io("write", &path))?);
-        }
-        write_synced(&unfinished.join(SUMMARY), summary_of(batch, parts).to_text().as_bytes())?;
-        sync_directory(unfinished)
+        // Its time is no part of the name.
+        self.batches.visible(batch, BatchTime(0))
     }
 }
 
 impl<T: Display> Sink<T> for FileSink {
     fn fence(&mut self, epoch: Epoch, lineage: Lineage) -> Result<Option<BatchId>, SinkError> {
-        create_directories(&self.directory)?;
-        let _lock = self.lock()?;
-        let held = self.read_fence()?;
-        Fence::admit(&self.place(), held, epoch)?;
-        let fence = Fence { epoch, lineage };
-        if held != Some(fence) {
-            self.write_fence(fence)?;
-        }
-        self.remove_unfinished()?;
-        self.last_batch(lineage)
+        Sink::<T>::fence(&mut self.batches, epoch, lineage)
     }
 
     fn publish(&mut self, batch: &PublishedBatch<T>) -> Result<(), SinkError> {
-        let _lock = self.lock()?;
-        Fence::check(&self.place(), self.read_fence()?, batch)?;
-        let visible = self.batch_directory(batch.batch);
-        if fs::exists(&visible).map_err(SinkError::io("look for", &visible))? {
-            self.compare(batch)?;
-        } else {
-            let unfinished = self.directory.join(format!(".{BATCH_PREFIX}{:020}-{}", batch.batch.0, batch.epoch));
-            self.write_unfinished(&unfinished, batch)?;
-            // The batch becomes visible, as a whole.
-            fs::rename(&unfinished, &visible).map_err(SinkError::io("rename into place", &visible))?;
-        }
-        // Also when it was there: the life that renamed it may have died before this sync.
-        sync_directory(&self.directory)
+        self.batches.publish(batch)
     }
-}
-
-/// The partitions that have records.
-fn occupied<T>(batch: &PublishedBatch<T>) -> impl Iterator<Item = (usize, &[T])> {
-    batch.partitions.iter().map(Vec::as_slice).enumerate().filter(|(_, records)| !records.is_empty())
-}
-
-fn summary_of<T>(batch: &PublishedBatch<T>, parts: Vec<PartSummary>) -> BatchSummary {
-    let &PublishedBatch { lineage, batch: id, time, ref partitions, .. } = batch;
-    BatchSummary { lineage, batch: id, time, partitions: partitions.len(), parts }
-}
-
-fn part_name(partition: usize) -> String {
-    format!("part-{partition:05}")
-}
-
-fn damaged(path: &Path, reason: &dyn Display) -> SinkError {
-    SinkError::Damaged { place: path.display().to_string(), reason: reason.to_string() }
-}
-
-fn write_part<T: Display>(path: &Path, partition: usize, records: &[T]) -> io::Result<PartSummary> {
-    let file = File::create_new(path)?;
-    let part = PartSummary::write(partition, records, BufWriter::with_capacity(1 << 16, &file))?;
-    file.sync_all()?;
-    Ok(part)
-}
-
-/// Reads a part file of a visible batch and compares it with what its batch says of it.
-fn check_part(path: &Path, expected: &PartSummary) -> Result<(), SinkError> {
-    let bytes = fs::read(path).map_err(SinkError::io("read", path))?;
-    let (found_bytes, found_crc32) = (bytes.len() as u64, crc32fast::hash(&bytes));
-    if (found_bytes, found_crc32) == (expected.bytes, expected.crc32) {
-        return Ok(());
-    }
-    let PartSummary { bytes, crc32, .. } = expected;
-    let reason = format!("expected {bytes} bytes with crc32 {crc32:08x}, found {found_bytes} with {found_crc32:08x}");
-    Err(damaged(path, &reason))
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), SinkError> {
-    let write = || {
-        let mut file = File::create(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(SinkError::io("write", path))
-}
-
-fn sync_directory(path: &Path) -> Result<(), SinkError> {
-    File::open(path).and_then(|directory| directory.sync_all()).map_err(SinkError::io("sync", path))
-}
-
-/// Creates a directory and its missing parents, each synced into its own parent.
-fn create_directories(path: &Path) -> Result<(), SinkError> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    create_directories(parent)?;
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists || !path.is_dir() => {
-            return Err(SinkError::io("create", path)(error));
-        }
-        _ => {}
-    }
-    sync_directory(parent)
-}
-
-fn names(directory: &Path) -> Result<Vec<String>, SinkError> {
-    let list = || -> io::Result<Vec<String>> {
-        let entries = fs::read_dir(directory)?;
-        // A name that is not UTF-8 is none of ours.
-        entries.filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose()).collect()
-    };
-    list().map_err(SinkError::io("list", directory))
 }

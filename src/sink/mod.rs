@@ -13,8 +13,15 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+pub(crate) mod directory;
 mod file;
+pub(crate) mod layout;
 mod memory;
+pub(crate) mod object_files;
+mod object_reader;
+pub(crate) mod part;
+#[cfg(test)]
+mod saved_tests;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -27,6 +34,7 @@ use crate::id::{BatchId, BatchTime, Epoch, Lineage};
 
 pub use file::FileSink;
 pub use memory::MemorySink;
+pub use object_reader::{ObjectFileError, read_object_files};
 
 /// A place that takes published batches: atomically, idempotently, and from one driver only.
 ///

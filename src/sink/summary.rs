@@ -1,4 +1,4 @@
-//! The small texts that a file sink keeps beside its records: who was let in last, and what a batch is made of.
+//! The small texts that sinks to files keep beside the records: who was let in last, and what a batch is made of.
 //!
 //! # Format
 //! Lines of text, for people and `grep`; the last line is the CRC-32 of all bytes before it.
@@ -17,7 +17,6 @@
 //! format; another one is refused.
 
 use std::fmt::{self, Display, Write as _};
-use std::io::{self, Write};
 use std::str::Lines;
 
 use super::Fence;
@@ -109,16 +108,6 @@ impl PartSummary {
             found: line.to_string(),
         })
     }
-
-    /// Writes the records of a partition, a line each, and says what was written.
-    pub(super) fn write<T: Display>(partition: usize, records: &[T], out: impl Write) -> io::Result<Self> {
-        let mut out = Summing { out, bytes: 0, crc32: crc32fast::Hasher::new() };
-        for record in records {
-            writeln!(out, "{record}")?;
-        }
-        out.flush()?;
-        Ok(Self { partition, records: records.len() as u64, bytes: out.bytes, crc32: out.crc32.finalize() })
-    }
 }
 
 impl Fence {
@@ -170,26 +159,6 @@ fn value<N>(lines: &mut Lines<'_>, name: &str, parse: impl FnOnce(&str) -> Optio
         .filter(|(found, _)| *found == name)
         .and_then(|(_, digits)| parse(digits))
         .ok_or_else(|| SummaryError::Line { expected: format!("{name} N"), found: line.to_string() })
-}
-
-/// Counts and checks what passes through.
-struct Summing<W> {
-    out: W,
-    bytes: u64,
-    crc32: crc32fast::Hasher,
-}
-
-impl<W: Write> Write for Summing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.bytes += written as u64;
-        self.crc32.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
 }
 
 #[cfg(test)]

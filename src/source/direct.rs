@@ -136,6 +136,16 @@ pub(crate) trait ErasedDirect: Send {
     fn position(&self) -> Result<Vec<u8>, SourceError>;
     /// Nothing before this encoded position will be asked for again.
     fn release(&mut self, position: &[u8]) -> Result<(), SourceError>;
+
+    /// Whether it gives reference data: what streams are joined with, and no input by itself.
+    fn is_reference(&self) -> bool {
+        false
+    }
+
+    /// Whether no batch may be planned without asking it, because what it gives is missing as a whole.
+    fn is_missing(&self) -> bool {
+        false
+    }
 }
 
 /// A direct source and its position.

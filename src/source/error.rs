@@ -54,6 +54,20 @@ pub enum SourceError {
         /// Size and modification time now.
         found: String,
     },
+    /// A file does not consist of whole records.
+    #[error(
+        "{}: {size} bytes are no multiple of the record length, {record_length} bytes: \
+         move the file away or change the record length, then restart",
+        path.display()
+    )]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// Its size, or that of the planned part of it, in bytes.
+        size: u64,
+        /// The length of a record in bytes.
+        record_length: u64,
+    },
     /// Stored bytes are not what this program's source would have stored.
     #[error("{what} cannot be decoded: {cause}: was the type of the source's items changed?")]
     Decode {
@@ -82,6 +96,7 @@ impl From<SourceError> for Error {
             | SourceError::File { .. }
             | SourceError::Vanished { .. }
             | SourceError::Changed { .. }
+            | SourceError::Length { .. }
             | SourceError::Other(_) => ErrorKind::Environment,
         };
         Error::caused_by(kind, "a source failed", error)

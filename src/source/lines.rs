@@ -5,14 +5,13 @@
 //! record: it is counted and reported, and the lines around it are read.
 
 use byteview::ByteView;
-use memchr::{memchr, memchr_iter};
+use memchr::memchr;
 
 use crate::source::error::SourceError;
+use crate::source::failures::Failures;
+use crate::source::framing::for_each_delimited;
 use crate::source::task::{ReadSummary, TaskBytes, TaskReader, unexpected};
 use crate::text::Text;
-
-/// The longest line, in bytes without its end, unless a source says otherwise.
-pub(crate) const MAX_LINE_BYTES: usize = 1 << 20;
 
 /// Reads the blocks of a text source.
 #[derive(Clone, Copy, Debug)]
@@ -36,11 +35,11 @@ pub(crate) fn split_lines(
     whence: &str,
     emit: &mut dyn FnMut(Text),
 ) -> ReadSummary {
-    let mut failures = Failures { whence, failed: 0 };
+    let mut failures = Failures::new(whence, "line");
     let mut records = 0;
     // One check for all lines, and line by line only where that fails: a `\n` never is a part of another character.
     match Text::from_view(bytes.clone()) {
-        Ok(text) => for_each_line(bytes, |start, end| {
+        Ok(text) => for_each_delimited(bytes, b'\n', true, |start, end| {
             if end - start > max_line_bytes {
                 failures.too_long(start, end - start, max_line_bytes);
             } else {
@@ -48,7 +47,7 @@ pub(crate) fn split_lines(
                 emit(text.slice(start..end));
             }
         }),
-        Err(_) => for_each_line(bytes, |start, end| {
+        Err(_) => for_each_delimited(bytes, b'\n', true, |start, end| {
             if end - start > max_line_bytes {
                 failures.too_long(start, end - start, max_line_bytes);
                 return;
@@ -63,20 +62,7 @@ pub(crate) fn split_lines(
         }),
     }
     failures.report();
-    ReadSummary { records, failed: failures.failed }
-}
-
-/// Calls `line` with where each line starts and ends, its end not included.
-fn for_each_line(bytes: &[u8], mut line: impl FnMut(usize, usize)) {
-    let mut start = 0;
-    for newline in memchr_iter(b'\n', bytes) {
-        let has_return = newline > start && bytes[newline - 1] == b'\r';
-        line(start, newline - usize::from(has_return));
-        start = newline + 1;
-    }
-    if start < bytes.len() {
-        line(start, bytes.len());
-    }
+    ReadSummary { records, failed: failures.count() }
 }
 
 /// Where the first line begins at or after `at`, in bytes of which the one before the first is a line end or nothing.
@@ -84,37 +70,6 @@ pub(crate) fn line_start_at_or_after(bytes: &[u8], at: usize) -> Option<usize> {
     match at {
         0 => Some(0),
         _ => memchr(b'\n', &bytes[at - 1..]).map(|newline| at + newline),
-    }
-}
-
-/// Counts lines that are no records; reports the first of each lot and, at the end, how many there were.
-struct Failures<'a> {
-    whence: &'a str,
-    failed: u64,
-}
-
-impl Failures<'_> {
-    fn too_long(&mut self, offset: usize, found: usize, expected: usize) {
-        self.failed += 1;
-        if self.failed == 1 {
-            tracing::warn!(
-                "{}: the line at byte {offset} has {found} bytes, the limit is {expected}: it is skipped",
-                self.whence
-            );
-        }
-    }
-
-    fn not_utf8(&mut self, offset: usize, error: &std::str::Utf8Error) {
-        self.failed += 1;
-        if self.failed == 1 {
-            tracing::warn!("{}: the line at byte {offset} is not utf-8: {error}: it is skipped", self.whence);
-        }
-    }
-
-    fn report(&self) {
-        if self.failed > 1 {
-            tracing::warn!("{}: {} lines were skipped", self.whence, self.failed);
-        }
     }
 }
 

@@ -1,15 +1,23 @@
 //! Where records come from: receivers, whose blocks are logged before they count, and direct sources, which are read again.
 
+mod binary_files;
 mod buffers;
+mod decoder;
 mod direct;
+mod directory;
 mod error;
+mod failures;
+mod file_range;
+mod frame_buffer;
+mod framing;
 mod limiter;
-mod line_buffer;
 mod lines;
 mod queue;
 mod rate;
 mod receiver;
 mod records;
+mod reference;
+mod reference_file;
 mod settings;
 mod stage;
 mod socket;
@@ -23,24 +31,41 @@ mod text_range;
 #[allow(clippy::disallowed_methods)] // tests start threads of their own
 mod tests;
 #[cfg(test)]
+mod binary_files_tests;
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // as above
+mod framing_tests;
+#[cfg(test)]
+mod reference_tests;
+#[cfg(test)]
 mod text_files_tests;
 
+pub use binary_files::BinaryFiles;
+pub use decoder::{DecodeFailure, Decoder, RawRecords};
 pub use direct::{DirectSource, OfferLimits, RangeReader};
+pub use directory::FilesPosition;
 pub use error::SourceError;
+pub use file_range::{FileRange, FileStamp};
+pub use framing::Framing;
 pub use queue::{Pushed, Queue};
 pub use receiver::{Receiver, ReceiverContext, ReceiverError};
+pub use reference::ReferenceLoader;
+pub use reference_file::ReferenceFile;
 pub use store::SourceCounts;
 pub use supervisor::{ReceiverState, ReceiverStatus};
 pub use task::ReadSummary;
-pub use text_files::{TextFiles, TextFilesPosition};
-pub use text_range::{FileStamp, TextRange};
+pub use text_files::TextFiles;
 
+pub(crate) use binary_files::MAX_RECORD_LENGTH;
+pub(crate) use decoder::FramesReader;
 pub(crate) use direct::{Direct, ErasedDirect};
-pub(crate) use lines::{LinesReader, MAX_LINE_BYTES};
+pub(crate) use framing::MAX_FRAME_BYTES;
+pub(crate) use lines::LinesReader;
 pub(crate) use rate::{BatchSample, PidRateEstimator, PidSettings};
 pub(crate) use records::RecordsReader;
+pub(crate) use reference::{Joins, ReferenceInput, ReferenceReader};
 pub(crate) use settings::ReceiverSettings;
-pub(crate) use socket::SocketLines;
+pub(crate) use socket::SocketFrames;
 pub(crate) use stage::SourceNode;
 pub(crate) use supervisor::{ReceiverSource, Supervisor};
 pub(crate) use task::{TaskBytes, TaskPayload, TaskReader};

@@ -66,25 +66,30 @@ impl<T> Default for RecordsReader<T> {
 
 impl<T: Record> TaskReader<T> for RecordsReader<T> {
     fn read(&self, bytes: TaskBytes<'_>, emit: &mut dyn FnMut(T)) -> Result<ReadSummary, SourceError> {
-        let TaskBytes::Block(block) = bytes else {
-            return Err(unexpected("a block of records"));
-        };
-        let Some((mut rest, count)) = block.split_last_chunk::<COUNT_BYTES>() else {
-            return Err(undecodable::<T>(format!("{} bytes are too few for a count", block.len())));
-        };
-        let records = u64::from_le_bytes(*count);
-        let whole = rest.len();
-        for index in 0..records {
-            let (record, taken) = codec::decode_prefix(rest)
-                .map_err(|error| undecodable::<T>(format!("record {index} at byte {}: {error}", whole - rest.len())))?;
-            rest = &rest[taken..];
-            emit(record);
+        match bytes {
+            TaskBytes::Block(block) => read_records(&block, emit),
+            TaskBytes::Range(_) => Err(unexpected("a block of records")),
         }
-        if rest.is_empty() {
-            Ok(ReadSummary { records, failed: 0 })
-        } else {
-            Err(undecodable::<T>(format!("{} bytes left over after {records} records", rest.len())))
-        }
+    }
+}
+
+/// Hands every record of a block's payload to `emit`, in order.
+pub(crate) fn read_records<T: Record>(block: &[u8], emit: &mut dyn FnMut(T)) -> Result<ReadSummary, SourceError> {
+    let Some((mut rest, count)) = block.split_last_chunk::<COUNT_BYTES>() else {
+        return Err(undecodable::<T>(format!("{} bytes are too few for a count", block.len())));
+    };
+    let records = u64::from_le_bytes(*count);
+    let whole = rest.len();
+    for index in 0..records {
+        let (record, taken) = codec::decode_prefix(rest)
+            .map_err(|error| undecodable::<T>(format!("record {index} at byte {}: {error}", whole - rest.len())))?;
+        rest = &rest[taken..];
+        emit(record);
+    }
+    if rest.is_empty() {
+        Ok(ReadSummary { records, failed: 0 })
+    } else {
+        Err(undecodable::<T>(format!("{} bytes left over after {records} records", rest.len())))
     }
 }
 

@@ -1,18 +1,20 @@
-//! Text lines from a TCP socket.
+//! Frames (lines, for one) from a TCP socket.
 
 use std::future::pending;
+use std::marker::PhantomData;
 
 use byteview::ByteView;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use crate::block::StoreError;
-use crate::source::line_buffer::LineBuffer;
+use crate::codec::Record;
+use crate::source::frame_buffer::FrameBuffer;
+use crate::source::framing::Framing;
 use crate::source::receiver::{Receiver, ReceiverContext, ReceiverError};
 use crate::source::store::BlockStore;
-use crate::text::Text;
 
-/// Connects to a server and takes every line that it sends.
+/// Connects to a server and takes every frame that it sends.
 ///
 /// The socket is read as fast as the job allows and not at all when the backlog is full, so that the sender is slowed.
 /// When the connection is refused or breaks, the error is shown and the receiver connects again after the restart delay; after
@@ -21,33 +23,33 @@ use crate::text::Text;
 ///
 /// A block's payload is the bytes that came in; they are decoded where they are used.
 #[derive(Debug)]
-pub(crate) struct SocketLines {
+pub(crate) struct SocketFrames<T> {
     address: String,
-    max_line_bytes: usize,
+    framing: Framing,
+    item: PhantomData<fn() -> T>,
 }
 
-impl SocketLines {
+impl<T> SocketFrames<T> {
     /// `address` is `host:port`.
-    pub fn new(address: impl Into<String>, max_line_bytes: usize) -> Self {
-        Self { address: address.into(), max_line_bytes }
+    pub fn new(address: impl Into<String>, framing: Framing) -> Self {
+        Self { address: address.into(), framing, item: PhantomData }
     }
 }
 
-impl Receiver for SocketLines {
-    type Item = Text;
+impl<T: Record> Receiver for SocketFrames<T> {
+    type Item = T;
 
-    async fn on_start(&mut self, context: ReceiverContext<Text>) -> Result<(), ReceiverError> {
+    async fn on_start(&mut self, context: ReceiverContext<T>) -> Result<(), ReceiverError> {
         let connected = tokio::select! {
             () = context.stopped() => return Ok(()),
             connected = TcpStream::connect(&self.address) => connected,
         };
         let stream = connected.map_err(|error| format!("cannot connect to {}: {error}", self.address))?;
         tracing::info!(source = %context.uid(), address = %self.address, "connected");
-        let settings = context.block_store().settings();
-        let buffer = LineBuffer::new(settings.block_bytes, self.max_line_bytes);
-        Connection { store: context.block_store(), stream, buffer, allowed: 0 }
-            .receive(&self.address, self.max_line_bytes)
-            .await
+        let store = context.block_store();
+        let buffer = FrameBuffer::new(store.settings().block_bytes, self.framing.clone());
+        let framing = &self.framing;
+        Connection { store, address: &self.address, framing, stream, buffer, allowed: 0 }.receive().await
     }
 
     fn restarts_at_end(&self) -> bool {
@@ -58,23 +60,25 @@ impl Receiver for SocketLines {
 /// One connection, from its first byte to its last.
 struct Connection<'a> {
     store: &'a BlockStore,
+    address: &'a str,
+    framing: &'a Framing,
     stream: TcpStream,
-    buffer: LineBuffer,
-    /// Whole lines in the buffer that the rate has let pass.
+    buffer: FrameBuffer,
+    /// Whole frames in the buffer that the rate has let pass.
     allowed: u64,
 }
 
 impl Connection<'_> {
-    async fn receive(mut self, address: &str, max_line_bytes: usize) -> Result<(), ReceiverError> {
+    async fn receive(mut self) -> Result<(), ReceiverError> {
         let mut taken_bytes = 0_u64;
-        // Runs from the first line of a block; a slow sender's lines do not wait for a full one.
+        // Runs from the first frame of a block; a slow sender's frames do not wait for a full one.
         let mut block_is_due = None;
         loop {
-            if self.buffer.is_full() && self.allowed == self.buffer.lines() {
+            if self.buffer.is_full() && self.allowed == self.buffer.frames() {
                 self.hand_in().await?;
                 block_is_due = None;
             }
-            let waiting = self.buffer.lines() - self.allowed;
+            let waiting = self.buffer.frames() - self.allowed;
             let due = async {
                 match &mut block_is_due {
                     Some(due) => due.await,
@@ -84,9 +88,8 @@ impl Connection<'_> {
             tokio::select! {
                 biased;
                 () = self.store.stopped() => {
-                    self.allowed = self.buffer.lines();
-                    self.hand_in().await?;
-                    self.report_cut_line("the job stops");
+                    self.hand_in_all().await?;
+                    self.report_cut_frame("the job stops");
                     return Ok(());
                 }
                 () = due => {
@@ -98,61 +101,84 @@ impl Connection<'_> {
                     Ok(0) => return self.end().await,
                     Ok(count) => {
                         taken_bytes += count as u64;
-                        if self.buffer.advance(count) {
-                            self.store.report_error(format_args!(
-                                "{address}: a line before byte {taken_bytes} has more than {max_line_bytes} bytes: it is dropped"
-                            ));
-                        }
+                        self.take_in(count, taken_bytes).await?;
                     }
                     Err(error) => {
-                        self.allowed = self.buffer.lines();
-                        self.hand_in().await?;
-                        self.report_cut_line("the connection broke");
+                        self.hand_in_all().await?;
+                        self.report_cut_frame("the connection broke");
+                        let address = self.address;
                         return Err(format!("{address}: the connection broke after {taken_bytes} bytes: {error}").into());
                     }
                 },
             }
-            if self.buffer.lines() > 0 && block_is_due.is_none() {
+            if self.buffer.frames() > 0 && block_is_due.is_none() {
                 block_is_due = Some(self.store.clock().sleep(self.store.settings().block_interval));
             }
         }
     }
 
-    /// Hands in the lines that the rate has let pass as a block; does not wait for the log.
+    /// Looks for frames in what was read.
+    async fn take_in(&mut self, count: usize, taken_bytes: u64) -> Result<(), ReceiverError> {
+        let (address, noun) = (self.address, self.framing.noun());
+        match self.buffer.advance(count) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                let limit = self.framing.limit();
+                self.store.report_error(format_args!(
+                    "{address}: a {noun} before byte {taken_bytes} has more than {limit} bytes: it is dropped"
+                ));
+                Ok(())
+            }
+            Err(error) => {
+                self.hand_in_all().await?;
+                self.report_cut_frame("the stream cannot be cut any further");
+                Err(format!("{address}: no {noun} can be found before byte {taken_bytes}: {error}").into())
+            }
+        }
+    }
+
+    /// Hands in the frames that the rate has let pass as a block; does not wait for the log.
     async fn hand_in(&mut self) -> Result<(), StoreError> {
         if self.allowed == 0 {
             return Ok(());
         }
-        let bytes = self.buffer.line_bytes();
+        let bytes = self.buffer.frame_bytes();
         let (buffer, allowed) = (&mut self.buffer, std::mem::take(&mut self.allowed));
         self.store.hand_in(bytes, || buffer.cut(allowed).map(unpositioned)).await.map(drop)
     }
 
-    /// The stream has ended: its last line needs no end.
+    /// What was read already is not held up by the rate when it is the last.
+    async fn hand_in_all(&mut self) -> Result<(), StoreError> {
+        self.allowed = self.buffer.frames();
+        self.hand_in().await
+    }
+
+    /// The stream has ended: a last frame that only lacks its delimiter counts.
     async fn end(mut self) -> Result<(), ReceiverError> {
-        let bytes = self.buffer.line_bytes() + self.buffer.begun_bytes();
-        if bytes > 0 {
-            self.store.hand_in(bytes, || self.buffer.finish().map(unpositioned)).await?;
-        }
+        self.buffer.end();
+        self.hand_in_all().await?;
+        self.report_cut_frame("the stream has ended");
         Ok(())
     }
 
-    fn report_cut_line(&self, why: &str) {
-        if self.buffer.begun_bytes() > 0 {
-            self.store.report_error(format_args!(
-                "{} bytes of an unfinished line are dropped: {why}",
-                self.buffer.begun_bytes()
-            ));
+    fn report_cut_frame(&self, why: &str) {
+        let (bytes, noun) = (self.buffer.begun_bytes(), self.framing.noun());
+        if bytes > 0 {
+            self.store.report_error(format_args!("{bytes} bytes of an unfinished {noun} are dropped: {why}"));
         }
     }
 }
 
-fn unpositioned((payload, lines): (ByteView, u64)) -> (Option<crate::id::Position>, u64, ByteView) {
-    (None, lines, payload)
+fn unpositioned((payload, frames): (ByteView, u64)) -> (Option<crate::id::Position>, u64, ByteView) {
+    (None, frames, payload)
 }
 
 /// Reads what there is, if the backlog has room. Nothing is lost when this is dropped while it waits.
-async fn read_when_open(store: &BlockStore, stream: &mut TcpStream, buffer: &mut LineBuffer) -> std::io::Result<usize> {
+async fn read_when_open(
+    store: &BlockStore,
+    stream: &mut TcpStream,
+    buffer: &mut FrameBuffer,
+) -> std::io::Result<usize> {
     store.gate_open().await;
     stream.read(buffer.space()).await
 }

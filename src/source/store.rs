@@ -11,6 +11,8 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::block::{Intake, NewBlock, Offered, StoreError, Stored};
 use crate::clock::Clock;
 use crate::id::{Position, Uid};
+use crate::listener::Events;
+use crate::listener::events::ReceiverReportedError;
 use crate::source::limiter::ReceiverRate;
 use crate::source::settings::ReceiverSettings;
 
@@ -33,6 +35,7 @@ pub(crate) struct BlockStore {
     /// Blocks that were handed in and not answered.
     open: Arc<Open>,
     counters: Counters,
+    events: Events,
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +136,7 @@ impl BlockStore {
         rate: ReceiverRate,
         settings: ReceiverSettings,
         stopping: watch::Receiver<bool>,
+        events: Events,
     ) -> Self {
         Self {
             uid,
@@ -146,6 +150,7 @@ impl BlockStore {
             order: tokio::sync::Mutex::default(),
             open: Arc::default(),
             counters: Counters::default(),
+            events,
         }
     }
 
@@ -242,7 +247,13 @@ impl BlockStore {
         let message = error.to_string();
         tracing::warn!(source = %self.uid, error = %message, "a receiver reports an error");
         self.counters.errors.fetch_add(1, Ordering::Relaxed);
+        self.events.tell(|| ReceiverReportedError { source: self.uid.clone(), error: message.clone() });
         *self.counters.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
+    }
+
+    /// Where to tell what happens to the receiver.
+    pub fn events(&self) -> &Events {
+        &self.events
     }
 
     pub fn count_restart(&self) {

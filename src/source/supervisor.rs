@@ -16,6 +16,8 @@ use crate::block::{Intake, StoreError};
 use crate::clock::Clock;
 use crate::codec::Record;
 use crate::id::Uid;
+use crate::listener::Events;
+use crate::listener::events::{ReceiverStarted, ReceiverStopped};
 use crate::source::limiter::{RateLimiter, ReceiverRate};
 use crate::source::receiver::{Receiver, ReceiverContext, ReceiverError};
 use crate::source::settings::ReceiverSettings;
@@ -101,14 +103,20 @@ impl Running {
 
 impl Supervisor {
     /// Starts all receivers on tokio's `runtime`.
-    pub fn start(runtime: &Handle, sources: Vec<ReceiverSource>, intake: &Intake, clock: &Arc<dyn Clock>) -> Self {
+    pub fn start(
+        runtime: &Handle,
+        sources: Vec<ReceiverSource>,
+        intake: &Intake,
+        clock: &Arc<dyn Clock>,
+        events: &Events,
+    ) -> Self {
         let (stopping, _) = watch::channel(false);
         let rate = Arc::new(RateLimiter::new(Arc::clone(clock), None));
         let start = |ReceiverSource { uid, settings, run }: ReceiverSource| {
             let own = settings.max_rate.map(|rate| Arc::new(RateLimiter::new(Arc::clone(clock), Some(rate))));
             let limits = ReceiverRate { own, shared: Arc::clone(&rate) };
-            let (intake, clock) = (intake.clone(), Arc::clone(clock));
-            let store = Arc::new(BlockStore::new(uid, intake, clock, limits, settings, stopping.subscribe()));
+            let (intake, clock, stopping) = (intake.clone(), Arc::clone(clock), stopping.subscribe());
+            let store = Arc::new(BlockStore::new(uid, intake, clock, limits, settings, stopping, events.clone()));
             let (set_state, state) = watch::channel(ReceiverState::Running);
             let task = Mutex::new(Some(runtime.spawn(run(Arc::clone(&store), set_state))));
             Running { store, state, task }
@@ -204,6 +212,7 @@ impl<R: Receiver> Life<R> {
         let cutter = AbortOnDrop(tokio::spawn(cut_in_time(self.context.clone())));
         let last = loop {
             self.state.send_replace(ReceiverState::Running);
+            self.tell_started();
             let outcome = self.run_once().await;
             self.receiver.on_stop();
             if let Err(error) = settle(&self.context, &self.store).await {
@@ -234,6 +243,7 @@ impl<R: Receiver> Life<R> {
                 Outcome::Restart(after) => after,
                 Outcome::Stop => break ReceiverState::Ended,
             };
+            self.tell_stopped(Some(delay));
             self.state.send_replace(ReceiverState::Waiting);
             tokio::select! {
                 () = self.store.clock().sleep(delay) => {}
@@ -242,7 +252,18 @@ impl<R: Receiver> Life<R> {
             self.store.count_restart();
         };
         drop(cutter);
+        self.tell_stopped(None);
         self.state.send_replace(last);
+    }
+
+    fn tell_started(&self) {
+        let restarts = self.store.counts().restarts;
+        self.store.events().tell(|| ReceiverStarted { source: self.store.uid().clone(), restarts });
+    }
+
+    fn tell_stopped(&self, restart_after: Option<Duration>) {
+        let restart_after_ms = restart_after.map(|after| after.as_millis() as u64);
+        self.store.events().tell(|| ReceiverStopped { source: self.store.uid().clone(), restart_after_ms });
     }
 
     /// Runs `on_start` until it ends, or must.

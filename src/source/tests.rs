@@ -18,6 +18,7 @@ use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::codec::Record;
 use crate::error::Error;
 use crate::id::{Position, SegmentNumber, Sequence, Uid};
+use crate::listener::Events;
 use crate::text::Text;
 use crate::wal::FrameAt;
 
@@ -40,7 +41,7 @@ impl Fixture {
     fn start<R: Receiver>(&self, settings: ReceiverSettings, receiver: R) -> Supervisor {
         let source = ReceiverSource::new(Uid::from("s"), settings, receiver);
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
-        Supervisor::start(&Handle::current(), vec![source], &self.intake, &clock)
+        Supervisor::start(&Handle::current(), vec![source], &self.intake, &clock, &Events::default())
     }
 
     /// The records of all logged blocks, block by block.
@@ -354,7 +355,8 @@ async fn socket(
 ) -> (Supervisor, TcpListener, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let supervisor = f.start(settings, SocketLines::new(address, max_line_bytes));
+    let supervisor =
+        f.start(settings, SocketFrames::<Text>::new(address, Framing::lines().max_frame_bytes(max_line_bytes)));
     let (peer, _) = listener.accept().await.unwrap();
     (supervisor, listener, peer)
 }
@@ -404,7 +406,8 @@ async fn a_refused_connection_is_reported_and_tried_again() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let supervisor = f.start(ReceiverSettings::default(), SocketLines::new(address.to_string(), 100));
+    let supervisor =
+        f.start(ReceiverSettings::default(), SocketFrames::<Text>::new(address.to_string(), Framing::lines()));
     until(|| supervisor.status()[0].state == ReceiverState::Waiting).await;
     let error = supervisor.status()[0].counts.last_error.clone().unwrap();
     assert!(error.starts_with(&format!("cannot connect to {address}: ")), "{error}");
@@ -445,7 +448,7 @@ async fn a_socket_faster_than_the_job_is_not_read() {
         tokio::task::yield_now().await;
     }
     let held = f.tracker.pending().bytes;
-    assert!(held <= (64 << 10) + 2 * line_buffer::READ_BYTES as u64, "{held} bytes");
+    assert!(held <= (64 << 10) + 2 * frame_buffer::READ_BYTES as u64, "{held} bytes");
     assert!(!sent.is_finished(), "the sender is slowed");
     while !supervisor.all_ended() {
         f.tracker.take(BatchLimits { records: u64::MAX, bytes: u64::MAX });
@@ -489,7 +492,7 @@ async fn a_graceful_stop_logs_the_lines_that_were_read() {
 #[test]
 fn text_blocks_decode_into_texts() {
     let mut lines: Vec<Text> = Vec::new();
-    let reader = LinesReader { max_line_bytes: MAX_LINE_BYTES };
+    let reader = LinesReader { max_line_bytes: MAX_FRAME_BYTES };
     reader.read(TaskBytes::Block("one\r\ntwo".into()), &mut |line| lines.push(line)).unwrap();
     assert_eq!(lines, ["one", "two"]);
 }
@@ -580,7 +583,7 @@ async fn receivers_that_fail_again_and_again_store_everything_once_and_in_order(
     };
     let sources = uids.iter().enumerate().map(flaky).collect();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let supervisor = Supervisor::start(&Handle::current(), sources, &intake, &clock);
+    let supervisor = Supervisor::start(&Handle::current(), sources, &intake, &clock, &Events::default());
     until(|| supervisor.all_ended()).await;
     supervisor.stop().await.unwrap();
     assert_eq!(tracker.pending().records, 3 * RECORDS);

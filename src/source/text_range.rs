@@ -1,20 +1,17 @@
-//! A part of a text file: what one task reads.
+//! The lines of a part of a text file.
 //!
 //! A range holds the lines that begin in it: so however a file is divided, every line is in exactly one range.
 
-use std::fs::{File, Metadata};
-use std::io::{self, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use byteview::ByteView;
 use memchr::memchr;
-use serde::{Deserialize, Serialize};
 
 use crate::source::buffers::Buffers;
 use crate::source::direct::RangeReader;
 use crate::source::error::SourceError;
+use crate::source::file_range::{FileRange, PlannedFile};
 use crate::source::lines::{line_start_at_or_after, split_lines};
 use crate::source::task::ReadSummary;
 use crate::source::text_files::Density;
@@ -22,45 +19,6 @@ use crate::text::Text;
 
 /// Bytes read beyond a range for the end of its last line, at first; more only if that line is longer.
 const BEYOND_BYTES: u64 = 4 << 10;
-
-/// What tells that a file is still what it was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct FileStamp {
-    /// Bytes.
-    pub(crate) size: u64,
-    /// Time of modification, in nanoseconds since the epoch.
-    pub(crate) modified_ns: i64,
-}
-
-impl FileStamp {
-    pub(crate) fn of(metadata: &Metadata) -> io::Result<Self> {
-        let modified = metadata.modified()?;
-        let modified_ns = match modified.duration_since(UNIX_EPOCH) {
-            Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
-            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |ns| -ns),
-        };
-        Ok(Self { size: metadata.len(), modified_ns })
-    }
-}
-
-impl std::fmt::Display for FileStamp {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} bytes modified at {} ns", self.size, self.modified_ns)
-    }
-}
-
-/// The lines of a file that begin in `start..end`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct TextRange {
-    /// The file's name in its directory.
-    pub(crate) name: String,
-    /// The file as it was planned.
-    pub(crate) stamp: FileStamp,
-    /// Byte offset.
-    pub(crate) start: u64,
-    /// Byte offset, not included.
-    pub(crate) end: u64,
-}
 
 /// Reads ranges of the text files of one directory.
 #[derive(Debug)]
@@ -73,22 +31,15 @@ pub(crate) struct TextRangeReader {
 
 impl RangeReader for TextRangeReader {
     type Item = Text;
-    type Range = TextRange;
+    type Range = FileRange;
 
-    fn read(&self, range: &TextRange, emit: &mut dyn FnMut(Text)) -> Result<ReadSummary, SourceError> {
-        let path = self.directory.join(&range.name);
-        let mut file = File::open(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => SourceError::Vanished { path: path.clone(), size: range.stamp.size },
-            _ => SourceError::File { path: path.clone(), offset: range.start, error },
-        })?;
-        check_unchanged(&path, range, &file)?;
+    fn read(&self, range: &FileRange, emit: &mut dyn FnMut(Text)) -> Result<ReadSummary, SourceError> {
+        let mut file = PlannedFile::open(&self.directory, range)?;
         let mut buffer = ByteView::default();
-        let lines = self.read_lines(&path, &mut file, range, &mut buffer)?;
-        // Once more: what was read in between is then what was planned.
-        check_unchanged(&path, range, &file)?;
-        let whence = format!("{} from byte {}", path.display(), range.start);
+        let lines = self.read_lines(&mut file, &mut buffer)?;
+        file.check_unchanged()?;
         let Some(lines) = lines else { return Ok(ReadSummary::default()) };
-        let summary = split_lines(&lines, self.max_line_bytes, &whence, emit);
+        let summary = split_lines(&lines, self.max_line_bytes, &file.whence(), emit);
         self.density.add(lines.len() as u64, summary.records + summary.failed);
         drop(lines);
         self.buffers.give(buffer);
@@ -98,21 +49,14 @@ impl RangeReader for TextRangeReader {
 
 impl TextRangeReader {
     /// The bytes of the lines that begin in the range, as a part of what is read into `buffer`.
-    fn read_lines(
-        &self,
-        path: &Path,
-        file: &mut File,
-        range: &TextRange,
-        buffer: &mut ByteView,
-    ) -> Result<Option<ByteView>, SourceError> {
+    fn read_lines(&self, file: &mut PlannedFile<'_>, buffer: &mut ByteView) -> Result<Option<ByteView>, SourceError> {
+        let range = file.range;
         // The byte before the range tells whether a line begins with the range.
         let from = range.start.saturating_sub(1);
         let mut beyond = BEYOND_BYTES;
         loop {
             let until = range.stamp.size.min(range.end + beyond);
-            let failed = |error| SourceError::File { path: path.to_path_buf(), offset: from, error };
-            file.seek(SeekFrom::Start(from)).map_err(failed)?;
-            let bytes = self.buffers.read(file, (until - from) as usize, buffer).map_err(failed)?;
+            let bytes = file.read(from, until, &self.buffers, buffer)?;
             let end = (range.end - from) as usize;
             let Some(first) =
                 line_start_at_or_after(&bytes, (range.start - from) as usize).filter(|&first| first < end)
@@ -132,25 +76,10 @@ impl TextRangeReader {
     }
 }
 
-fn check_unchanged(path: &Path, range: &TextRange, file: &File) -> Result<(), SourceError> {
-    let found = file.metadata().and_then(|metadata| FileStamp::of(&metadata)).map_err(|error| SourceError::File {
-        path: path.to_path_buf(),
-        offset: range.start,
-        error,
-    })?;
-    if found == range.stamp {
-        return Ok(());
-    }
-    Err(changed(path, range.stamp, found))
-}
-
-pub(crate) fn changed(path: &Path, expected: FileStamp, found: FileStamp) -> SourceError {
-    SourceError::Changed { path: path.to_path_buf(), expected: expected.to_string(), found: found.to_string() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::file_range::FileStamp;
     use proptest::prelude::*;
 
     fn read_in_tasks(bytes: &[u8], task_bytes: u64, max_line_bytes: usize) -> (Vec<String>, u64) {
@@ -167,7 +96,7 @@ mod tests {
         let (mut lines, mut failed) = (Vec::new(), 0);
         for start in (0..bytes.len() as u64).step_by(task_bytes as usize) {
             let end = stamp.size.min(start + task_bytes);
-            let range = TextRange { name: "f".into(), stamp, start, end };
+            let range = FileRange { name: "f".into(), stamp, start, end };
             failed += reader.read(&range, &mut |line| lines.push(line.to_string())).unwrap().failed;
         }
         (lines, failed)

@@ -113,9 +113,20 @@ impl<H: Clone> TestJob<H> {
     /// # Panics
     /// When the job was stopped and not started again.
     pub fn run_batch(&mut self) -> Result<Batch> {
+        self.run_batch_after(1)
+    }
+
+    /// As [`run_batch`](Self::run_batch), after so many ticks, which all pass at once and merge into one batch.
+    ///
+    /// # Errors
+    /// The job's error, when it fails.
+    ///
+    /// # Panics
+    /// When the job was stopped and not started again.
+    pub fn run_batch_after(&mut self, ticks: u64) -> Result<Batch> {
         let before = self.running().status().planned;
         let interval = INTERVAL.as_millis() as u64;
-        self.clock.advance_to(self.clock.epoch_ms() / interval * interval + interval);
+        self.clock.advance_to(self.clock.epoch_ms() / interval * interval + ticks * interval);
         let status =
             self.running().wait_until(|status| status.planned > before && status.published == status.planned)?;
         Ok(Batch { id: status.published, time: status.planned_time })

@@ -1,15 +1,16 @@
 //! Joins against the loops that Spark describes.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use super::kit::{Blocks, by_partition, error_of, every_third, grouped, on_one, on_two, random_pairs};
 use crate::StreamingContext;
 use crate::dstream::DStream;
 
 type Pairs<'c> = DStream<'c, (u64, u64)>;
-type Joined<'c> = DStream<'c, (u64, (Option<u64>, Option<u64>))>;
-type Four<U> = [U; 4];
+type Pair = (Option<u64>, Option<u64>);
 
 /// The four joins, one behind the other.
-fn four_joins<'c>(one: Pairs<'c>, other: Pairs<'c>) -> Joined<'c> {
+fn four_joins<'c>(one: Pairs<'c>, other: Pairs<'c>) -> DStream<'c, (u64, Pair)> {
     one.join(&other)
         .map_values(|(one, other)| (Some(one), Some(other)))
         .union(&one.left_outer_join(&other).map_values(|(one, other)| (Some(one), other)))
@@ -18,7 +19,7 @@ fn four_joins<'c>(one: Pairs<'c>, other: Pairs<'c>) -> Joined<'c> {
 }
 
 /// What each of the four joins gives for a key with these values.
-fn pairs_of(ones: &[u64], others: &[u64]) -> Four<Vec<(Option<u64>, Option<u64>)>> {
+fn pairs_of(ones: &[u64], others: &[u64]) -> [Vec<Pair>; 4] {
     let product: Vec<_> =
         ones.iter().flat_map(|one| others.iter().map(move |other| (Some(*one), Some(*other)))).collect();
     let left: Vec<_> = ones.iter().map(|one| (Some(*one), None)).filter(|_| others.is_empty()).collect();
@@ -28,13 +29,13 @@ fn pairs_of(ones: &[u64], others: &[u64]) -> Four<Vec<(Option<u64>, Option<u64>)
 }
 
 /// The partitions of the four joins of one batch.
-fn expected(left: &Blocks<(u64, u64)>, right: &Blocks<(u64, u64)>) -> Vec<Vec<(u64, (Option<u64>, Option<u64>))>> {
+fn expected(left: &Blocks<(u64, u64)>, right: &Blocks<(u64, u64)>) -> Vec<Vec<(u64, Pair)>> {
     let (ones, others) = (grouped(left), grouped(right));
-    let keys: std::collections::BTreeSet<u64> = ones.keys().chain(others.keys()).copied().collect();
-    let values = |of: &std::collections::BTreeMap<u64, Vec<u64>>, key| of.get(&key).cloned().unwrap_or_default();
+    let keys: BTreeSet<u64> = ones.keys().chain(others.keys()).copied().collect();
+    let values = |of: &BTreeMap<u64, Vec<u64>>, key| of.get(&key).cloned().unwrap_or_default();
     let of_key = |key| (key, pairs_of(&values(&ones, key), &values(&others, key)));
     let groups = by_partition(keys.into_iter().map(of_key));
-    let flat = |join: usize, group: &[(u64, Four<Vec<_>>)]| {
+    let flat = |join: usize, group: &[(u64, [Vec<Pair>; 4])]| {
         group.iter().flat_map(|(key, pairs)| pairs[join].iter().map(move |pair| (*key, *pair))).collect()
     };
     (0..4).flat_map(|join| groups.iter().map(move |group| flat(join, group))).collect()
@@ -105,7 +106,6 @@ fn streams_of_two_contexts_do_not_join() {
     let (one, other) = (context("one"), context("other"));
     let (_, left) = one.queue_stream::<(u64, u64)>("left");
     let (_, right) = other.queue_stream::<(u64, u64)>("right");
-    // The borrow checker wants both to live as long; both do.
     left.join(&right).collect("joined");
     let message = one.start().unwrap_err().to_string();
     assert!(message.contains("streams of two contexts are mixed: join"), "{message}");

@@ -5,17 +5,13 @@ use super::kit::{PARTITIONS, by_partition, error_of, grouped, on_one, random_pai
 #[test]
 fn records_are_dealt_out_evenly_to_exactly_so_many_partitions_in_every_batch() {
     let batches = [vec![(0..100_u64).collect(), (100..130).collect(), vec![130]], Vec::new(), vec![Vec::new()]];
-    fn dealt(batches: &[Vec<Vec<u64>>], partitions: usize) -> Vec<Vec<Vec<u64>>> {
-        match partitions {
-            1 => on_one(batches, |stream| stream.repartition(1)),
-            3 => on_one(batches, |stream| stream.repartition(3)),
-            8 => on_one(batches, |stream| stream.repartition(8)),
-            _ => on_one(batches, |stream| stream.repartition(50)),
-        }
-    }
-    for partitions in [1, 3, 8, 50] {
-        let outputs = dealt(&batches, partitions);
-        assert!(outputs.iter().all(|output| output.len() == partitions), "{partitions} partitions");
+    let together = on_one(&batches, |stream| {
+        let one = stream.repartition(1).union(&stream.repartition(3));
+        one.union(&stream.repartition(8)).union(&stream.repartition(50))
+    });
+    assert!(together.iter().all(|output| output.len() == 1 + 3 + 8 + 50));
+    for (before, partitions) in [(0, 1), (1, 3), (4, 8), (12, 50)] {
+        let outputs: Vec<_> = together.iter().map(|output| &output[before..before + partitions]).collect();
         assert!(outputs[0].iter().all(|records| records.is_sorted()), "the order of the source holds");
         let mut all = outputs[0].concat();
         all.sort_unstable();
@@ -23,7 +19,7 @@ fn records_are_dealt_out_evenly_to_exactly_so_many_partitions_in_every_batch() {
         let sizes: Vec<usize> = outputs[0].iter().map(Vec::len).collect();
         let uneven = sizes.iter().max().unwrap() - sizes.iter().min().unwrap();
         assert!(uneven <= 3, "each of three blocks may leave one record more somewhere: {sizes:?}");
-        assert!(outputs[1..].iter().flatten().all(Vec::is_empty));
+        assert!(outputs[1..].iter().all(|output| output.iter().all(Vec::is_empty)));
     }
 }
 

@@ -86,7 +86,8 @@ impl<K: TestKey> Run<K> {
     fn batch(&mut self, blocks: [Partitions<K>; SOURCES], merged_ticks: u64) -> std::result::Result<(), String> {
         let (queues, _) = self.job.handles();
         // All at once, so that they share the syncs of the log.
-        let to_push = queues.iter().zip(&blocks).flat_map(|(queue, blocks)| blocks.iter().map(move |block| (queue, block)));
+        let to_push =
+            queues.iter().zip(&blocks).flat_map(|(queue, blocks)| blocks.iter().map(move |block| (queue, block)));
         let pushed: Vec<Pushed> = to_push.map(|(queue, block)| queue.enqueue(block.clone())).collect();
         pushed.into_iter().try_for_each(Pushed::wait).map_err(|error| error.to_string())?;
         let planned = self.job.running().status().planned;

@@ -1,69 +1,23 @@
-//! The context: settings, the graph that is declared, and the start.
+//! The settings of a job, and their defaults.
 
 use std::cell::RefCell;
-use std::fmt;
-use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use crate::block::{BatchLimits, ReceiveLimits};
 use crate::clock::{Clock, SystemClock};
-use crate::codec::Record;
+use crate::context::StreamingContext;
 use crate::dataflow::engine::Width;
 #[cfg(feature = "testing")]
 use crate::disk::Disk;
 use crate::disk::LocalDisk;
-use crate::driver::inputs::DirectInput;
-use crate::driver::settings::{DEFAULT_ATTEMPTS, JobSettings, KEY_GROUPS};
-use crate::driver::start::Job;
-use crate::dstream::{DStream, GraphBuilder};
+use crate::driver::settings::{DEFAULT_ATTEMPTS, DEFAULT_LISTENER_QUEUE, JobSettings, KEY_GROUPS};
+use crate::dstream::GraphBuilder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::Uid;
-use crate::running::Running;
-use crate::source::{
-    Direct, DirectSource, LinesReader, MAX_LINE_BYTES, Queue, Receiver, ReceiverSettings, ReceiverSource,
-    RecordsReader, SocketLines, SourceNode, TaskReader, TextFiles,
-};
-use crate::text::Text;
+use crate::listener::{Listeners, StreamingListener};
+use crate::source::ReceiverSettings;
 use crate::wal::WalSettings;
-
-/// A job while it is declared: its settings, its sources, and the graph of operators behind them.
-///
-/// [`start`](Self::start) takes it, recovers what is in the checkpoint location (or starts fresh in an empty one), and runs.
-/// Several contexts may live in one process, each with a location of its own. It can be used from synchronous code and inside
-/// of a tokio runtime; `start` blocks until recovery is done.
-///
-/// ```
-/// # fn main() -> floodmark::Result<()> {
-/// # let place = tempfile::tempdir().unwrap();
-/// # let state = place.path().join("state");
-/// use floodmark::StreamingContext;
-///
-/// let context = StreamingContext::builder("totals").checkpoint(&state).build()?;
-/// let (sales, stream) = context.queue_stream::<(String, u64)>("sales");
-/// stream.update_state_by_key("totals", |sales: &[u64], total: Option<u64>| {
-///     Some(total.unwrap_or(0) + sales.iter().sum::<u64>())
-/// });
-/// let running = context.start()?;
-/// sales.push(vec![("apples".to_string(), 3)])?;
-/// running.stop(true)?;
-/// # Ok(())
-/// # }
-/// ```
-pub struct StreamingContext {
-    settings: JobSettings,
-    checkpoint_every: Option<u64>,
-    graph: GraphBuilder,
-    sources: RefCell<Sources>,
-}
-
-#[derive(Default)]
-struct Sources {
-    receivers: Vec<ReceiverSource>,
-    directs: Vec<DirectInput>,
-}
 
 /// The settings of a [`StreamingContext`]. They come from the program at every start, never from a checkpoint.
 ///
@@ -83,14 +37,8 @@ pub struct StreamingContextBuilder {
     version: Option<String>,
 }
 
-impl fmt::Debug for StreamingContext {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StreamingContext").field("settings", &self.settings).finish_non_exhaustive()
-    }
-}
-
 impl StreamingContextBuilder {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u32;
         let settings = JobSettings {
             name: name.to_string(),
@@ -110,6 +58,8 @@ impl StreamingContextBuilder {
             dropped: Vec::new(),
             goes_on_without_log: false,
             signals: false,
+            listeners: Listeners::default(),
+            listener_queue: DEFAULT_LISTENER_QUEUE,
             wal: WalSettings::default(),
             clock: Arc::new(SystemClock::default()),
             disk: Arc::new(LocalDisk),
@@ -252,6 +202,27 @@ impl StreamingContextBuilder {
         self.set(|settings| settings.signals = true)
     }
 
+    /// Adds a listener, which hears what happens in the job; several may be added. Spark: `addStreamingListener`.
+    ///
+    /// They run on a thread of their own and cannot slow the job. A clone of the builder has the same listeners, not copies.
+    ///
+    /// ```
+    /// use floodmark::{StatsReportListener, StreamingContext};
+    ///
+    /// let stats = StatsReportListener::new(100);
+    /// let builder = StreamingContext::builder("job").listener(stats.clone());
+    /// assert_eq!(stats.processing_ms(), None); // nothing has run yet
+    /// ```
+    pub fn listener(self, listener: impl StreamingListener) -> Self {
+        self.set(|settings| settings.listeners.add(listener))
+    }
+
+    /// How many events may wait for the listeners; beyond it events are dropped, and listeners are told how many. 10 000 by
+    /// default, at least 1. Spark: `spark.scheduler.listenerbus.eventqueue.capacity`.
+    pub fn listener_queue(self, events: usize) -> Self {
+        self.set(|settings| settings.listener_queue = events.max(1))
+    }
+
     /// The clock; the system's by default. A [`ManualClock`](crate::ManualClock) drives a job from a test.
     pub fn clock(self, clock: impl Clock) -> Self {
         self.set(|settings| settings.clock = Arc::new(clock))
@@ -336,165 +307,4 @@ fn build_fingerprint() -> Result<String> {
     };
     let bytes = std::env::current_exe().and_then(std::fs::read).map_err(failed)?;
     Ok(KNOWN.get_or_init(|| format!("build-{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes))).clone())
-}
-
-impl StreamingContext {
-    /// Begins a job of this name. Spark: `new StreamingContext(conf, interval)`, or `getOrCreate`: starting is recovering.
-    ///
-    /// ```
-    /// let builder = floodmark::StreamingContext::builder("word-count");
-    /// ```
-    pub fn builder(app_name: &str) -> StreamingContextBuilder {
-        StreamingContextBuilder::new(app_name)
-    }
-
-    /// The lines that a server sends, as [`Text`]. Spark: `socketTextStream`.
-    ///
-    /// A line ends at `\n`; a `\r` before it is dropped; a last line without an end counts at the end of the stream. Bytes that
-    /// are not UTF-8 fail their line with a counted, reported error. A refused or closed connection is tried again after 2 s.
-    ///
-    /// Unreliable receiver: a crash of the driver may cost what was not yet logged; what was logged counts exactly once.
-    ///
-    /// ```no_run
-    /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
-    /// context.socket_text_stream("lines", "127.0.0.1:9999").print(10);
-    /// # Ok::<(), floodmark::Error>(())
-    /// ```
-    pub fn socket_text_stream(&self, uid: &str, address: &str) -> DStream<'_, Text> {
-        if let Err(error) = address.to_socket_addrs() {
-            self.graph.report_problem(format!("the address \"{address}\" of source \"{uid}\" cannot be used: {error}"));
-        }
-        self.receive(
-            uid,
-            SocketLines::new(address, MAX_LINE_BYTES),
-            Arc::new(LinesReader { max_line_bytes: MAX_LINE_BYTES }),
-        )
-    }
-
-    /// The lines of files that appear in a directory by an atomic move, as [`Text`]. Spark: `textFileStream`.
-    ///
-    /// Files are taken in order of modification time, then name; each once; hidden and temporary names are not taken. Direct
-    /// source: a crash costs nothing, exactly once into state. See [`TextFiles`] for limits.
-    ///
-    /// ```no_run
-    /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
-    /// context.text_file_stream("files", "./incoming").print(10);
-    /// # Ok::<(), floodmark::Error>(())
-    /// ```
-    pub fn text_file_stream(&self, uid: &str, directory: impl Into<PathBuf>) -> DStream<'_, Text> {
-        self.direct_stream(uid, TextFiles::new(directory))
-    }
-
-    /// A stream that the program fills itself; each push is a block. Spark: `queueStream`, but what is pushed is logged, so it
-    /// survives a crash.
-    ///
-    /// Reliable receiver: nothing that [`Queue::push`] has confirmed is lost.
-    ///
-    /// ```no_run
-    /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
-    /// let (queue, numbers) = context.queue_stream::<u64>("numbers");
-    /// numbers.print(10);
-    /// # Ok::<(), floodmark::Error>(())
-    /// ```
-    pub fn queue_stream<T: Record>(&self, uid: &str) -> (Queue<T>, DStream<'_, T>) {
-        let (queue, receiver) = Queue::new();
-        (queue, self.receiver_stream(uid, receiver))
-    }
-
-    /// The records that a receiver of the user's takes in. Spark: `receiverStream`.
-    ///
-    /// With `store_block` it is a reliable receiver: nothing acknowledged is lost, and the sender may send again what was not;
-    /// with `store_block_at` that is dropped, without it it counts again. With `store` it is unreliable.
-    ///
-    /// ```no_run
-    /// # fn example(receiver: impl floodmark::Receiver<Item = u64>) -> floodmark::Result<()> {
-    /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
-    /// context.receiver_stream("numbers", receiver).print(10);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn receiver_stream<R: Receiver>(&self, uid: &str, receiver: R) -> DStream<'_, R::Item> {
-        self.receive(uid, receiver, Arc::new(RecordsReader::default()))
-    }
-
-    /// The records of a replayable source of the user's: ranges are planned, not logged, and read again after a crash.
-    ///
-    /// Direct source: a crash costs nothing, exactly once into state.
-    ///
-    /// ```no_run
-    /// # fn example(source: impl floodmark::DirectSource<Item = u64>) -> floodmark::Result<()> {
-    /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
-    /// context.direct_stream("numbers", source).print(10);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn direct_stream<S: DirectSource>(&self, uid: &str, source: S) -> DStream<'_, S::Item> {
-        let direct = Direct::new(source);
-        let reader = Arc::new(direct.task_reader());
-        let uid = Uid::from(uid);
-        self.sources.borrow_mut().directs.push(DirectInput { uid: uid.clone(), source: Box::new(direct) });
-        self.source(uid, reader)
-    }
-
-    fn receive<R: Receiver<Item = T>, T: Record>(
-        &self,
-        uid: &str,
-        receiver: R,
-        reader: Arc<dyn TaskReader<T>>,
-    ) -> DStream<'_, T> {
-        let uid = Uid::from(uid);
-        let source = ReceiverSource::new(uid.clone(), self.settings.receiver, receiver);
-        self.sources.borrow_mut().receivers.push(source);
-        self.source(uid, reader)
-    }
-
-    fn source<T: Record>(&self, uid: Uid, reader: Arc<dyn TaskReader<T>>) -> DStream<'_, T> {
-        let node = self.graph.add_source(&uid.clone(), Arc::new(SourceNode { uid, reader }));
-        DStream::new(&self.graph, node)
-    }
-
-    /// Recovers what is in the checkpoint location, or starts fresh in an empty one; then receives and computes.
-    ///
-    /// Blocks until the batches since the checkpoint are recomputed. Spark: `StreamingContext.getOrCreate(…).start()`.
-    ///
-    /// # Errors
-    /// `Configuration` when the graph is wrong (a uid used twice, streams of two contexts, nothing to do); `Owned` when another
-    /// driver is alive; `Incompatible` when what is stored does not fit this program; `Damaged` when it is not what it was;
-    /// `Environment` when the disk or the system refuses.
-    ///
-    /// ```no_run
-    /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;
-    /// # context.socket_text_stream("lines", "127.0.0.1:9999").print(10);
-    /// let running = context.start()?;
-    /// println!("{}", running.recovery());
-    /// running.await_termination()?;
-    /// # Ok::<(), floodmark::Error>(())
-    /// ```
-    pub fn start(self) -> Result<Running> {
-        let finished = self.graph.finish();
-        let (graph, wish) = finished.map_err(|problem| Error::new(ErrorKind::Configuration, problem))?;
-        if graph.sources().next().is_none() {
-            return Err(Error::new(ErrorKind::Configuration, "the job has no source"));
-        }
-        let Sources { receivers, directs } = self.sources.into_inner();
-        let mut settings = self.settings;
-        let batches = |interval_ms: u64| interval_ms.div_ceil(settings.interval_ms);
-        settings.checkpoint_every = match (self.checkpoint_every, wish.given_ms) {
-            (None, _) => batches(wish.smallest_ms),
-            (Some(every), given_ms) => given_ms.map_or(every, |given_ms| every.min(batches(given_ms))),
-        };
-        let (sender, inbox) = channel();
-        let graph = Arc::new(graph);
-        let job = Job {
-            settings,
-            graph: graph.clone(),
-            receivers,
-            directs,
-            shared: Arc::default(),
-            sender: sender.clone(),
-            inbox,
-            deliveries: Vec::new(),
-        };
-        Running::start(job, graph, sender)
-    }
 }

@@ -1,0 +1,421 @@
+//! The events that listeners hear. Times and durations are those of the job's clock.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{BatchId, Epoch, Uid};
+use crate::listener::StreamingListener;
+use crate::operator::foreach_rdd::Batch;
+use crate::recovery::report::RecoveryReport;
+
+/// Makes the sum of all events, and the way from each to its method.
+macro_rules! events {
+    ($($event:ident => $method:ident,)*) => {
+        /// Any event, on its way to the listeners.
+        #[derive(Clone, Debug)]
+        pub(crate) enum Event {
+            $($event($event),)*
+        }
+
+        $(impl From<$event> for Event {
+            fn from(event: $event) -> Self {
+                Self::$event(event)
+            }
+        })*
+
+        impl Event {
+            /// Calls the method of a listener that is for this event.
+            pub fn deliver(&self, listener: &mut dyn StreamingListener) {
+                match self {
+                    $(Self::$event(event) => listener.$method(event),)*
+                }
+            }
+        }
+    };
+}
+
+events! {
+    StreamingStarted => on_streaming_started,
+    ReceiverStarted => on_receiver_started,
+    ReceiverReportedError => on_receiver_error,
+    ReceiverStopped => on_receiver_stopped,
+    BatchSubmitted => on_batch_submitted,
+    BatchStarted => on_batch_started,
+    BatchCompleted => on_batch_completed,
+    BatchFailed => on_batch_failed,
+    OutputOperationStarted => on_output_operation_started,
+    OutputOperationCompleted => on_output_operation_completed,
+    CheckpointCompleted => on_checkpoint_completed,
+    ClockJumped => on_clock_jump,
+    EventsMissed => on_events_missed,
+    StreamingStopped => on_streaming_stopped,
+}
+
+/// A job has found what it stands on. Spark: `StreamingListenerStreamingStarted`.
+///
+/// ```
+/// use floodmark::StreamingStarted;
+///
+/// fn describe(started: &StreamingStarted) -> String {
+///     format!("epoch {}: {} batches to recompute", started.epoch, started.recovery.batches_replayed())
+/// }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StreamingStarted {
+    /// The number of this life of the driver.
+    pub epoch: Epoch,
+    /// What recovery found and decided. How long it takes is not known yet: [`Running::recovery`](crate::Running::recovery)
+    /// tells.
+    pub recovery: RecoveryReport,
+    /// When, in milliseconds since the Unix epoch.
+    pub epoch_ms: u64,
+}
+
+/// A receiver was started. Spark: `StreamingListenerReceiverStarted`.
+///
+/// ```
+/// use floodmark::ReceiverStarted;
+///
+/// fn describe(started: &ReceiverStarted) -> String {
+///     format!("{} started, {} times again", started.source, started.restarts)
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReceiverStarted {
+    /// The source's uid.
+    pub source: Uid,
+    /// How often it was started again before in this life of the job: 0 for its first start.
+    pub restarts: u64,
+}
+
+/// A receiver reports an error. Spark: `StreamingListenerReceiverError`.
+///
+/// ```
+/// fn describe(reported: &floodmark::ReceiverReportedError) -> String {
+///     format!("{}: {}", reported.source, reported.error)
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReceiverReportedError {
+    /// The source's uid.
+    pub source: Uid,
+    /// What it says, and whether it starts again.
+    pub error: String,
+}
+
+/// A receiver's `on_start` has ended. Spark: `StreamingListenerReceiverStopped`.
+///
+/// ```
+/// fn describe(stopped: &floodmark::ReceiverStopped) -> String {
+///     match stopped.restart_after_ms {
+///         Some(ms) => format!("{} starts again in {ms} ms", stopped.source),
+///         None => format!("{} has ended", stopped.source),
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReceiverStopped {
+    /// The source's uid.
+    pub source: Uid,
+    /// After how many milliseconds it starts again; `None` where it does not.
+    pub restart_after_ms: Option<u64>,
+}
+
+/// What one source gives to a batch, as far as its plan tells. Spark: `StreamInputInfo`.
+///
+/// ```
+/// fn describe(input: &floodmark::InputInfo) -> String {
+///     format!("{}: {} blocks, {} ranges", input.source, input.blocks, input.ranges)
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InputInfo {
+    /// The source's uid.
+    pub source: Uid,
+    /// Blocks of its receiver, each logged.
+    pub blocks: u64,
+    /// Ranges of a direct source (a range of a file, of a partition), to be read while the batch is computed.
+    pub ranges: u64,
+    /// The records of the blocks, as they were received; `None` where there are ranges, whose records are counted as they are
+    /// read ([`BatchCompleted::sources`]).
+    pub records: Option<u64>,
+    /// Bytes of payload of the blocks; `None` where there are ranges.
+    pub bytes: Option<u64>,
+}
+
+/// A batch is planned. Spark: `StreamingListenerBatchSubmitted`.
+///
+/// ```
+/// fn describe(submitted: &floodmark::BatchSubmitted) -> String {
+///     let blocks: u64 = submitted.inputs.iter().map(|input| input.blocks).sum();
+///     format!("batch {}: {blocks} blocks, {} ticks merged", submitted.batch.id, submitted.merged_ticks)
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatchSubmitted {
+    /// Its number and time.
+    pub batch: Batch,
+    /// What each source gives to it, in the order of the program; sources that give nothing are not listed.
+    pub inputs: Vec<InputInfo>,
+    /// Ticks of the batch interval that passed without a batch of their own since the one before.
+    pub merged_ticks: u64,
+    /// When its plan was durable, in milliseconds since the Unix epoch.
+    pub epoch_ms: u64,
+}
+
+/// A batch is given to the dataflow. Spark: `StreamingListenerBatchStarted`.
+///
+/// ```
+/// fn describe(started: &floodmark::BatchStarted) -> String {
+///     format!("batch {}, attempt {}{}", started.batch.id, started.attempt, if started.is_replay { ", again" } else { "" })
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatchStarted {
+    /// Its number and time.
+    pub batch: Batch,
+    /// The number of the attempt, counted from 1 over all lives of the job; for a replay that of the last attempt.
+    pub attempt: u32,
+    /// The batch was committed before, and is recomputed to restore the state: after a restart, or since a later batch failed.
+    pub is_replay: bool,
+}
+
+/// What one source gave to a batch.
+///
+/// ```
+/// fn describe(source: &floodmark::SourceRecords) -> String {
+///     format!("{}: {} records, {} more could not be decoded", source.source, source.records, source.failed)
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SourceRecords {
+    /// The source's uid.
+    pub source: Uid,
+    /// Records that went into the stream, counted as they were read: true for receivers and direct sources alike.
+    pub records: u64,
+    /// Records that could not be decoded; they are not in the stream.
+    pub failed: u64,
+}
+
+/// The fingerprint of what an operator with state changed, or of what an output was handed.
+///
+/// ```
+/// fn describe(result: &floodmark::ResultDigest) -> String {
+///     format!("{}: {} entries, {:016x}", result.uid, result.entries, result.fingerprint)
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResultDigest {
+    /// The uid of the operator or output.
+    pub uid: Uid,
+    /// How many entries changed, or were handed out.
+    pub entries: u64,
+    /// A sum over the entries' hashes; the same for a replay, on any number of workers.
+    pub fingerprint: u64,
+}
+
+/// A batch is committed, and every output has it. Spark: `StreamingListenerBatchCompleted`.
+///
+/// `total_delay_ms` is the sum of the three parts.
+///
+/// ```
+/// fn describe(completed: &floodmark::BatchCompleted) -> String {
+///     format!("batch {}: {} records in {} ms", completed.batch.id, completed.records(), completed.total_delay_ms)
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatchCompleted {
+    /// Its number and time.
+    pub batch: Batch,
+    /// The number of the attempt that succeeded, as in [`BatchStarted::attempt`].
+    pub attempt: u32,
+    /// The batch was committed before, and was recomputed to restore the state. Every batch completes once with `false`, so a sum
+    /// over those counts every record once.
+    pub is_replay: bool,
+    /// Every source of the job with what it gave to the batch, in the order of the program.
+    pub sources: Vec<SourceRecords>,
+    /// From the tick until the attempt that succeeded could begin, in milliseconds: waiting for the batch before, and failed
+    /// attempts. For a batch of an earlier life of the job, from the beginning of its recovery.
+    pub scheduling_delay_ms: u64,
+    /// From there until all workers were through with it, in milliseconds. Spark's processing time holds the outputs too.
+    pub processing_ms: u64,
+    /// From there until the commit was durable and every output had the batch, in milliseconds.
+    pub publishing_ms: u64,
+    /// From the tick until every output had the batch, in milliseconds.
+    pub total_delay_ms: u64,
+    /// Keys that have state after the batch, over all operators.
+    pub keys: u64,
+    /// What the batch made, operator by operator.
+    pub digests: Vec<ResultDigest>,
+}
+
+impl BatchCompleted {
+    /// The records of all sources. Spark: `BatchInfo.numRecords`.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.sources.iter().map(|source| source.records).sum()
+    }
+
+    /// The records of all sources that could not be decoded.
+    #[must_use]
+    pub fn failed_records(&self) -> u64 {
+        self.sources.iter().map(|source| source.failed).sum()
+    }
+}
+
+/// An attempt at a batch ended in a panic of user code.
+///
+/// ```
+/// fn describe(failed: &floodmark::BatchFailed) -> String {
+///     format!("batch {}: \"{}\" panicked: {}", failed.batch.id, failed.operator, failed.panic)
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BatchFailed {
+    /// Its number and time.
+    pub batch: Batch,
+    /// The number of the attempt, as in [`BatchStarted::attempt`].
+    pub attempt: u32,
+    /// The operator whose code panicked: its uid, or its name.
+    pub operator: String,
+    /// What the panic said.
+    pub panic: String,
+    /// How many attempts are left. After the last one the job stops, or looks for the records to be set aside.
+    pub attempts_left: u32,
+}
+
+/// An output is about to be handed a batch. Spark: `StreamingListenerOutputOperationStarted`.
+///
+/// ```
+/// fn describe(started: &floodmark::OutputOperationStarted) -> String {
+///     format!("batch {} goes to {}", started.batch.id, started.output)
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OutputOperationStarted {
+    /// The batch.
+    pub batch: Batch,
+    /// The output: its uid, or its name.
+    pub output: String,
+}
+
+/// An output has taken a batch, or failed to. Spark: `StreamingListenerOutputOperationCompleted`.
+///
+/// ```
+/// fn describe(completed: &floodmark::OutputOperationCompleted) -> String {
+///     match &completed.error {
+///         None => format!("{} took {} ms", completed.output, completed.duration_ms),
+///         Some(error) => format!("{} failed: {error}", completed.output),
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OutputOperationCompleted {
+    /// The batch.
+    pub batch: Batch,
+    /// The output: its uid, or its name.
+    pub output: String,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Why it failed; the job stops with this error.
+    pub error: Option<String>,
+}
+
+/// A checkpoint is published.
+///
+/// ```
+/// fn describe(completed: &floodmark::CheckpointCompleted) -> String {
+///     format!("batch {}: {} bytes in {} ms", completed.batch, completed.bytes, completed.duration_ms)
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckpointCompleted {
+    /// The batch after which the state is kept; 0 for initial state.
+    pub batch: BatchId,
+    /// Bytes of files that it does not share with the checkpoint before.
+    pub bytes: u64,
+    /// How long it took in the background, in milliseconds.
+    pub duration_ms: u64,
+}
+
+/// The system clock jumped.
+///
+/// ```
+/// fn describe(jump: &floodmark::ClockJumped) -> String {
+///     format!("the clock went {} ms {}", jump.by_ms.abs(), if jump.by_ms < 0 { "back" } else { "ahead" })
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ClockJumped {
+    /// Milliseconds that the system clock went further than the monotonic one; negative where it went back.
+    pub by_ms: i64,
+}
+
+/// Events were dropped, since listeners were too slow.
+///
+/// ```
+/// fn describe(missed: &floodmark::EventsMissed) -> String {
+///     format!("{} events are missing here", missed.count)
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EventsMissed {
+    /// How many, since the event before this one.
+    pub count: u64,
+}
+
+/// A job has ended.
+///
+/// ```
+/// fn describe(stopped: &floodmark::StreamingStopped) -> String {
+///     match &stopped.error {
+///         Some((kind, error)) => format!("failed: {error} ({kind})"),
+///         None if stopped.is_graceful => "stopped with nothing left to do".to_string(),
+///         None => "stopped at once".to_string(),
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamingStopped {
+    /// Everything that was received is computed and in a checkpoint: nothing is left to replay.
+    pub is_graceful: bool,
+    /// The error that ended the job, or that kept it from starting.
+    pub error: Option<(ErrorKind, String)>,
+    /// When, in milliseconds since the Unix epoch.
+    pub epoch_ms: u64,
+}
+
+impl StreamingStopped {
+    /// The last word on a job: how it ended, if not by an error.
+    pub(crate) fn new(outcome: Result<&Ending, &Error>, epoch_ms: u64) -> Self {
+        Self {
+            is_graceful: matches!(outcome, Ok(Ending::Graceful)),
+            error: outcome.err().map(|error| (error.kind(), error.to_string())),
+            epoch_ms,
+        }
+    }
+}
+
+/// How a job ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Everything that was received is computed, and in a checkpoint.
+    Graceful,
+    /// At once.
+    Hard,
+}

@@ -1,0 +1,138 @@
+//! Files of records of one length that appear in a directory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use byteview::ByteView;
+
+use crate::bytes::Bytes;
+use crate::source::buffers::Buffers;
+use crate::source::direct::{DirectSource, OfferLimits, RangeReader};
+use crate::source::directory::{Directory, FilesPosition, Pieces};
+use crate::source::error::SourceError;
+use crate::source::file_range::{FileRange, PlannedFile};
+use crate::source::task::ReadSummary;
+use crate::source::text_files::{MAX_TASK_BYTES, TASK_BYTES};
+
+/// The longest record: a task must hold one.
+pub(crate) const MAX_RECORD_LENGTH: u64 = MAX_TASK_BYTES;
+
+/// The records, all of one length, of the files that are moved into a directory: exactly once into state, across crashes, since
+/// files can be read again. Spark: `binaryRecordsStream`.
+///
+/// Files are taken by the rules of [`TextFiles`](crate::TextFiles). One whose size is no multiple of the record length stops the
+/// job before anything of it is taken, with an error that names the file, its size and the record length: move it away, then
+/// restart.
+///
+/// A checkpoint keeps the names of the files that were taken and are still there.
+///
+/// ```
+/// use floodmark::BinaryFiles;
+///
+/// let files = BinaryFiles::new("./incoming", 16).max_files_per_batch(100);
+/// assert_eq!(files.record_length(), 16);
+/// ```
+#[derive(Debug)]
+pub struct BinaryFiles {
+    files: Directory,
+    record_length: u64,
+    task_bytes: u64,
+}
+
+impl BinaryFiles {
+    /// The files of `directory`, those included that are there already; `record_length` is in bytes, from 1 to 1 GiB (what lies
+    /// outside is taken for the nearest of these).
+    pub fn new(directory: impl Into<PathBuf>, record_length: usize) -> Self {
+        let record_length = (record_length as u64).clamp(1, MAX_RECORD_LENGTH);
+        Self { files: Directory::new(directory), record_length, task_bytes: TASK_BYTES }
+    }
+
+    /// Takes at most so many files in one batch (default 1,000; at least 1).
+    #[must_use]
+    pub fn max_files_per_batch(mut self, files: usize) -> Self {
+        self.files.set_max_files_per_batch(files);
+        self
+    }
+
+    /// Reads files in pieces of about so many bytes, each on one worker (default 1 MiB; at least one record).
+    #[must_use]
+    pub fn task_bytes(mut self, bytes: u64) -> Self {
+        self.task_bytes = bytes.clamp(1, MAX_TASK_BYTES);
+        self
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.files.path()
+    }
+
+    /// Bytes of a record.
+    #[must_use]
+    pub fn record_length(&self) -> u64 {
+        self.record_length
+    }
+}
+
+impl DirectSource for BinaryFiles {
+    type Item = Bytes;
+    type Range = FileRange;
+    type Position = FilesPosition;
+
+    fn offer(&mut self, position: &FilesPosition, limits: &OfferLimits) -> Result<Vec<FileRange>, SourceError> {
+        let record_length = self.record_length;
+        let budget_bytes = limits.bytes.min(limits.records.saturating_mul(record_length));
+        let pieces = Pieces { budget_bytes, task_bytes: self.task_bytes, grain_bytes: record_length };
+        self.files.offer(position, pieces, |path, stamp| match stamp.size % record_length {
+            0 => Ok(()),
+            _ => Err(SourceError::Length { path: path.to_path_buf(), size: stamp.size, record_length }),
+        })
+    }
+
+    fn advance(position: &mut FilesPosition, range: &FileRange) {
+        position.advance(range);
+    }
+
+    fn reader(&self) -> Arc<dyn RangeReader<Item = Bytes, Range = FileRange>> {
+        Arc::new(BinaryRangeReader {
+            directory: self.files.path().to_path_buf(),
+            record_length: self.record_length,
+            buffers: Buffers::default(),
+        })
+    }
+
+    fn prune(&mut self, position: &mut FilesPosition) -> Result<(), SourceError> {
+        self.files.prune(position);
+        Ok(())
+    }
+}
+
+/// Reads ranges of the files of one directory.
+struct BinaryRangeReader {
+    directory: PathBuf,
+    record_length: u64,
+    buffers: Buffers,
+}
+
+impl RangeReader for BinaryRangeReader {
+    type Item = Bytes;
+    type Range = FileRange;
+
+    fn read(&self, range: &FileRange, emit: &mut dyn FnMut(Bytes)) -> Result<ReadSummary, SourceError> {
+        let mut file = PlannedFile::open(&self.directory, range)?;
+        let (record_length, size) = (self.record_length, range.end - range.start);
+        if size % record_length != 0 {
+            // It was planned with another record length.
+            return Err(SourceError::Length { path: file.path, size, record_length });
+        }
+        let mut buffer = ByteView::default();
+        let bytes = file.read(range.start, range.end, &self.buffers, &mut buffer)?;
+        file.check_unchanged()?;
+        for start in (0..bytes.len()).step_by(record_length as usize) {
+            emit(Bytes::from_view(bytes.slice(start..start + record_length as usize)));
+        }
+        drop(bytes);
+        self.buffers.give(buffer);
+        Ok(ReadSummary { records: size / record_length, failed: 0 })
+    }
+}
