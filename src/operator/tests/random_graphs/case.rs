@@ -29,7 +29,7 @@ operators! {
     CountByValue, GroupByKey, CombineByKey, PartitionBy, PartitionByFunction, Repartition, Cogroup, Join, LeftOuterJoin,
     RightOuterJoin, FullOuterJoin, Transform, TransformWith, UpdateStateByKey, MapWithState, Window, ReduceByKeyAndWindow,
     ReduceByKeyAndWindowInverse, ReduceByKeyAndWindowFiltered, ReduceByWindow, ReduceByWindowInverse, CountByWindow,
-    CountByValueAndWindow, GroupByKeyAndWindow,
+    CountByValueAndWindow, GroupByKeyAndWindow, JoinReference, LeftOuterJoinReference, SubtractReference,
 }
 
 /// One operator as it is drawn: numbers that mean something only once the graph before it is known.
@@ -131,7 +131,7 @@ fn wish() -> impl Strategy<Value = Wish> {
 
 fn batch() -> impl Strategy<Value = Batch> {
     let merged_ticks = prop_oneof![6 => Just(0_u64), 2 => 1..8_u64, 1 => 8..40_u64];
-    let blocks = || prop_oneof![1 => Just(Vec::new()), 4 => vec(block(), 0..5)];
+    let blocks = || prop_oneof![2 => Just(Vec::new()), 3 => vec(block(), 0..5)];
     (blocks(), blocks(), blocks(), merged_ticks, after()).prop_map(|(one, two, three, merged_ticks, after)| Batch {
         blocks: [one, two, three],
         merged_ticks,
@@ -140,8 +140,9 @@ fn batch() -> impl Strategy<Value = Batch> {
 }
 
 fn block() -> impl Strategy<Value = Vec<(u64, u64)>> {
-    let keys = prop_oneof![Just(1_u64), Just(4), Just(ALL_KEYS)];
-    keys.prop_flat_map(|keys| vec((0..keys, 0..10_000_u64), 0..21))
+    // Few records often, so that keys stay away for some batches and come again.
+    let (keys, most) = (prop_oneof![Just(1_u64), Just(4), Just(ALL_KEYS)], prop_oneof![Just(3_usize), Just(21)]);
+    (keys, most).prop_flat_map(|(keys, most)| vec((0..keys, 0..10_000_u64), 0..most))
 }
 
 fn after() -> impl Strategy<Value = After> {
@@ -238,6 +239,7 @@ impl Builder {
             Op::Transform => (one.0 + 1, one.1 + 1),
             Op::TransformWith => (one.0 + other.0 + 1, one.1 + other.1 + 1),
             Op::MapWithState => (one.0 + 2 * keys, 16),
+            Op::JoinReference | Op::LeftOuterJoinReference | Op::SubtractReference => (one.0 * 2, 8),
             Op::Window => (one.0 * batches, one.1 * batches),
             Op::CountByValueAndWindow => (one.0 * batches, 8),
             Op::Source | Op::Map | Op::Filter | Op::MapValues | Op::Inspect | Op::Cache => one,

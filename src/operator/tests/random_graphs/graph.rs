@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::case::{Node, Op, SOURCES};
 use super::values::{
     Change, Pair, TestKey, Value, changed, fold, fused, initial_state, is_kept, mapped, paired, partition_of, passes,
-    several, several_values, stepped, then, transformed, turned, updated, value, without,
+    reference, several, several_values, stepped, then, transformed, turned, updated, value, without,
 };
 use crate::context::StreamingContext;
 use crate::dstream::DStream;
@@ -29,7 +29,7 @@ pub fn declare<K: TestKey>(context: &StreamingContext, graph: &[Node]) -> Handle
             queues.push(queue);
             stream
         } else {
-            operator(node, &uid, streams[node.one], streams[node.other])
+            operator(context, node, &uid, streams[node.one], streams[node.other])
         };
         if node.collected {
             collected.push((number, stream.collect(&format!("output {number}"))));
@@ -39,7 +39,13 @@ pub fn declare<K: TestKey>(context: &StreamingContext, graph: &[Node]) -> Handle
     (queues, collected)
 }
 
-fn operator<'c, K: TestKey>(node: &Node, uid: &str, one: Pairs<'c, K>, other: Pairs<'c, K>) -> Pairs<'c, K> {
+fn operator<'c, K: TestKey>(
+    context: &'c StreamingContext,
+    node: &Node,
+    uid: &str,
+    one: Pairs<'c, K>,
+    other: Pairs<'c, K>,
+) -> Pairs<'c, K> {
     let partitions = node.number + 1;
     match node.op {
         Op::Source => one,
@@ -84,6 +90,15 @@ fn operator<'c, K: TestKey>(node: &Node, uid: &str, one: Pairs<'c, K>, other: Pa
             })
         }
         Op::MapWithState => with_state(node, uid, one),
+        Op::JoinReference | Op::LeftOuterJoinReference | Op::SubtractReference => {
+            let mut version = Some(reference::<K>());
+            let reference = context.reference_data(&format!("reference of {uid}"), move || Ok(version.take()));
+            match node.op {
+                Op::JoinReference => one.join_reference(uid, &reference).map_values(|(one, other)| then(one, other)),
+                Op::SubtractReference => one.subtract_reference(uid, &reference),
+                _ => one.left_outer_join_reference(uid, &reference).map_values(|(one, other)| outer(Some(one), other)),
+            }
+        }
         _ => windowed(node, uid, one),
     }
 }

@@ -12,8 +12,8 @@ use super::graph::outer;
 use super::history::{counts_by_value, counts_by_window, inverse_window, recent, states, updates, windows};
 use super::ticks::Ticks;
 use super::values::{
-    Pair, TestKey, Value, changed, fold, fused, mapped, paired, partition_of, passes, several, several_values, then,
-    transformed, turned, value,
+    Pair, TestKey, Value, changed, fold, fused, mapped, paired, partition_of, passes, reference, several,
+    several_values, then, transformed, turned, value,
 };
 use crate::codec::{KeyHasher, encode};
 
@@ -91,6 +91,9 @@ fn operator<K: TestKey>(node: &Node, ticks: &Ticks, one: &Stream<Pair<K>>, other
         Op::TransformWith => both(one, other, |time, ones, others| {
             numbered(transformed(time, &[partitions(ones), partitions(others)].concat()))
         }),
+        Op::JoinReference => looked_up(one, |it, others| product(&[it], others, then)),
+        Op::LeftOuterJoinReference => looked_up(one, |it, others| product(&[it], &or_none(others), outer_left)),
+        Op::SubtractReference => looked_up(one, |it, others| if others.is_empty() { vec![it] } else { Vec::new() }),
         Op::UpdateStateByKey => updates(node, one),
         Op::MapWithState => states(node, ticks, one),
         Op::Window => recent(node, ticks, one),
@@ -227,6 +230,18 @@ fn cogroup<K: TestKey>(
             repeated(key, function(&side(true), &side(false)))
         });
         spread(paired.collect())
+    })
+}
+
+/// Every record with the reference's values of its key, in the partition of its key.
+fn looked_up<K: TestKey>(input: &Stream<Pair<K>>, function: impl Fn(Value, &[Value]) -> Vec<Value>) -> Stream<Pair<K>> {
+    wide(input, |records| {
+        let results = records.into_iter().flat_map(|(key, it)| {
+            let values: Vec<Value> =
+                reference::<K>().into_iter().filter(|(other, _)| *other == key).map(|(_, value)| value).collect();
+            repeated(key, function(it, &values))
+        });
+        spread(results.collect())
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::case::{After, Case, INTERVAL_MS, Node, SOURCES};
+use super::case::{After, Case, Node, SOURCES};
 use super::graph::{Handles, declare};
 use super::model::{Part, Stream, streams};
 use super::ticks::Ticks;
@@ -14,6 +14,7 @@ use super::values::{Pair, TestKey, value};
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::id::{BatchId, BatchTime};
+use crate::operator::foreach_rdd::Batch;
 use crate::source::Pushed;
 use crate::testing::TestJob;
 
@@ -90,17 +91,13 @@ impl<K: TestKey> Run<K> {
             queues.iter().zip(&blocks).flat_map(|(queue, blocks)| blocks.iter().map(move |block| (queue, block)));
         let pushed: Vec<Pushed> = to_push.map(|(queue, block)| queue.enqueue(block.clone())).collect();
         pushed.into_iter().try_for_each(Pushed::wait).map_err(|error| error.to_string())?;
-        let planned = self.job.running().status().planned;
-        let clock = self.job.clock();
-        clock.advance_to((clock.epoch_ms() / INTERVAL_MS + 1 + merged_ticks) * INTERVAL_MS);
-        let next = self.ticks.next(clock.epoch_ms());
-        let published =
-            self.job.running().wait_until(|status| status.planned > planned && status.published == status.planned);
-        let status = published.map_err(|error| error.to_string())?;
-        same("the batch", &(status.planned, status.planned_time), &(planned.next(), BatchTime(next)))?;
+        let published = self.job.run_batch_after(1 + merged_ticks).map_err(|error| error.to_string())?;
+        let next = self.ticks.next(self.job.clock().epoch_ms());
+        let expected = Batch { id: BatchId(self.ticks.times.len() as u64 + 1), time: BatchTime(next) };
+        same("the batch", &published, &expected)?;
         self.note_batch(next, blocks);
         // A checkpoint that is due is written before anything else happens, so that a seed always does the same.
-        let (batch, every) = (planned.0 + 1, self.checkpoint_every);
+        let (batch, every) = (published.id.0, self.checkpoint_every);
         let settled = self.job.running().wait_until(|status| batch - status.checkpoint.0 < every);
         settled.map(drop).map_err(|error| error.to_string())
     }

@@ -153,6 +153,11 @@ pub fn initial_state<K: TestKey>(wanted: bool) -> Vec<Pair<K>> {
     if wanted { vec![(K::of(1), value(11)), (K::of(ALL_KEYS), value(12))] } else { Vec::new() }
 }
 
+/// What streams are joined with: some keys, one of them twice.
+pub fn reference<K: TestKey>() -> Vec<Pair<K>> {
+    [0, 2, 5, 0, 20].map(K::of).into_iter().zip((50..).map(value)).collect()
+}
+
 /// The state of a key in `update_state_by_key`: some change and some go without a value.
 pub fn updated<K: TestKey>(time: u64, key: &K, values: &[Value], state: Option<Value>) -> Option<Value> {
     match state {
