@@ -1,14 +1,15 @@
 # Everything is built with `cargo … --release`: one profile, so that RocksDB is compiled once for all of it
 # (docs/decisions/0002-one-build-of-rocksdb.md).
 
-.PHONY: help setup demo test test-code test-docs bench kill-loop ci
+.PHONY: help setup demo test test-code test-docs bench kill-loop random-graphs ci
 .DEFAULT_GOAL := help
 
 BENCHES := $(patsubst benches/%.rs,%,$(wildcard benches/*.rs))
 SEED ?=
+CASES ?= 10000
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## fetch what the build needs into .tools; every other target does it first
 	@scripts/setup.sh
@@ -33,6 +34,9 @@ bench: setup ## all measurements, one after the other
 kill-loop: setup ## 30 random SIGKILLs over file_word_count and over the acknowledged receiver (SEED=n)
 	cargo build --release --workspace --example network_word_count --example file_word_count --bin kill_loop
 	cargo run --release --quiet --package recovery-tests --bin kill_loop -- --kills 30 $(if $(SEED),--seed $(SEED))
+
+random-graphs: setup ## random graphs of operators against a model (CASES=n, SEED=n)
+	FLOODMARK_GRAPH_CASES=$(CASES) FLOODMARK_GRAPH_SEED=$(SEED) cargo test --release --lib random_graphs -- --nocapture
 
 ci: ## what .ci/run does: format, lints, tests, documentation
 	@.ci/run

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::block::{BatchLimits, ReceiveLimits};
@@ -296,11 +296,15 @@ impl StreamingContextBuilder {
     }
 }
 
-/// The fingerprint of the running program's file.
+/// The fingerprint of the running program's file, which is read once per process: it is the program's, whatever replaces the file.
 fn build_fingerprint() -> Result<String> {
+    static KNOWN: OnceLock<String> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(known.clone());
+    }
     let failed = |error| {
         Error::caused_by(ErrorKind::Environment, "the program's own file cannot be read; give a job_version", error)
     };
     let bytes = std::env::current_exe().and_then(std::fs::read).map_err(failed)?;
-    Ok(format!("build-{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes)))
+    Ok(KNOWN.get_or_init(|| format!("build-{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes))).clone())
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::codec::Record;
 use crate::dstream::DStream;
+use crate::rdd::Rdd;
 
 impl<'c, T: Record> DStream<'c, T> {
     /// The number of records of the last `length`, every `slide`, as a stream of one record a window; 0 for an empty window.
@@ -34,6 +35,9 @@ impl<'c, T: Record> DStream<'c, T> {
     /// # }
     /// ```
     pub fn count_by_window(&self, uid: &str, length: Duration, slide: Duration) -> DStream<'c, u64> {
-        self.count().reduce_by_window_inverse(uid, |one, other| one + other, |all, left| all - left, length, slide)
+        let counts =
+            self.count().reduce_by_window_inverse(uid, |one, other| one + other, |all, left| all - left, length, slide);
+        // Where ticks merged, a window may cover no batch at all: then there is no number to add, and it has 0 records still.
+        counts.transform(|_time, counts| Rdd::new(vec![vec![counts.iter().sum()]]))
     }
 }

@@ -256,6 +256,12 @@ fn apply<K, V, R, I, P>(
     P: Fn(&K, &V) -> bool,
 {
     let Some(Sliding { value, mut panes }) = table.take(slot) else { return };
+    if !panes.iter().any(|(time, _)| *time <= before || change.entered.contains(time)) {
+        // The calendar still had a batch that was forgotten when a filter refused the key: the key does not change. A table
+        // that was loaded knows nothing of that batch, so nothing may be noted of it (I-3).
+        table.put(slot, Some(Sliding { value, panes }), false);
+        return;
+    }
     let merged = |times: &RangeInclusive<BatchTime>| {
         let after = BatchTime(times.start().0.saturating_sub(1));
         fold(&panes, after, *times.end(), &*functions.reduce)
