@@ -260,13 +260,8 @@ struct Calls<S, U, F> {
 
 impl<S: State, U: Record, F> Calls<S, U, F> {
     /// One record: the function, and what it did to the state.
-    fn map_record<K, V>(
-        &mut self,
-        table: &mut StateTable<K, Timed<S>>,
-        slot: Slot,
-        record: Keyed<K, V>,
-        unit: &Unit,
-    ) where
+    fn map_record<K, V>(&mut self, table: &mut StateTable<K, Timed<S>>, slot: Slot, record: Keyed<K, V>, unit: &Unit)
+    where
         K: Key,
         F: Fn(BatchTime, &K, Option<V>, &mut KeyedState<S>) -> Option<U>,
     {
