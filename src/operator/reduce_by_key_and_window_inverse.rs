@@ -119,10 +119,10 @@ impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
 
 /// What a key has in an inverse window.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Sliding<V> {
+pub(super) struct Sliding<V> {
     /// The value of the newest window; none before the first one that covers the key.
-    value: Option<V>,
-    panes: Panes<V>,
+    pub value: Option<V>,
+    pub panes: Panes<V>,
 }
 
 struct Functions<R, I, P> {
