@@ -8,11 +8,11 @@ use crate::dataflow::blame;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::combine::Combiner;
 use crate::dataflow::emit::Emit;
-use crate::dataflow::graph::{Reduce, SharedReduce, Wide, WorkerContext};
-use crate::dataflow::push::{Downstream, ErasedPush, Unit};
-use crate::dataflow::report::Port;
-use crate::dataflow::shuffle::{Keyed, LocalPush, ShufflePush};
+use crate::dataflow::graph::{Reduce, WorkerContext};
+use crate::dataflow::push::{Downstream, Unit};
+use crate::dataflow::shuffle::Keyed;
 use crate::dstream::DStream;
+use crate::operator::by_key::{ByKey, Shuffled};
 
 impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
     /// All values of each key within a batch, in the order of the source. Spark: `PairDStreamFunctions.groupByKey`.
@@ -37,28 +37,15 @@ impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
     /// # }
     /// ```
     pub fn group_by_key(&self) -> DStream<'c, (K, Vec<V>)> {
-        self.wide("group_by_key", GroupByKey(PhantomData::<fn(K, V)>))
+        self.wide("group_by_key", Shuffled(GroupByKey(PhantomData::<fn(K, V)>)))
     }
 }
 
 struct GroupByKey<K, V>(PhantomData<fn(K, V)>);
 
-impl<K: Key, V: Record> Wide for GroupByKey<K, V> {
-    fn map_side(&self, _side: u32, context: &WorkerContext, port: Port) -> ErasedPush {
-        ErasedPush::new::<(K, V)>(ShufflePush::new(port, context.partitions))
-    }
-
-    fn local_side(&self, reduce: SharedReduce) -> ErasedPush {
-        ErasedPush::new::<(K, V)>(LocalPush::new(reduce))
-    }
-
-    fn takes_keys(&self) -> bool {
-        true
-    }
-
-    fn is_partitioned_by_key(&self) -> bool {
-        true
-    }
+impl<K: Key, V: Record> ByKey for GroupByKey<K, V> {
+    type Key = K;
+    type Value = V;
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
         Ok(Box::new(GroupReduce {

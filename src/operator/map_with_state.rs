@@ -8,12 +8,12 @@ use crate::codec::{Key, Record, encode};
 use crate::dataflow::blame;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::emit::Emit;
-use crate::dataflow::graph::{Narrow, Reduce, SharedReduce, Wide, WorkerContext};
+use crate::dataflow::graph::{Narrow, Reduce, WorkerContext};
 use crate::dataflow::push::{Downstream, ErasedPush, Unit};
-use crate::dataflow::report::Port;
-use crate::dataflow::shuffle::{Keyed, LocalPush, ShufflePush};
+use crate::dataflow::shuffle::Keyed;
 use crate::dstream::DStream;
 use crate::id::BatchTime;
+use crate::operator::by_key::{ByKey, Shuffled};
 use crate::operator::keyed_state::KeyedState;
 use crate::state::descriptor::{CHECKED_STATES, StateDescriptor, check_encoding, initial_run};
 use crate::state::spec::{StateSpec, Timed};
@@ -99,7 +99,7 @@ impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
     ) -> MapWithStateDStream<'c, K, S, U> {
         let spec = spec.into().timed();
         let uid = spec.uid.clone();
-        let operator = MapWithState { spec, map: Arc::new(map), types: PhantomData::<fn(V) -> U> };
+        let operator = Shuffled(MapWithState { spec, map: Arc::new(map), types: PhantomData::<fn(V) -> U> });
         MapWithStateDStream { mapped: self.stateful(&uid, operator), types: PhantomData }
     }
 }
@@ -162,7 +162,7 @@ struct MapWithState<K, V, S, U, F> {
     types: PhantomData<fn(V) -> U>,
 }
 
-impl<K, V, S, U, F> Wide for MapWithState<K, V, S, U, F>
+impl<K, V, S, U, F> ByKey for MapWithState<K, V, S, U, F>
 where
     K: Key,
     V: Record,
@@ -170,17 +170,9 @@ where
     U: Record,
     F: Fn(BatchTime, &K, Option<V>, &mut KeyedState<S>) -> Option<U> + Send + Sync + 'static,
 {
-    fn map_side(&self, _side: u32, context: &WorkerContext, port: Port) -> ErasedPush {
-        ErasedPush::new::<(K, V)>(ShufflePush::new(port, context.partitions))
-    }
-
-    fn local_side(&self, reduce: SharedReduce) -> ErasedPush {
-        ErasedPush::new::<(K, V)>(LocalPush::new(reduce))
-    }
-
-    fn takes_keys(&self) -> bool {
-        true
-    }
+    type Key = K;
+    type Value = V;
+    const KEEPS_KEYS: bool = false;
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
         let seen = |timed: &Timed<S>| Some(encode(&timed.state).expect("a state encodes"));

@@ -3,6 +3,7 @@
 //! `reduce_by_key` (wide), `update_state_by_key` (wide, with state), `sink` (output).
 
 mod aggregate;
+mod by_key;
 mod cache;
 mod cogroup;
 mod collect_output;

@@ -8,11 +8,11 @@ use crate::dataflow::blame;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::combine::compare_keys;
 use crate::dataflow::emit::Emit;
-use crate::dataflow::graph::{Reduce, SharedReduce, Wide, WorkerContext};
-use crate::dataflow::push::{Downstream, ErasedPush, Unit};
-use crate::dataflow::report::Port;
-use crate::dataflow::shuffle::{Keyed, LocalPush, ShufflePush};
+use crate::dataflow::graph::{Reduce, WorkerContext};
+use crate::dataflow::push::{Downstream, Unit};
+use crate::dataflow::shuffle::Keyed;
 use crate::dstream::DStream;
+use crate::operator::by_key::{ByKey, Shuffled};
 
 impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
     /// Brings every pair to the partition of its key. What follows by the same key (`reduce_by_key`, `group_by_key`,
@@ -42,7 +42,7 @@ impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
     /// # }
     /// ```
     pub fn partition_by(&self) -> DStream<'c, (K, V)> {
-        self.wide("partition_by", PartitionBy(PhantomData::<fn(K, V)>))
+        self.wide("partition_by", Shuffled(PartitionBy(PhantomData::<fn(K, V)>)))
     }
 
     /// Brings every pair to one of so many partitions, to that which the function names for its key: 0 to `partitions` − 1.
@@ -81,22 +81,9 @@ impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
 
 struct PartitionBy<K, V>(PhantomData<fn(K, V)>);
 
-impl<K: Key, V: Record> Wide for PartitionBy<K, V> {
-    fn map_side(&self, _side: u32, context: &WorkerContext, port: Port) -> ErasedPush {
-        ErasedPush::new::<(K, V)>(ShufflePush::new(port, context.partitions))
-    }
-
-    fn local_side(&self, reduce: SharedReduce) -> ErasedPush {
-        ErasedPush::new::<(K, V)>(LocalPush::new(reduce))
-    }
-
-    fn takes_keys(&self) -> bool {
-        true
-    }
-
-    fn is_partitioned_by_key(&self) -> bool {
-        true
-    }
+impl<K: Key, V: Record> ByKey for PartitionBy<K, V> {
+    type Key = K;
+    type Value = V;
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
         let emit = Emit::new(context.name.clone(), downstream.into_typed());

@@ -10,12 +10,12 @@ use crate::codec::{Key, Record};
 use crate::dataflow::blame;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::emit::Emit;
-use crate::dataflow::graph::{Reduce, SharedReduce, Wide, WorkerContext};
-use crate::dataflow::push::{Downstream, ErasedPush, Unit};
-use crate::dataflow::report::Port;
-use crate::dataflow::shuffle::{Keyed, LocalPush, ShufflePush};
+use crate::dataflow::graph::{Reduce, WorkerContext};
+use crate::dataflow::push::{Downstream, Unit};
+use crate::dataflow::shuffle::Keyed;
 use crate::dstream::DStream;
 use crate::id::{BatchTime, Uid};
+use crate::operator::by_key::{ByKey, Shuffled};
 use crate::operator::panes::{Panes, drop_through, fold};
 use crate::state::descriptor::StateDescriptor;
 use crate::state::spec::StateSpec;
@@ -80,7 +80,7 @@ impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
         let uid = Uid::from(uid);
         let window = self.window_of(&uid, length, slide);
         let spec = StateSpec::new(uid.as_str());
-        self.sliding(&uid, window.slide, ReduceWindow::<K, V, F> { spec, window, reduce, types: PhantomData })
+        self.sliding(&uid, window.slide, Shuffled(ReduceWindow::<K, V, F> { spec, window, reduce, types: PhantomData }))
     }
 }
 
@@ -91,22 +91,9 @@ struct ReduceWindow<K, V, F> {
     types: PhantomData<fn(V)>,
 }
 
-impl<K: Key, V: Record, F: Fn(V, V) -> V + Send + Sync + 'static> Wide for ReduceWindow<K, V, F> {
-    fn map_side(&self, _side: u32, context: &WorkerContext, port: Port) -> ErasedPush {
-        ErasedPush::new::<(K, V)>(ShufflePush::new(port, context.partitions))
-    }
-
-    fn local_side(&self, reduce: SharedReduce) -> ErasedPush {
-        ErasedPush::new::<(K, V)>(LocalPush::new(reduce))
-    }
-
-    fn takes_keys(&self) -> bool {
-        true
-    }
-
-    fn is_partitioned_by_key(&self) -> bool {
-        true
-    }
+impl<K: Key, V: Record, F: Fn(V, V) -> V + Send + Sync + 'static> ByKey for ReduceWindow<K, V, F> {
+    type Key = K;
+    type Value = V;
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
         Ok(Box::new(ReduceWindowReduce::<K, V, F> {

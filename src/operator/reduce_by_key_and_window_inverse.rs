@@ -12,12 +12,12 @@ use crate::codec::{Key, Record, encode};
 use crate::dataflow::blame;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::emit::Emit;
-use crate::dataflow::graph::{Reduce, SharedReduce, Wide, WorkerContext};
-use crate::dataflow::push::{Downstream, ErasedPush, Unit};
-use crate::dataflow::report::Port;
-use crate::dataflow::shuffle::{Keyed, LocalPush, ShufflePush};
+use crate::dataflow::graph::{Reduce, WorkerContext};
+use crate::dataflow::push::{Downstream, Unit};
+use crate::dataflow::shuffle::Keyed;
 use crate::dstream::DStream;
 use crate::id::{BatchTime, Uid};
+use crate::operator::by_key::{ByKey, Shuffled};
 use crate::operator::panes::{Panes, drop_through, fold};
 use crate::state::descriptor::StateDescriptor;
 use crate::state::spec::StateSpec;
@@ -112,7 +112,7 @@ impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
         self.reduce_by_key(move |one, other| of_batch(one, other)).sliding(
             &uid,
             window.slide,
-            InverseWindow { spec, window, functions },
+            Shuffled(InverseWindow { spec, window, functions }),
         )
     }
 }
@@ -143,7 +143,7 @@ struct InverseWindow<K, V, R, I, P> {
     functions: Functions<R, I, P>,
 }
 
-impl<K, V, R, I, P> Wide for InverseWindow<K, V, R, I, P>
+impl<K, V, R, I, P> ByKey for InverseWindow<K, V, R, I, P>
 where
     K: Key,
     V: Record,
@@ -151,21 +151,8 @@ where
     I: Fn(V, V) -> V + Send + Sync + 'static,
     P: Fn(&K, &V) -> bool + Send + Sync + 'static,
 {
-    fn map_side(&self, _side: u32, context: &WorkerContext, port: Port) -> ErasedPush {
-        ErasedPush::new::<(K, V)>(ShufflePush::new(port, context.partitions))
-    }
-
-    fn local_side(&self, reduce: SharedReduce) -> ErasedPush {
-        ErasedPush::new::<(K, V)>(LocalPush::new(reduce))
-    }
-
-    fn takes_keys(&self) -> bool {
-        true
-    }
-
-    fn is_partitioned_by_key(&self) -> bool {
-        true
-    }
+    type Key = K;
+    type Value = V;
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
         let seen = |state: &Sliding<V>| state.value.as_ref().map(|value| encode(value).expect("a state encodes"));

@@ -8,12 +8,12 @@ use crate::codec::{Key, Record};
 use crate::dataflow::blame;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::emit::Emit;
-use crate::dataflow::graph::{Reduce, SharedReduce, Wide, WorkerContext};
-use crate::dataflow::push::{Downstream, ErasedPush, Unit};
-use crate::dataflow::report::Port;
-use crate::dataflow::shuffle::{Keyed, LocalPush, ShufflePush};
+use crate::dataflow::graph::{Reduce, WorkerContext};
+use crate::dataflow::push::{Downstream, Unit};
+use crate::dataflow::shuffle::Keyed;
 use crate::dstream::DStream;
 use crate::id::BatchTime;
+use crate::operator::by_key::{ByKey, Shuffled};
 use crate::operator::group::Groups;
 use crate::state::FrozenRun;
 use crate::state::State;
@@ -93,7 +93,7 @@ impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
             let problem = format!("\"{uid}\" has a timeout: update_state_by_key knows none, use map_with_state");
             self.graph.report_problem(problem);
         }
-        self.stateful(&uid, UpdateStateByKey { spec, update: Arc::new(update), types: PhantomData::<fn(V)> })
+        self.stateful(&uid, Shuffled(UpdateStateByKey { spec, update: Arc::new(update), types: PhantomData::<fn(V)> }))
     }
 }
 
@@ -103,28 +103,15 @@ struct UpdateStateByKey<K, V, S, F> {
     types: PhantomData<fn(V)>,
 }
 
-impl<K, V, S, F> Wide for UpdateStateByKey<K, V, S, F>
+impl<K, V, S, F> ByKey for UpdateStateByKey<K, V, S, F>
 where
     K: Key,
     V: Record,
     S: State,
     F: Fn(BatchTime, &K, &[V], Option<S>) -> Option<S> + Send + Sync + 'static,
 {
-    fn map_side(&self, _side: u32, context: &WorkerContext, port: Port) -> ErasedPush {
-        ErasedPush::new::<(K, V)>(ShufflePush::new(port, context.partitions))
-    }
-
-    fn local_side(&self, reduce: SharedReduce) -> ErasedPush {
-        ErasedPush::new::<(K, V)>(LocalPush::new(reduce))
-    }
-
-    fn takes_keys(&self) -> bool {
-        true
-    }
-
-    fn is_partitioned_by_key(&self) -> bool {
-        true
-    }
+    type Key = K;
+    type Value = V;
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
         Ok(Box::new(UpdateReduce::<K, V, S, F> {
