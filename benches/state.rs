@@ -2,13 +2,14 @@
 //! visits every key, and windows that follow what enters and leaves.
 //!
 //! `cargo bench --bench state [keys]`: a million keys unless told. Each operator runs in a job of its own, over the same records;
-//! time from the tick to the published batch, median of 60 batches, with the log (two syncs a batch) and with the log off (what is
-//! left is computing, and the way between the threads).
+//! time from the tick to the published batch, median of 60 batches: with the log (two syncs a batch); with the log off (what is left
+//! is computing, and the way between the threads); and so that something downstream reads what the operator puts out, which for
+//! some is every key. In brackets: how much cheaper than `update_state_by_key`.
 #![allow(clippy::disallowed_methods)] // a measurement reads the real clock
 
 use std::time::{Duration, Instant};
 
-use floodmark::{Clock, DStream, KeyedState, ManualClock, Queue, Running, StateSpec, StreamingContext};
+use floodmark::{Clock, DStream, KeyedState, ManualClock, Queue, Record, Running, StateSpec, StreamingContext};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -18,50 +19,64 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// A window of as many batches as are measured, so that it holds all keys of the load for a while.
 const LENGTH: Duration = Duration::from_millis(100 * (BATCHES as u64 + 20));
 
-type Declare = fn(DStream<'_, (u64, u64)>);
+type Declare = fn(DStream<'_, (u64, u64)>, Read);
 
-/// Every operator with its name; nothing reads what they put out, as in a job whose state is only asked.
+/// Whether anything downstream reads what an operator puts out; if not, only its state is kept.
+type Read = bool;
+
+/// Every operator with its name.
 const OPERATORS: [(&str, Declare); 5] = [
-    ("update_state_by_key", |pairs| {
-        pairs.update_state_by_key("state", |new: &[u64], sum: Option<u64>| {
-            Some(sum.unwrap_or(0) + new.iter().sum::<u64>())
-        });
+    ("update_state_by_key", |pairs, read| {
+        let add = |new: &[u64], sum: Option<u64>| Some(sum.unwrap_or(0) + new.iter().sum::<u64>());
+        consume(&pairs.update_state_by_key("state", add), read);
     }),
-    ("map_with_state", |pairs| {
-        pairs.map_with_state("state", add);
+    ("map_with_state", |pairs, read| consume(&pairs.map_with_state("state", add), read)),
+    ("map_with_state, timeout", |pairs, read| {
+        consume(&pairs.map_with_state(StateSpec::new("state").timeout(LENGTH), add), read);
     }),
-    ("map_with_state, timeout", |pairs| {
-        pairs.map_with_state(StateSpec::new("state").timeout(LENGTH), add);
+    ("window, inverse", |pairs, read| {
+        let sums = pairs.reduce_by_key_and_window_inverse("state", |a, b| a + b, |a, b| a - b, LENGTH, INTERVAL);
+        consume(&sums, read);
     }),
-    ("window, inverse", |pairs| {
-        pairs.reduce_by_key_and_window_inverse("state", |a, b| a + b, |a, b| a - b, LENGTH, INTERVAL);
-    }),
-    ("window, reduced anew", |pairs| {
-        pairs.reduce_by_key_and_window("state", |a, b| a + b, LENGTH, INTERVAL).count().print(0);
+    ("window, reduced anew", |pairs, read| {
+        consume(&pairs.reduce_by_key_and_window("state", |a, b| a + b, LENGTH, INTERVAL), read);
     }),
 ];
 
-fn add(_key: &u64, value: Option<u64>, sum: &mut KeyedState<u64>) {
-    if let Some(value) = value {
-        sum.update(sum.get().unwrap_or(&0) + value);
+/// Counts what comes, which is about the least that one can do with it.
+fn consume<T: Record>(stream: &DStream<'_, T>, read: Read) {
+    if read {
+        stream.count().foreach_rdd(|_, _| {});
     }
+}
+
+fn add(key: &u64, value: Option<u64>, sum: &mut KeyedState<u64>) -> (u64, u64) {
+    let now = sum.get().unwrap_or(&0) + value.unwrap_or(0);
+    if value.is_some() {
+        sum.update(now);
+    }
+    (*key, now)
 }
 
 fn main() {
     let keys = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
     println!("{USED} of {keys} keys used per batch, 2 workers, median of {BATCHES} batches");
-    println!("{:<26}{:>14}{:>14}{:>14}", "", "with the log", "log off", "times cheaper");
+    println!("{:<26}{:>30}{:>30}{:>30}", "", "with the log, not read", "log off, not read", "log off, read");
     let mut every_key = None;
     for (name, declare) in OPERATORS {
-        let (logged, computed) = (measure(keys, declare, true), measure(keys, declare, false));
-        let reference = *every_key.get_or_insert(computed);
-        let times = reference.as_secs_f64() / computed.as_secs_f64();
-        println!("{name:<26}{:>14}{:>14}{times:>14.1}", format!("{logged:.2?}"), format!("{computed:.2?}"));
+        let times = [(true, false), (false, false), (false, true)].map(|(log, read)| measure(keys, declare, log, read));
+        let reference = *every_key.get_or_insert(times);
+        print!("{name:<26}");
+        for (time, reference) in times.iter().zip(reference) {
+            let cheaper = reference.as_secs_f64() / time.as_secs_f64();
+            print!("{:>30}", format!("{time:.2?} ({cheaper:.1} times)"));
+        }
+        println!();
     }
 }
 
 /// The median time of a batch.
-fn measure(keys: u64, declare: Declare, log: bool) -> Duration {
+fn measure(keys: u64, declare: Declare, log: bool, read: Read) -> Duration {
     let place = tempfile::Builder::new().prefix("state-bench").tempdir_in("target").expect("a directory under target");
     let clock = ManualClock::at(1_700_000_000_000);
     let builder = StreamingContext::builder("state-bench")
@@ -73,7 +88,7 @@ fn measure(keys: u64, declare: Declare, log: bool) -> Duration {
         .clock(clock.clone());
     let context = if log { builder } else { builder.log_switched_off() }.build().expect("the settings are right");
     let (input, pairs) = context.queue_stream::<(u64, u64)>("pairs");
-    declare(pairs);
+    declare(pairs, read);
     let running = context.start().expect("the job starts");
     for first in (0..keys).step_by(100_000) {
         input.push((first..keys.min(first + 100_000)).map(|key| (key, 1)).collect()).expect("the job takes blocks");

@@ -85,9 +85,9 @@ fn kill_and_go_on(program: &Path) -> Result<(), Box<dyn Error>> {
             command.arg("--die-after").arg(batches.to_string());
         }
         let ended = command.status()?;
-        println!("the job {ended}");
+        println!("the job has ended: {ended}");
         if ended.success() != die_after.is_none() {
-            return Err(format!("the job {ended}, after which it should have been otherwise").into());
+            return Err(format!("the job has ended: {ended}, which was not expected").into());
         }
     }
     let mut found = BTreeMap::new();

@@ -106,8 +106,13 @@ fn probe() -> (Plain, Vec<Step>) {
     let disk = FaultyDisk::new(Arc::new(LocalDisk));
     let life = world.start(place.path(), Arc::new(disk.clone())).unwrap();
     life.run_to(BATCHES).unwrap();
-    let plain = Plain { totals: life.totals().unwrap(), published: world.published() };
+    let plain = Plain { totals: life.totals().unwrap(), published: world.published(), timed: world.timed() };
     life.running.stop(true).unwrap();
+    let timed: usize = plain.timed.iter().map(|(.., partitions)| partitions.iter().map(Vec::len).sum::<usize>()).sum();
+    assert!(
+        plain.timed.len() as u64 == BATCHES + BATCHES / 2 && timed > 300,
+        "{timed} results of windows and timeouts"
+    );
     (plain, disk.trace().into_iter().map(|step| step.step).collect())
 }
 

@@ -25,7 +25,7 @@ impl Crashed {
         let (world, place) = (World::default(), tempfile::tempdir().unwrap());
         let life = world.start(place.path(), Arc::new(LocalDisk)).unwrap();
         life.run_to(BATCHES).unwrap();
-        let plain = Plain { totals: life.totals().unwrap(), published: world.published() };
+        let plain = Plain { totals: life.totals().unwrap(), published: world.published(), timed: world.timed() };
         drop(life);
         let (world, place) = (World::default(), tempfile::tempdir().unwrap());
         let life = world.start(place.path(), Arc::new(LocalDisk)).unwrap();

@@ -17,3 +17,14 @@ fn acknowledged_text_is_counted_exactly_once_across_kills() {
     let survived = kill_loop::acknowledged(PLAN, directory.path(), |line| println!("{line}"));
     assert_eq!(survived.unwrap_or_else(|error| panic!("{error}")).kills, PLAN.kills);
 }
+
+#[test]
+fn the_example_that_is_killed_three_times_ends_with_the_right_counts() {
+    let program = recovery_tests::process::example("recoverable_word_count").unwrap_or_else(|error| panic!("{error}"));
+    let output = std::process::Command::new(program).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    // Four lives: the first starts fresh, the second dies while it recovers.
+    assert_eq!(said.lines().filter(|line| line.starts_with("recovered: ")).count(), 2, "{said}");
+    assert!(said.ends_with("equal: 20000 words, 97 distinct\n"), "{said}");
+}

@@ -17,7 +17,7 @@ use crate::id::BatchTime;
 use crate::operator::keyed_state::KeyedState;
 use crate::state::descriptor::{CHECKED_STATES, StateDescriptor, check_encoding, initial_run};
 use crate::state::spec::{StateSpec, Timed};
-use crate::state::tables::OperatorState;
+use crate::state::tables::{Fingerprint, OperatorState};
 use crate::state::{Calendar, FrozenRun, Slot, State, StateTable, Tables};
 
 impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
@@ -191,17 +191,17 @@ where
             Timeouts { timeout_ms, calendars: calendars.collect() }
         });
         let (records, snapshots) = downstream.into_both::<U, (K, S)>();
-        Ok(Box::new(MapReduce::<K, V, S, U, F> {
+        let calls = Calls {
             name: context.name.clone(),
             map: self.map.clone(),
-            tables,
             timeouts,
             used: Vec::new(),
             unchecked_states: CHECKED_STATES,
             emit: Emit::new(context.name.clone(), records),
-            snapshots: Emit::new(context.name.clone(), snapshots),
             types: PhantomData,
-        }))
+        };
+        let snapshots = Emit::new(context.name.clone(), snapshots);
+        Ok(Box::new(MapReduce::<K, V, S, U, F> { tables, calls, slots: Vec::new(), snapshots, types: PhantomData }))
     }
 
     fn state(&self) -> Option<StateDescriptor> {
@@ -238,31 +238,34 @@ fn calendar_of<K: Key, S: State>(table: &StateTable<K, Timed<S>>, timeout_ms: u6
 }
 
 struct MapReduce<K, V, S, U, F> {
+    tables: Tables<K, Timed<S>>,
+    calls: Calls<S, U, F>,
+    /// Where the records of a chunk have their states.
+    slots: Vec<Slot>,
+    snapshots: Emit<(K, S)>,
+    types: PhantomData<fn(V)>,
+}
+
+/// The user's function, and what follows from its calls.
+struct Calls<S, U, F> {
     name: Arc<str>,
     map: Arc<F>,
-    tables: Tables<K, Timed<S>>,
     timeouts: Option<Timeouts>,
     /// The slots that the present batch has used.
     used: Vec<Slot>,
     unchecked_states: u32,
     emit: Emit<U>,
-    snapshots: Emit<(K, S)>,
-    types: PhantomData<fn(V)>,
+    types: PhantomData<fn(S)>,
 }
 
-impl<K, V, S, U, F> MapReduce<K, V, S, U, F>
-where
-    K: Key,
-    V: Record,
-    S: State,
-    U: Record,
-    F: Fn(BatchTime, &K, Option<V>, &mut KeyedState<S>) -> Option<U>,
-{
+impl<S: State, U: Record, F> Calls<S, U, F> {
     /// One record: the function, and what it did to the state.
-    fn map_record(&mut self, partition: u32, time: BatchTime, record: Keyed<K, V>) {
-        let (table, _) = self.tables.of(partition);
-        let hash = record.hash();
-        let slot = table.slot_or_vacant(hash, &record.key);
+    fn map_record<K, V>(&mut self, table: &mut StateTable<K, Timed<S>>, slot: Slot, record: Keyed<K, V>, unit: &Unit)
+    where
+        K: Key,
+        F: Fn(BatchTime, &K, Option<V>, &mut KeyedState<S>) -> Option<U>,
+    {
+        let (time, hash) = (unit.time, record.hash());
         let (last_used, old) = table.take(slot).map(|timed| (timed.used, timed.state)).unzip();
         let mut state = KeyedState::of(old);
         let mapped = (self.map)(time, table.entry(slot).0, Some(record.value), &mut state);
@@ -278,7 +281,7 @@ where
         table.put(slot, new.map(|state| Timed { used: used_at, state }), used);
         if begins && let Some(timeouts) = &mut self.timeouts {
             let due = BatchTime(time.0 + timeouts.timeout_ms);
-            timeouts.calendar(partition).enter(due, hash);
+            timeouts.calendar(unit.partition).enter(due, hash);
         }
         if let Some(mapped) = mapped {
             self.emit.emit(mapped);
@@ -286,11 +289,14 @@ where
     }
 
     /// Hands the keys that were idle for too long to the function, and forgets them.
-    fn time_out(&mut self, partition: u32, unit: &Unit) {
+    fn time_out<K, V>(&mut self, table: &mut StateTable<K, Timed<S>>, unit: &Unit)
+    where
+        K: Key,
+        F: Fn(BatchTime, &K, Option<V>, &mut KeyedState<S>) -> Option<U>,
+    {
         let Some(timeouts) = &mut self.timeouts else { return };
         let timeout_ms = timeouts.timeout_ms;
-        let calendar = timeouts.calendar(partition);
-        let (table, _) = self.tables.of(partition);
+        let calendar = timeouts.calendar(unit.partition);
         for hash in calendar.take_before(unit.time) {
             for slot in table.slots_of(hash) {
                 let Some(timed) = table.take(slot) else { continue };
@@ -312,8 +318,7 @@ where
     }
 
     /// Takes what the batch changed into the fingerprint, each key once.
-    fn note_changes(&mut self, partition: u32) {
-        let (table, fingerprint) = self.tables.of(partition);
+    fn note_changes<K: Key>(&mut self, table: &StateTable<K, Timed<S>>, fingerprint: &mut Fingerprint) {
         self.used.sort_unstable();
         self.used.dedup();
         for slot in self.used.drain(..) {
@@ -332,26 +337,31 @@ where
     F: Fn(BatchTime, &K, Option<V>, &mut KeyedState<S>) -> Option<U>,
 {
     fn run(&mut self, partition: u32, unit: &Unit, chunks: Vec<Chunk>) {
-        blame::enter(&self.name);
-        self.emit.begin(unit);
+        let Self { tables, calls, slots, snapshots, .. } = self;
+        let (table, fingerprint) = tables.of(partition);
+        blame::enter(&calls.name);
+        calls.emit.begin(unit);
         for chunk in chunks {
-            for record in chunk.records.into_typed::<Keyed<K, V>>() {
-                self.map_record(partition, unit.time, record);
+            let records = chunk.records.into_typed::<Keyed<K, V>>();
+            // First all of them, so that the processor fetches the next states while it waits for one.
+            slots.clear();
+            slots.extend(records.iter().map(|record| table.slot_or_vacant(record.hash(), &record.key)));
+            for (record, slot) in records.into_iter().zip(&*slots) {
+                calls.map_record(table, *slot, record, unit);
             }
         }
-        self.time_out(partition, unit);
-        self.emit.end();
-        self.note_changes(partition);
-        let (table, _) = self.tables.of(partition);
+        calls.time_out::<K, V>(table, unit);
+        calls.emit.end();
+        calls.note_changes(table, fingerprint);
         table.settle();
-        self.snapshots.begin(unit);
-        if self.snapshots.wants_more() {
+        snapshots.begin(unit);
+        if snapshots.wants_more() {
             table.for_each_in_order(|key, _hash, timed| {
-                self.snapshots.emit((key.clone(), timed.state.clone()));
-                if self.snapshots.wants_more() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                snapshots.emit((key.clone(), timed.state.clone()));
+                if snapshots.wants_more() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });
         }
-        self.snapshots.end();
+        snapshots.end();
     }
 
     fn state(&self) -> Option<&dyn OperatorState> {

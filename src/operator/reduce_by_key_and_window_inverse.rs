@@ -119,10 +119,10 @@ impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
 
 /// What a key has in an inverse window.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Sliding<V> {
+pub(super) struct Sliding<V> {
     /// The value of the newest window; none before the first one that covers the key.
-    value: Option<V>,
-    panes: Panes<V>,
+    pub value: Option<V>,
+    pub panes: Panes<V>,
 }
 
 struct Functions<R, I, P> {
@@ -232,10 +232,10 @@ where
         hashes.sort_unstable();
         hashes.dedup();
         let change = Change { left: BatchTime(0)..=before.min(last), entered: after(last.max(before))..=boundary };
-        for hash in hashes {
-            for slot in table.slots_of(hash) {
-                apply(table, slot, before, &change, &self.functions, fingerprint);
-            }
+        // First all of them, so that the processor fetches the next states while it waits for one.
+        let slots: Vec<Slot> = hashes.into_iter().flat_map(|hash| table.slots_of(hash)).collect();
+        for slot in slots {
+            apply(table, slot, before, &change, &self.functions, fingerprint);
         }
     }
 }
@@ -300,10 +300,12 @@ where
         let (table, fingerprint) = self.tables.of(partition);
         let calendar = &mut self.calendars.iter_mut().find(|(number, _)| *number == partition).expect("owned").1;
         for chunk in chunks {
-            for record in chunk.records.into_typed::<Keyed<K, V>>() {
+            let records = chunk.records.into_typed::<Keyed<K, V>>();
+            let slots: Vec<Slot> =
+                records.iter().map(|record| table.slot_or_vacant(record.hash(), &record.key)).collect();
+            for (record, slot) in records.into_iter().zip(slots) {
                 fingerprint.note(record.hash(), &record.value);
                 calendar.enter(unit.time, record.hash());
-                let slot = table.slot_or_vacant(record.hash(), &record.key);
                 let mut state = table.take(slot).unwrap_or(Sliding { value: None, panes: Panes::new() });
                 state.panes.push_back((unit.time, record.value));
                 table.put(slot, Some(state), true);

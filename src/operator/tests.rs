@@ -10,5 +10,6 @@ mod random_graphs;
 mod reference;
 mod slides;
 mod stateless;
+mod stored;
 mod transform;
 mod windows;

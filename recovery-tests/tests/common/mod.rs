@@ -16,8 +16,9 @@ use std::time::Duration;
 use floodmark::testing::disk::Disk;
 use floodmark::testing::wal::WalSettings;
 use floodmark::{
-    BatchId, Clock, DirectSource, Error, ManualClock, MemorySink, OfferLimits, Position, RangeReader, ReadSummary,
-    Receiver, ReceiverContext, ReceiverError, Running, SourceError, StreamingContext, StreamingContextBuilder,
+    BatchId, BatchTime, Clock, DStream, DirectSource, Error, KeyedState, ManualClock, MemorySink, OfferLimits,
+    Position, RangeReader, ReadSummary, Receiver, ReceiverContext, ReceiverError, Running, SourceError, StateSpec,
+    StreamingContext, StreamingContextBuilder,
 };
 
 /// Batches of a whole run.
@@ -32,6 +33,8 @@ const KEYS: u64 = 31;
 
 /// How often a key came, and a fold of its values that depends on their order (I-3).
 pub type Total = (u64, u64);
+/// A batch with its time, and its partitions.
+pub type TimedBatch = (BatchId, BatchTime, Vec<Vec<Entry>>);
 /// What the job puts out.
 pub type Entry = (u64, Total);
 
@@ -55,17 +58,14 @@ fn ranged(index: u64) -> (u64, u64) {
     (number % (KEYS + 7), number)
 }
 
-/// What all runs of the job share: where it stands in time, and where its output goes.
-#[derive(Clone)]
+/// What all runs of the job share: where its output goes.
+#[derive(Clone, Default)]
 pub struct World {
-    pub clock: ManualClock,
-    pub sink: MemorySink<Entry>,
-}
-
-impl Default for World {
-    fn default() -> Self {
-        Self { clock: ManualClock::at(START_MS), sink: MemorySink::new() }
-    }
+    /// The whole state, in every batch.
+    sink: MemorySink<Entry>,
+    /// What operators put out whose results depend on the times of batches.
+    timed: MemorySink<Entry>,
+    windows: MemorySink<Entry>,
 }
 
 /// One life of the job's driver.
@@ -89,6 +89,9 @@ impl World {
         directory: &Path,
         configure: impl FnOnce(StreamingContextBuilder) -> StreamingContextBuilder,
     ) -> Result<Life, Error> {
+        // Every life begins at the same time: its clock is then behind the newest batch, whose time plus one interval is that of
+        // the next. So batch n has the same time in every run, and windows and timeouts can be compared.
+        let clock = ManualClock::at(START_MS);
         let builder = StreamingContext::builder("known")
             .checkpoint(directory)
             .batch_interval(INTERVAL)
@@ -98,7 +101,7 @@ impl World {
             .backpressure(false)
             .job_version("1")
             .log_settings(WalSettings { segment_bytes: 3_000, reserve_bytes: 16 << 10, ..WalSettings::default() })
-            .clock(self.clock.clone());
+            .clock(clock.clone());
         let context = configure(builder).build()?;
         let (blocks, receiver) = Blocks::new();
         let available = Arc::new(AtomicU64::new(0));
@@ -115,12 +118,50 @@ impl World {
                 Some((count, fold))
             })
             .sink("out", self.sink.clone());
-        Ok(Life { running: context.start()?, blocks, available, clock: self.clock.clone() })
+        self.declare_timed(&received, &read);
+        Ok(Life { running: context.start()?, blocks, available, clock })
+    }
+
+    /// Every other kind of state: windows, with and without an inverse, a join, and state with timeouts and initial entries.
+    fn declare_timed<'c>(&self, received: &DStream<'c, (u64, u64)>, read: &DStream<'c, (u64, u64)>) {
+        let (slide, length) = (2 * INTERVAL, 3 * INTERVAL);
+        let fold = |a: u64, b: u64| a.wrapping_mul(31).wrapping_add(b);
+        let sums =
+            received.reduce_by_key_and_window_inverse("sums", u64::wrapping_add, u64::wrapping_sub, length, slide);
+        let folds = read.window("plain", length, slide).reduce_by_key(fold);
+        let joined =
+            sums.full_outer_join(&folds).map(|(key, (sum, fold))| (key, (sum.unwrap_or(1), fold.unwrap_or(2))));
+        joined.sink("windows out", self.windows.clone());
+
+        let initial = (0..KEYS).map(|key| (1_000 + key, (key, 1)));
+        let sessions = StateSpec::new("sessions").initial_state(initial).timeout(2 * INTERVAL);
+        let sessions = read.map(|(key, value)| (key * 7, value)).map_with_state_and_time(
+            sessions,
+            move |time, key, value, state: &mut KeyedState<Total>| {
+                let (count, so_far) = state.get().copied().unwrap_or_default();
+                match value {
+                    None => return Some((*key, (count, so_far ^ time.0))),
+                    Some(value) if value % 5 == 0 && state.exists() => state.remove(),
+                    Some(value) => state.update((count + 1, fold(so_far, value))),
+                }
+                (count % 3 == 0).then_some((*key, (count, so_far)))
+            },
+        );
+        let counts = received.count_by_window("count", length, INTERVAL).map(|count| (0, (count, 0)));
+        let merged = received.reduce_by_key_and_window("merged", fold, length, INTERVAL).map_values(|value| (0, value));
+        sessions.union(&counts).union(&merged).sink("timed out", self.timed.clone());
     }
 
     /// The partitions of every batch that was published, in the order of publication; each batch is there once.
     pub fn published(&self) -> Vec<(BatchId, Vec<Vec<Entry>>)> {
         self.sink.batches().into_iter().map(|batch| (batch.batch, batch.partitions)).collect()
+    }
+
+    /// What came of the batches of a whole run where results depend on time: batches with their times and partitions.
+    pub fn timed(&self) -> Vec<TimedBatch> {
+        let sinks = [&self.timed, &self.windows];
+        let batches = sinks.into_iter().flat_map(MemorySink::batches).filter(|batch| batch.batch.0 <= BATCHES);
+        batches.map(|batch| (batch.batch, batch.time, batch.partitions)).collect()
     }
 }
 
@@ -245,6 +286,7 @@ impl RangeReader for RangesReader {
 /// What a plain run comes to.
 pub struct Plain {
     pub published: Vec<(BatchId, Vec<Vec<Entry>>)>,
+    pub timed: Vec<TimedBatch>,
     pub totals: Vec<Entry>,
 }
 
@@ -254,6 +296,14 @@ impl Plain {
         let totals = life.totals().map_err(|error| format!("the state cannot be read: {error}"))?;
         if totals != self.totals {
             return Err(format!("the state differs: expected {:?}, found {totals:?}", self.totals));
+        }
+        for (found, expected) in world.timed().iter().zip(&self.timed) {
+            if found != expected {
+                return Err(format!("a timed batch differs: expected {expected:?}, found {found:?}"));
+            }
+        }
+        if world.timed().len() != self.timed.len() {
+            return Err(format!("{} timed batches: expected {}", world.timed().len(), self.timed.len()));
         }
         let published = world.published();
         for (index, (batch, partitions)) in published.iter().enumerate() {
