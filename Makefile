@@ -36,7 +36,7 @@ kill-loop: setup ## 30 random SIGKILLs over file_word_count and over the acknowl
 	cargo run --release --quiet --package recovery-tests --bin kill_loop -- --kills 30 $(if $(SEED),--seed $(SEED))
 
 random-graphs: setup ## random graphs of operators against a model (CASES=n, SEED=n)
-	FLOODMARK_GRAPH_CASES=$(CASES) FLOODMARK_GRAPH_SEED=$(SEED) cargo test --release --lib random_graphs -- --nocapture
+	$(if $(wildcard /dev/shm),TMPDIR=/dev/shm) FLOODMARK_GRAPH_CASES=$(CASES) FLOODMARK_GRAPH_SEED=$(SEED) cargo test --release --lib random_graphs -- --nocapture
 
 ci: ## what .ci/run does: format, lints, tests, documentation
 	@.ci/run

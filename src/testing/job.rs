@@ -34,11 +34,12 @@ type Configure = Box<dyn Fn(StreamingContextBuilder) -> StreamingContextBuilder>
 /// # }
 /// ```
 pub struct TestJob<H> {
+    /// Before its directory, so that it has ended when that is removed.
+    life: Option<(Running, H)>,
     directory: Scratch,
     clock: ManualClock,
     build: Build<H>,
     configure: Configure,
-    life: Option<(Running, H)>,
 }
 
 impl<H: Clone> TestJob<H> {

@@ -17,7 +17,7 @@ use self::values::{Shape, TestKey};
 use crate::text::Text;
 
 /// How many cases run by default, over all types of keys.
-const CASES: u32 = 150;
+const CASES: u32 = 240;
 const TYPES: u32 = 3;
 
 fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
