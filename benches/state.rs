@@ -1,20 +1,20 @@
 //! What a batch costs that uses 1,000 keys of many: the operators whose cost follows the keys used, beside the one that
 //! visits every key, and windows that follow what enters and leaves.
 //!
-//! `cargo bench --bench state [keys]`: a million keys unless told. Each operator runs in a job of its own, over the same records;
-//! time from the tick to the published batch, median of 60 batches: with the log (two syncs a batch); with the log off (what is left
+//! `cargo bench --bench state [keys] [used]`: 1,000 of a million keys unless told. Each operator runs in a job of its own, over
+//! the same records; time from the tick to the published batch, median of 200 batches: with the log (two syncs a batch); with the log off (what is left
 //! is computing, and the way between the threads); and so that something downstream reads what the operator puts out, which for
-//! some is every key. In brackets: how much cheaper than `update_state_by_key`.
+//! some is every key. The first row is a job without state: what a batch costs anyhow. In brackets: how many times cheaper than
+//! `update_state_by_key` an operator is, beyond that.
 #![allow(clippy::disallowed_methods)] // a measurement reads the real clock
 
 use std::time::{Duration, Instant};
 
-use floodmark::{Clock, DStream, KeyedState, ManualClock, Queue, Record, Running, StateSpec, StreamingContext};
+use floodmark::{Clock, DStream, KeyedState, ManualClock, Record, Running, StateSpec, StreamingContext};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-const USED: usize = 1_000;
-const BATCHES: usize = 60;
+const BATCHES: usize = 200;
 const INTERVAL: Duration = Duration::from_millis(100);
 /// A window of as many batches as are measured, so that it holds all keys of the load for a while.
 const LENGTH: Duration = Duration::from_millis(100 * (BATCHES as u64 + 20));
@@ -25,7 +25,8 @@ type Declare = fn(DStream<'_, (u64, u64)>, Read);
 type Read = bool;
 
 /// Every operator with its name.
-const OPERATORS: [(&str, Declare); 5] = [
+const OPERATORS: [(&str, Declare); 6] = [
+    ("nothing", |pairs, read| consume(&pairs, read)),
     ("update_state_by_key", |pairs, read| {
         let add = |new: &[u64], sum: Option<u64>| Some(sum.unwrap_or(0) + new.iter().sum::<u64>());
         consume(&pairs.update_state_by_key("state", add), read);
@@ -59,24 +60,30 @@ fn add(key: &u64, value: Option<u64>, sum: &mut KeyedState<u64>) -> (u64, u64) {
 }
 
 fn main() {
-    let keys = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000);
-    println!("{USED} of {keys} keys used per batch, 2 workers, median of {BATCHES} batches");
-    println!("{:<26}{:>30}{:>30}{:>30}", "", "with the log, not read", "log off, not read", "log off, read");
-    let mut every_key = None;
+    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
+    let keys = numbers.next().unwrap_or(1_000_000);
+    let used = numbers.next().unwrap_or(1_000) as usize;
+    println!("{used} of {keys} keys used per batch, 2 workers, median of {BATCHES} batches");
+    println!("{:<26}{:>24}{:>24}{:>24}", "", "with the log, not read", "log off, not read", "log off, read");
+    let mut measured: Vec<[Duration; 3]> = Vec::new();
     for (name, declare) in OPERATORS {
-        let times = [(true, false), (false, false), (false, true)].map(|(log, read)| measure(keys, declare, log, read));
-        let reference = *every_key.get_or_insert(times);
-        print!("{name:<26}");
-        for (time, reference) in times.iter().zip(reference) {
-            let cheaper = reference.as_secs_f64() / time.as_secs_f64();
-            print!("{:>30}", format!("{time:.2?} ({cheaper:.1} times)"));
-        }
-        println!();
+        let times =
+            [(true, false), (false, false), (false, true)].map(|(log, read)| measure(keys, used, declare, log, read));
+        measured.push(times);
+        let cell = |column: usize| match measured.as_slice() {
+            [nothing, every_key, ..] => {
+                let beyond =
+                    |times: &[Duration; 3]| times[column].saturating_sub(nothing[column]).as_secs_f64().max(1e-6);
+                format!("{:.2?} ({:.1})", times[column], beyond(every_key) / beyond(&times))
+            }
+            _ => format!("{:.2?}", times[column]),
+        };
+        println!("{name:<26}{:>24}{:>24}{:>24}", cell(0), cell(1), cell(2));
     }
 }
 
 /// The median time of a batch.
-fn measure(keys: u64, declare: Declare, log: bool, read: Read) -> Duration {
+fn measure(keys: u64, used: usize, declare: Declare, log: bool, read: Read) -> Duration {
     let place = tempfile::Builder::new().prefix("state-bench").tempdir_in("target").expect("a directory under target");
     let clock = ManualClock::at(1_700_000_000_000);
     let builder = StreamingContext::builder("state-bench")
@@ -97,21 +104,16 @@ fn measure(keys: u64, declare: Declare, log: bool, read: Read) -> Duration {
         run_batch(&clock, &running);
     }
     let mut random = StdRng::seed_from_u64(1);
-    let mut times: Vec<Duration> = (0..BATCHES).map(|_| batch(&clock, &running, &input, keys, &mut random)).collect();
-    assert_eq!(running.status().keys, keys);
+    let mut times: Vec<Duration> = (0..BATCHES)
+        .map(|_| {
+            let records = (0..used).map(|_| (random.random_range(0..keys), 1)).collect();
+            input.push(records).expect("the job takes blocks");
+            run_batch(&clock, &running)
+        })
+        .collect();
+    assert!([0, keys].contains(&running.status().keys), "every key has state, if the operator keeps any");
     times.sort_unstable();
     times[BATCHES / 2]
-}
-
-fn batch(
-    clock: &ManualClock,
-    running: &Running,
-    input: &Queue<(u64, u64)>,
-    keys: u64,
-    random: &mut StdRng,
-) -> Duration {
-    input.push((0..USED).map(|_| (random.random_range(0..keys), 1)).collect()).expect("the job takes blocks");
-    run_batch(clock, running)
 }
 
 fn run_batch(clock: &ManualClock, running: &Running) -> Duration {
