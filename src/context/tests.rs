@@ -191,3 +191,61 @@ fn a_union_of_nothing_or_of_another_contexts_stream_is_refused() {
         "streams of two contexts are mixed: union of \"own\" and \"foreign\"; all must come from the same one"
     );
 }
+
+/// A context whose batch interval is 3 s.
+fn slow() -> StreamingContext {
+    StreamingContext::builder("slow").checkpoint("./unused").batch_interval(Duration::from_secs(3)).build().unwrap()
+}
+
+#[test]
+fn a_stream_with_state_wants_a_checkpoint_at_the_smallest_multiple_of_its_slide_from_10_s_on() {
+    let wished = |declare: fn(&StreamingContext)| {
+        let context = slow();
+        declare(&context);
+        let (_, wish) = context.graph.finish().unwrap();
+        (wish.given_ms, wish.smallest_ms)
+    };
+    let stateless = |context: &StreamingContext| context.queue_stream::<u64>("n").1.print(1);
+    assert_eq!(wished(stateless), (None, 12_000));
+    let of_slide_24 = |context: &StreamingContext| {
+        let (_, numbers) = context.queue_stream::<u64>("n");
+        numbers.window("window", Duration::from_secs(24), Duration::from_secs(24)).print(1);
+    };
+    assert_eq!(wished(of_slide_24), (None, 24_000));
+    let of_both = |context: &StreamingContext| {
+        let (_, numbers) = context.queue_stream::<u64>("n");
+        let slow = numbers.window("slow", Duration::from_secs(24), Duration::from_secs(24));
+        slow.checkpoint(Duration::from_secs(48)).print(1);
+        numbers.window("fast", Duration::from_secs(6), Duration::from_secs(6)).print(1);
+    };
+    assert_eq!(wished(of_both), (Some(48_000), 12_000), "the smallest of all counts");
+    let given = |context: &StreamingContext| {
+        let (_, numbers) = context.queue_stream::<u64>("n");
+        numbers
+            .window("fast", Duration::from_secs(3), Duration::from_secs(3))
+            .checkpoint(Duration::from_secs(6))
+            .print(1);
+    };
+    assert_eq!(wished(given), (Some(6_000), 6_000));
+}
+
+#[test]
+fn the_checkpoint_interval_of_a_stream_holds_also_where_the_job_wants_fewer() {
+    let mut job = crate::testing::TestJob::configured(
+        |builder| builder.checkpoint_every(1_000).recovery_target(Duration::from_secs(3_600)),
+        |context| {
+            let (numbers, stream) = context.queue_stream::<u64>("numbers");
+            let interval = Duration::from_millis(100);
+            stream.window("window", interval, interval).checkpoint(3 * interval).print(0);
+            numbers
+        },
+    )
+    .unwrap();
+    for _ in 0..6 {
+        let batch = job.run_batch().unwrap();
+        if batch.id.0.is_multiple_of(3) {
+            job.running().wait_until(|status| status.checkpoint == batch.id).unwrap();
+        }
+    }
+    assert_eq!(job.running().status().checkpoints, 2);
+}

@@ -232,9 +232,9 @@ impl Driver {
         let tasks = self.inputs.tasks(past, trial);
         let timing = past.timing;
         let bytes = tasks.iter().map(|(bytes, _)| bytes).sum();
+        let given_ms = self.settings.clock.monotonic_ms(); // before: a worker may be through with it at once
         let engine = self.engine.as_mut().expect("an engine runs while the driver serves");
         let execution = engine.run(|execution| BatchContext { execution, timing, freeze }, tasks);
-        let given_ms = self.settings.clock.monotonic_ms();
         let ticked_ms = past.ticked_ms.unwrap_or(self.tick.at_ms);
         self.in_flight.push_back(InFlight {
             batch,

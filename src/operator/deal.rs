@@ -17,8 +17,8 @@ use crate::dstream::DStream;
 
 impl<'c, T: Record> DStream<'c, T> {
     /// Adds a wide operator that deals records out to so many partitions. The function says to which one a record goes; it gets
-    /// the record's turn, too: a number that rises from record to record within a unit, from a place that the unit's own place
-    /// in its stream gives, below the number of partitions (I-3).
+    /// the record's turn, too: a number that rises from record to record within a unit, from a place that the unit's time and
+    /// place in its stream give, below the number of partitions (I-3).
     pub(crate) fn deal(
         &self,
         name: &str,
@@ -94,7 +94,8 @@ struct DealPush<T, F> {
 impl<T: Record, F: Fn(usize, &T) -> usize> Push<T> for DealPush<T, F> {
     fn begin(&mut self, unit: &Unit) {
         self.origin = unit.origin.clone();
-        self.turn = self.hasher.hash(&self.origin).bucket(self.home.count) as usize;
+        // The time, too: the only block of each batch would always begin at the same place.
+        self.turn = self.hasher.hash(&unit.origin.within(unit.time.0)).bucket(self.home.count) as usize;
     }
 
     fn push(&mut self, run: &mut Vec<T>) {

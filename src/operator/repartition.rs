@@ -8,7 +8,7 @@ impl<'c, T: Record> DStream<'c, T> {
     ///
     /// More partitions spread the work after a source with few large blocks over the workers; the number may be larger or
     /// smaller than the job's own, and so many partitions there are in an empty batch too. Records go round robin from each
-    /// partition of this stream, beginning at a place that depends on that partition's own place in the batch, so the result
+    /// partition of this stream, beginning at a place that depends on the time and on that partition's own place, so the result
     /// does not depend on the number of workers and is the same on every replay (I-3). In each new partition records are in
     /// the order of this stream.
     ///

@@ -12,4 +12,5 @@ mod slides;
 mod stateless;
 mod stored;
 mod transform;
+mod update_state;
 mod windows;

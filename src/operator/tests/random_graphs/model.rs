@@ -268,11 +268,12 @@ fn dealt<T>(count: usize, records: impl Iterator<Item = (usize, T)>) -> Vec<Part
     parts
 }
 
-/// Round robin from each partition, beginning at a number that its place gives.
+/// Round robin from each partition, beginning at a number that the time and its place give.
 fn repartitioned<T: Clone>(input: &Stream<T>, count: usize) -> Stream<T> {
-    each(input, |_, parts| {
+    each(input, |time, parts| {
         let turns = parts.iter().flat_map(|part| {
-            let first = (u128::from(rank(&part.place).0) * count as u128 / (1 << 64)) as usize;
+            let place = [vec![time], part.place.clone()].concat();
+            let first = (u128::from(rank(&place).0) * count as u128 / (1 << 64)) as usize;
             part.records.iter().enumerate().map(move |(turn, record)| ((first + turn) % count, record.clone()))
         });
         dealt(count, turns)
