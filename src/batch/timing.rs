@@ -27,7 +27,7 @@ impl Window {
 
     /// The newest time that no window after that at `boundary` covers.
     pub fn never_again(&self, boundary: BatchTime) -> BatchTime {
-        self.before(BatchTime(boundary.0 + self.slide.0))
+        self.before(BatchTime(boundary.0.saturating_add(self.slide.0)))
     }
 }
 

@@ -178,7 +178,7 @@ where
         let seen = |timed: &Timed<S>| Some(encode(&timed.state).expect("a state encodes"));
         let tables = Tables::load_seen_as(context, &self.spec, seen)?;
         let timeouts = self.spec.timeout.map(|timeout| {
-            let timeout_ms = timeout.as_millis() as u64;
+            let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
             let calendars = tables.iter().map(|(partition, table)| (partition, calendar_of(table, timeout_ms)));
             Timeouts { timeout_ms, calendars: calendars.collect() }
         });
@@ -218,12 +218,17 @@ impl Timeouts {
     }
 }
 
+/// The last time at which a key that was used then is not idle for too long.
+fn due(used: BatchTime, timeout_ms: u64) -> BatchTime {
+    BatchTime(used.0.saturating_add(timeout_ms))
+}
+
 fn calendar_of<K: Key, S: State>(table: &StateTable<K, Timed<S>>, timeout_ms: u64) -> Calendar {
     let mut calendar = Calendar::default();
     for place in 0..table.slots() {
         let (_, hash, timed) = table.entry(Slot::at(place));
         if let Some(timed) = timed {
-            calendar.enter(BatchTime(timed.used.0 + timeout_ms), hash);
+            calendar.enter(due(timed.used, timeout_ms), hash);
         }
     }
     calendar
@@ -272,7 +277,7 @@ impl<S: State, U: Record, F> Calls<S, U, F> {
         let used_at = if used { time } else { last_used.unwrap_or(time) };
         table.put(slot, new.map(|state| Timed { used: used_at, state }), used);
         if begins && let Some(timeouts) = &mut self.timeouts {
-            let due = BatchTime(time.0 + timeouts.timeout_ms);
+            let due = due(time, timeouts.timeout_ms);
             timeouts.calendar(unit.partition).enter(due, hash);
         }
         if let Some(mapped) = mapped {
@@ -292,7 +297,7 @@ impl<S: State, U: Record, F> Calls<S, U, F> {
         for hash in calendar.take_before(unit.time) {
             for slot in table.slots_of(hash) {
                 let Some(timed) = table.take(slot) else { continue };
-                let due = BatchTime(timed.used.max(unit.batch.timing.zero).0 + timeout_ms);
+                let due = due(timed.used.max(unit.batch.timing.zero), timeout_ms);
                 if due >= unit.time {
                     calendar.enter(due, hash);
                     table.put(slot, Some(timed), false);

@@ -81,6 +81,15 @@ fn a_key_that_is_read_or_written_is_not_idle() {
 }
 
 #[test]
+fn a_timeout_longer_than_time_itself_is_none() {
+    let mut job = sums(|| StateSpec::new("sums").timeout(Duration::MAX));
+    batch(&mut job, 1, &[("a", 1)]);
+    assert_eq!(batch(&mut job, 1_000, &[]), []);
+    job.crash_and_restart().unwrap();
+    assert_eq!(batch(&mut job, 1_000, &[("a", 1)]), [call("a", 1, 1)]);
+}
+
+#[test]
 fn a_record_of_the_same_batch_saves_a_key_from_its_timeout() {
     let mut job = sums(timeout(1));
     batch(&mut job, 1, &[("a", 1)]);
