@@ -126,7 +126,8 @@ impl ManifestChain {
         let bytes = manifest.to_bytes().map_err(|reason| ChainError::Encode { sequence, reason })?;
         let file = directory.join(file_name(sequence));
         if newest.is_none() {
-            disk.create_dir_all(&directory).map_err(|source| io_error("create", &directory, source))?;
+            disk.create_dir_all(Step::DirectoryCreate, &directory)
+                .map_err(|source| io_error("create", &directory, source))?;
         }
         create(disk, &file, &bytes, manifest.epoch)?;
         refuse_if_overtaken(disk, &directory, sequence, manifest.epoch)?;

@@ -91,7 +91,7 @@ impl Checkpointer {
         report: impl FnMut(Result<CheckpointDone, CheckpointError>) + Send + 'static,
     ) -> io::Result<Self> {
         let directory = settings.chain.job().join(CHECKPOINTS);
-        settings.disk.create_dir_all(&directory)?;
+        settings.disk.create_dir_all(Step::DirectoryCreate, &directory)?;
         let inherited = settings.parent_files.iter().map(|file| (file.name.clone(), file.clone())).collect();
         let writer = Writer { directory, inherited, settings };
         let (requests, inbox) = sync_channel(WAITING);

@@ -1,55 +1,24 @@
-//! The local file system, with every sync that a promise needs.
+//! The local file system.
 
-use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{Disk, DiskFile, Step, TEMPORARY_SUFFIX};
+use super::{Disk, DiskFile, Kind, Step};
 
 /// The real disk: files are synced by `fsync` and `fdatasync`, and every name by a sync of its directory.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LocalDisk;
 
 impl Disk for LocalDisk {
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        let mut missing = Vec::new();
-        let mut there = path;
-        while !there.is_dir() {
-            missing.push(there);
-            there = parent_of(there);
-        }
-        // A life that died between `mkdir` and the sync may have left this name only in memory.
-        match sync_directory(parent_of(there)) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {} // not ours, so we did not make it
-            other => other?,
-        }
-        for directory in missing.into_iter().rev() {
-            match fs::create_dir(directory) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
-                other => other?,
-            }
-            sync_directory(parent_of(directory))?;
-        }
-        Ok(())
-    }
-
-    fn create_whole(&self, _step: Step, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        // A random part, so that two creators of one name never write into the same temporary file.
-        let name = path.file_name().and_then(OsStr::to_str).ok_or_else(|| invalid("a file name in UTF-8", path))?;
-        #[allow(clippy::disallowed_methods)] // a name that nobody else has
-        let temporary = parent_of(path).join(format!(".{name}.{:016x}{TEMPORARY_SUFFIX}", rand::random::<u64>()));
-        let made = write_and_link(&temporary, path, bytes);
-        if made.is_err() {
-            remove_left_over(&temporary);
-        }
-        made?;
-        sync_directory(parent_of(path))
-    }
-
-    fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(LocalFile { file: OpenOptions::new().append(true).open(path)? }))
+    fn kind(&self, path: &Path) -> io::Result<Kind> {
+        let kind = fs::symlink_metadata(path)?.file_type();
+        Ok(match (kind.is_file(), kind.is_dir()) {
+            (true, _) => Kind::File,
+            (_, true) => Kind::Directory,
+            _ => Kind::Other,
+        })
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -69,25 +38,48 @@ impl Disk for LocalDisk {
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(path)? {
-            let name = entry?.file_name();
-            names.push(name.into_string().map_err(|name| invalid("a file name in UTF-8", Path::new(&name)))?);
+            names.push(entry?.file_name().into_string().map_err(|name| {
+                io::Error::new(io::ErrorKind::InvalidInput, format!("expected a file name in UTF-8, found {name:?}"))
+            })?);
         }
         names.sort_unstable();
         Ok(names)
     }
 
-    fn remove(&self, _step: Step, path: &Path) -> io::Result<()> {
-        if fs::symlink_metadata(path)?.is_dir() {
-            fs::remove_dir_all(path)?
-        } else {
-            fs::remove_file(path)?
-        }
-        sync_directory(parent_of(path))
+    fn create(&self, _step: Step, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(LocalFile { file: OpenOptions::new().append(true).create_new(true).open(path)? }))
     }
 
-    fn sync_tree(&self, _step: Step, path: &Path) -> io::Result<()> {
-        sync_below(path)?;
-        sync_directory(parent_of(path))
+    fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(LocalFile { file: OpenOptions::new().append(true).open(path)? }))
+    }
+
+    fn create_dir(&self, _step: Step, path: &Path) -> io::Result<()> {
+        fs::create_dir(path)
+    }
+
+    fn link(&self, _step: Step, from: &Path, to: &Path) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn rename(&self, _step: Step, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove_file(&self, _step: Step, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, _step: Step, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    fn sync_file(&self, _step: Step, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn sync_directory(&self, _step: Step, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
     }
 
     fn pass(&self, _step: Step) -> io::Result<()> {
@@ -118,57 +110,6 @@ impl DiskFile for LocalFile {
     }
 }
 
-/// Writes and syncs the temporary file, gives it its name, and takes the temporary name away.
-fn write_and_link(temporary: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).open(temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    // Unlike a rename, a link never replaces what is there.
-    fs::hard_link(temporary, path)?;
-    fs::remove_file(temporary)
-}
-
-/// A temporary file that stays behind is garbage without a meaning; the error that led here is the one to report.
-fn remove_left_over(temporary: &Path) {
-    match fs::remove_file(temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::warn!(file = %temporary.display(), %error, "a temporary file stays behind");
-        }
-        _ => {}
-    }
-}
-
-fn sync_below(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            sync_below(&entry.path())?;
-        } else if kind.is_file() {
-            File::open(entry.path())?.sync_all()?;
-        }
-    }
-    sync_directory(directory)
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// The directory in which a path's last name stands.
-fn parent_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if parent == Path::new("") => Path::new("."),
-        Some(parent) => parent,
-        None => path, // the root is its own parent
-    }
-}
-
-fn invalid(expected: &str, path: &Path) -> io::Error {
-    let found = PathBuf::from(path);
-    io::Error::new(io::ErrorKind::InvalidInput, format!("expected {expected}, found {found:?}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +123,26 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(LocalDisk.read(&path).unwrap(), b"first");
         assert_eq!(LocalDisk.list(directory.path()).unwrap(), ["one"]);
+    }
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_leaves_no_temporary_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("one");
+        for bytes in [&b"first"[..], b"second"] {
+            LocalDisk.replace_whole(Step::SinkFence, &path, bytes).unwrap();
+            assert_eq!(LocalDisk.read(&path).unwrap(), bytes);
+            assert_eq!(LocalDisk.list(directory.path()).unwrap(), ["one"]);
+        }
+    }
+
+    #[test]
+    fn a_file_where_a_directory_should_be_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("one");
+        LocalDisk.create_whole(Step::ManifestCreate, &path, b"").unwrap();
+        let error = LocalDisk.create_dir_all(Step::DirectoryCreate, &path.join("two")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]
@@ -212,8 +173,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let deep = directory.path().join("a/b/c");
         assert_eq!(LocalDisk.list(&deep).unwrap_err().kind(), io::ErrorKind::NotFound);
-        LocalDisk.create_dir_all(&deep).unwrap();
-        LocalDisk.create_dir_all(&deep).unwrap();
+        LocalDisk.create_dir_all(Step::DirectoryCreate, &deep).unwrap();
+        LocalDisk.create_dir_all(Step::DirectoryCreate, &deep).unwrap();
         assert!(LocalDisk.list(&deep).unwrap().is_empty());
     }
 
@@ -221,7 +182,7 @@ mod tests {
     fn a_directory_is_removed_with_all_that_is_in_it() {
         let directory = tempfile::tempdir().unwrap();
         let deep = directory.path().join("a/b");
-        LocalDisk.create_dir_all(&deep).unwrap();
+        LocalDisk.create_dir_all(Step::DirectoryCreate, &deep).unwrap();
         LocalDisk.create_whole(Step::CheckpointFiles, &deep.join("file"), b"").unwrap();
         LocalDisk.sync_tree(Step::CheckpointFiles, &directory.path().join("a")).unwrap();
         LocalDisk.remove(Step::CheckpointRemove, &directory.path().join("a")).unwrap();

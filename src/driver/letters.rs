@@ -179,7 +179,7 @@ impl Driver {
         let written = self
             .settings
             .disk
-            .create_dir_all(&directory)
+            .create_dir_all(Step::DeadLetters, &directory)
             .and_then(|()| self.settings.disk.create_whole(Step::DeadLetters, &path, text.as_bytes()));
         written.map_err(|error| {
             Error::caused_by(ErrorKind::Environment, format!("cannot write {}", path.display()), error)

@@ -52,7 +52,7 @@ impl Job {
     /// Runs the job from recovery to its end, on the thread of the driver; says how it was stopped.
     pub fn run(self) -> Result<Ending> {
         let (location, disk) = (self.settings.location.clone(), self.settings.disk.clone());
-        disk.create_dir_all(&location).map_err(|error| {
+        disk.create_dir_all(Step::DirectoryCreate, &location).map_err(|error| {
             Error::caused_by(
                 ErrorKind::Environment,
                 format!("the checkpoint location {} cannot be made", location.display()),

@@ -89,7 +89,7 @@ impl Wal {
         settings: WalSettings,
     ) -> Result<Self, WalError> {
         let failed = |error: io::Error| WalError::io(directory, 0, error);
-        disk.create_dir_all(directory).map_err(failed)?;
+        disk.create_dir_all(Step::DirectoryCreate, directory).map_err(failed)?;
         let names = disk.list(directory).map_err(failed)?;
         if names.iter().any(|name| segment_number(name).is_some()) {
             return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "expected no log, found segments of one")));

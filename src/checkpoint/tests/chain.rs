@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::super::retention::{directory_name, garbage, retained};
 use super::super::*;
 use super::kit::*;
-use crate::disk::{Disk, Fault, FaultyDisk, LocalDisk};
+use crate::disk::{Disk, Fault, FaultyDisk, LocalDisk, Point, Step};
 use crate::id::{BatchId, Epoch, Lineage, ManifestSequence, Sequence, WriterNonce};
 
 fn path(job: &Path, sequence: u64) -> PathBuf {
@@ -187,7 +187,7 @@ fn a_create_whose_answer_was_lost_is_a_success_when_it_is_repeated() {
     let facts = observe(job.path()).unwrap();
     let mut chain = ManifestChain::new(job.path(), facts, 2);
     let dying = FaultyDisk::new(disk());
-    dying.arm(1, Fault::DieAfter);
+    dying.arm_at(Point { step: Step::ManifestCreate, nth: 6 }, Fault::DieAfter); // the sync of the directory
     let error = chain.publish(&dying, draft(1, 1, "a")).unwrap_err();
     assert!(matches!(error, ChainError::CommitUnknown { .. }), "{error}");
     let published = chain.publish(&LocalDisk, draft(1, 1, "a")).unwrap();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
-use crate::disk::{Fault, FaultyDisk};
+use crate::disk::{Fault, FaultyDisk, Point};
 
 /// What a life was told, and what it tried.
 #[derive(Clone, Default)]
@@ -161,7 +161,7 @@ fn a_disk_that_fills_up_at_any_step_loses_nothing_that_was_acknowledged() {
 fn recovering_twice_finds_what_recovering_once_found() {
     let memory = MemoryDisk::default();
     let disk = wrap(&memory, false);
-    disk.arm(9, Fault::Tear { bytes: 60 });
+    disk.arm_at(Point { step: Step::WalAppend, nth: 4 }, Fault::Tear { bytes: 60 });
     first_life(&disk, &mut Told::default()).unwrap_err();
     let (_, once) = scan(&memory);
     for epoch in 2..5 {

@@ -1,7 +1,7 @@
 //! A full disk, and the quota: blocks are refused, events pass, nothing that was acknowledged is lost.
 
 use super::*;
-use crate::disk::{Fault, FaultyDisk};
+use crate::disk::{Fault, FaultyDisk, Point, Step};
 
 fn is_full(result: Result<Vec<FrameAt>, WalError>) -> bool {
     matches!(result, Err(WalError::Full { .. }))
@@ -21,19 +21,19 @@ fn beyond_the_quota_blocks_are_refused_and_events_pass_until_a_checkpoint_has_ma
     assert_eq!(sequences(&scan(&disk).1), [3, 4]);
 }
 
-/// A log with a reserve, whose disk is full from the given durable step on (1 and 2 create segment and reserve).
-fn full_at(step: u64, reserve_bytes: u64) -> (MemoryDisk, FaultyDisk, Wal) {
+/// A log with a reserve, whose disk is full from the given append of frames on.
+fn full_at(nth: u64, reserve_bytes: u64) -> (MemoryDisk, FaultyDisk, Wal) {
     let memory = MemoryDisk::default();
     let disk = FaultyDisk::new(Arc::new(memory.clone()));
     let settings = WalSettings { reserve_bytes, ..WalSettings::default() };
     let wal = Wal::create(Arc::new(disk.clone()), directory(), Epoch(1), settings).unwrap();
-    disk.arm(step, Fault::DiskFull);
+    disk.arm_at(Point { step: Step::WalAppend, nth }, Fault::DiskFull);
     (memory, disk, wal)
 }
 
 #[test]
 fn on_a_full_disk_the_reserve_is_given_up_for_events_and_blocks_are_refused() {
-    let (memory, disk, wal) = full_at(5, 400);
+    let (memory, disk, wal) = full_at(2, 400);
     wal.append_and_wait(vec![block("acknowledged")]).unwrap();
     assert!(is_full(wal.append_and_wait(vec![block("refused")])));
     assert!(disk.fired() && memory.len(&directory().join("reserve")).is_err());
@@ -57,7 +57,7 @@ fn on_a_full_disk_the_reserve_is_given_up_for_events_and_blocks_are_refused() {
 
 #[test]
 fn an_event_that_meets_the_full_disk_is_written_in_the_reserves_room() {
-    let (memory, _disk, wal) = full_at(5, 400);
+    let (memory, _disk, wal) = full_at(2, 400);
     wal.append_and_wait(vec![block("acknowledged")]).unwrap();
     let committed = wal.append_and_wait(vec![event("committed")]).unwrap();
     assert_eq!((committed[0].sequence, committed[0].segment), (Sequence(2), SegmentNumber(2)));
@@ -66,7 +66,7 @@ fn an_event_that_meets_the_full_disk_is_written_in_the_reserves_room() {
 
 #[test]
 fn part_of_a_refused_group_on_the_disk_is_superseded() {
-    let (memory, disk, wal) = full_at(3, 400);
+    let (memory, disk, wal) = full_at(1, 400);
     // The reserve's 400 bytes: 64 of the new segment, then two events of 48 + 100 bytes; the third does not fit.
     let long = "x".repeat(100);
     assert!(is_full(wal.append_and_wait(vec![block("refused")])));
@@ -88,7 +88,7 @@ fn without_room_for_the_reserve_a_log_opens_and_refuses_blocks() {
     let scanned = scan(&memory).0;
     let settings = WalSettings { reserve_bytes: 100, ..WalSettings::default() };
     let disk = FaultyDisk::new(Arc::new(memory.clone()));
-    disk.arm(2, Fault::DiskFull);
+    disk.arm_at(Point { step: Step::WalRoll, nth: 7 }, Fault::DiskFull); // behind the six steps that create a segment
     let wal = Wal::resume(Arc::new(disk.clone()), directory(), &scanned, Epoch(2), settings).unwrap();
     assert!(is_full(wal.append_and_wait(vec![block("b")])));
     disk.heal();
