@@ -13,8 +13,10 @@ use crate::process::victim::{Pace, Place};
 
 /// The end of a victim's history, compared and found equal.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Ending {
+pub struct Ending {
+    /// Batches that were published.
     pub batches: u64,
+    /// Input records in them.
     pub records: u64,
 }
 
@@ -160,3 +162,7 @@ fn check_dump(dump: &Path, expected: &[Expected]) -> Result<(), ProcessError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

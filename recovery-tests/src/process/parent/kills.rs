@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,17 +15,15 @@ use floodmark::testing::disk::Step;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::report::{Divergence, KillReport, LifeRecord, Progress, Recoveries};
-use super::{Ending, Ledger, Life, Sight, check, in_parallel, scratch, victims_at_once};
-use crate::process::victim::{Options, Pace, Place, Until, Word};
+use super::report::{Divergence, KillReport, Progress, Recoveries};
+use super::{Ending, Life, Sight, Witness, in_parallel, scratch, victims_at_once};
+use crate::process::victim::{Options, Pace, Place, Word};
 use crate::process::{ProcessError, Watched, program};
 
 /// Kills of one victim, before it may finish.
 const KILLS_A_VICTIM: u32 = 20;
 /// A life that has to wait longer for what it is aimed at is killed all the same.
 const AIM_PATIENCE: Duration = Duration::from_secs(3);
-/// A life that takes longer to finish hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How much to kill, and where.
 #[derive(Clone, Debug)]
@@ -131,7 +129,6 @@ impl Shared<'_> {
         let progress = {
             let mut report = self.report();
             report.lives += 1;
-            report.recoveries.note(sight);
             if killed {
                 report.kills += 1;
                 *report.by_phase.entry(sight.phase()).or_default() += 1;
@@ -177,11 +174,11 @@ impl Aim {
     fn draw(random: &mut StdRng, pace: Pace) -> Self {
         let mut within = |ms: u64| Duration::from_micros(random.random_range(0..ms * 1_000));
         match within(100).as_millis() {
-            0..15 => Self::Start(within(30)),
-            15..35 => Self::Recovery(within(50)),
+            0..10 => Self::Start(within(30)),
+            10..30 => Self::Recovery(within(50)),
             // A batch that a graceful stop adds has no block: in lockstep that may come only at the end.
-            35..50 if pace == Pace::Real => Self::Stop(within(150), within(50)),
-            50..75 => {
+            30..40 if pace == Pace::Real => Self::Stop(within(150), within(50)),
+            40..75 => {
                 let then = within(3);
                 Self::Step(RARE[random.random_range(0..RARE.len())], random.random_range(1..8), then)
             }
@@ -202,89 +199,66 @@ impl fmt::Display for Aim {
     }
 }
 
-/// A victim, its place, and its story so far.
-struct Hunt<'p> {
-    plan: &'p Kills,
-    pace: Pace,
-    place: Place,
-    random: StdRng,
-    ledger: Ledger,
-    lives: Vec<LifeRecord>,
-}
-
 /// Kills one victim as often as it is to be killed, lets it finish, and compares.
 fn hunt(plan: &Kills, assignment: Assignment, shared: &Shared<'_>) -> Result<(), ProcessError> {
     let directory = scratch(&plan.directory)?;
-    let place = Place::new(directory.path());
-    let mut hunt = Hunt {
-        plan,
-        pace: assignment.pace,
-        ledger: Ledger::new(&place),
-        place,
-        random: StdRng::seed_from_u64(plan.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(assignment.number))),
-        lives: Vec::new(),
-    };
-    match hunt.play(assignment.kills, shared) {
+    let mut witness = Witness::new(&plan.program, &Place::new(directory.path()), assignment.pace);
+    let played = play(plan, assignment, &mut witness, shared);
+    let mut report = shared.report();
+    report.recoveries.add(&witness.recoveries());
+    match played {
         Ok(ending) => {
-            let mut report = shared.report();
             report.batches += ending.batches;
             report.records += ending.records;
-            Ok(())
         }
-        Err(error) => {
-            let victim = format!("victim {} of seed {}", assignment.number, plan.seed);
-            let (pace, lives) = (assignment.pace, hunt.lives);
-            let divergence = Divergence { story: error.to_string(), victim, pace, lives, left: directory.keep() };
-            shared.report().divergences.push(divergence);
-            Ok(())
-        }
+        Err(error) => report.divergences.push(Divergence {
+            story: error.to_string(),
+            victim: format!("victim {} of seed {}", assignment.number, plan.seed),
+            pace: assignment.pace,
+            lives: witness.lives().to_vec(),
+            left: directory.keep(),
+        }),
     }
+    Ok(())
 }
 
-impl Hunt<'_> {
-    fn play(&mut self, kills: u32, shared: &Shared<'_>) -> Result<Ending, ProcessError> {
-        let mut killed = 0;
-        while killed < kills {
-            killed += u32::from(self.killed_life(shared)?);
-        }
-        let dump = self.place.directory().join("dump");
-        self.last_life(&dump, shared)?;
-        check(&self.place, self.pace, &self.ledger, &dump)
+fn play(
+    plan: &Kills,
+    assignment: Assignment,
+    witness: &mut Witness,
+    shared: &Shared<'_>,
+) -> Result<Ending, ProcessError> {
+    let seed = plan.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(assignment.number));
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut killed = 0;
+    while killed < assignment.kills {
+        let aim = Aim::draw(&mut random, assignment.pace);
+        killed += u32::from(killed_life(plan, aim, witness, &mut random, shared)?);
     }
+    let (ending, sight) = witness.finish(witness.a_little_further()?)?;
+    shared.life_ended(plan, &sight, false);
+    Ok(ending)
+}
 
-    fn options(&mut self) -> Options {
-        Options { seed: self.random.random(), known_stored: self.ledger.stored, ..Options::new(&self.place, self.pace) }
+/// Says whether it was the kill that ended the life.
+fn killed_life(
+    plan: &Kills,
+    aim: Aim,
+    witness: &mut Witness,
+    random: &mut StdRng,
+    shared: &Shared<'_>,
+) -> Result<bool, ProcessError> {
+    let mut options = Options { seed: random.random(), workers: random.random_range(1..=3), ..witness.options() };
+    if let Aim::Stop(after, _) = aim {
+        options.stop_after = Some(after);
     }
-
-    /// Says whether it was the kill that ended the life.
-    fn killed_life(&mut self, shared: &Shared<'_>) -> Result<bool, ProcessError> {
-        let aim = Aim::draw(&mut self.random, self.pace);
-        let mut options = self.options();
-        if let Aim::Stop(after, _) = aim {
-            options.stop_after = Some(after);
-        }
-        let mut life = Life::start(&self.plan.program, &options)?;
-        wait(&mut life, aim);
-        let killed = life.kill();
-        let sight = life.sight().clone();
-        self.lives.push(LifeRecord::new(aim.to_string(), &sight));
-        let killed = killed?;
-        shared.life_ended(self.plan, &sight, killed);
-        self.ledger.after(&sight)?;
-        Ok(killed)
-    }
-
-    fn last_life(&mut self, dump: &Path, shared: &Shared<'_>) -> Result<(), ProcessError> {
-        let until = match self.pace {
-            Pace::Real => Until::Input { blocks: self.ledger.stored + 9, files: self.place.files()? + 5 },
-            Pace::Lockstep => Until::Batches(self.ledger.published + 5),
-        };
-        let options = Options { until: Some(until), dump: Some(dump.to_path_buf()), ..self.options() };
-        let sight = Life::start(&self.plan.program, &options)?.finish(PATIENCE)?;
-        self.lives.push(LifeRecord::new("to the end".to_string(), &sight));
-        shared.life_ended(self.plan, &sight, false);
-        self.ledger.after(&sight)
-    }
+    let mut life = witness.start(&options)?;
+    wait(&mut life, aim);
+    let killed = life.kill();
+    let noted = witness.note(aim.to_string(), life.sight());
+    let killed = killed?;
+    shared.life_ended(plan, life.sight(), killed);
+    noted.map(|()| killed)
 }
 
 /// Listens to a life until the moment at which it is to be killed.

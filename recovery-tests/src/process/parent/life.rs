@@ -57,9 +57,10 @@ impl Life {
     /// When it had ended with an error before.
     pub fn kill(&mut self) -> Result<bool, ProcessError> {
         let sight = &mut self.sight;
-        self.job.kill(|line| {
+        let killed = self.job.kill(|line| {
             hear(sight, line);
-        })
+        });
+        killed.map_err(without_steps)
     }
 
     /// Waits until it ends by itself.
@@ -73,9 +74,17 @@ impl Life {
                 format!("a life has not ended after {patience:?}; it is {phase}, at batch {}", self.sight.published);
             return Err(ProcessError::Diverged(hangs));
         }
-        self.job.finish(|_| ())?;
+        self.job.finish(|_| ()).map_err(without_steps)?;
         Ok(self.sight)
     }
+}
+
+/// The last words of a victim that has died, without the many that tell of steps.
+fn without_steps(error: ProcessError) -> ProcessError {
+    let ProcessError::Died { program, status, last_words } = error else { return error };
+    let of_a_step = |line: &str| matches!(line.trim().parse(), Ok(Word::Begin { .. } | Word::End { .. }));
+    let last_words = last_words.lines().filter(|line| !of_a_step(line)).collect::<Vec<_>>().join("\n");
+    ProcessError::Died { program, status, last_words }
 }
 
 fn hear(sight: &mut Sight, line: &Line) -> Option<Word> {

@@ -9,7 +9,7 @@
 //! - the records of every batch, its windows, and the state at the end are what a naive program ([`model`]) makes of the input;
 //! - in lockstep, the published files are those of a plain run, byte for byte.
 //!
-//! What fails is a [`Divergence`], whose directory is kept.
+//! A [`Witness`] does that for one victim. What fails is a [`Divergence`], whose directory is kept.
 
 mod check;
 mod kills;
@@ -20,18 +20,19 @@ mod output;
 mod points;
 mod report;
 mod sight;
+mod witness;
 
+pub use check::Ending;
 pub use kills::{Kills, kills};
 pub use life::Life;
 pub use points::{Points, points};
 pub use report::{Divergence, KillReport, LifeRecord, PointReport, Progress, Recoveries};
 pub use sight::{Phase, Recovery, Sight};
+pub use witness::Witness;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use self::check::{Ending, check};
-use self::ledger::Ledger;
 use self::output::PublishedBatch;
 use super::ProcessError;
 

@@ -7,7 +7,7 @@
 //! victim run on for a while. The last life finishes, and everything must be as in the plain run, byte for byte.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,9 +17,10 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
 use super::output::{PublishedBatch, read_batches};
-use super::report::{Divergence, LifeRecord, PointReport, Progress, Recoveries};
-use super::{Ending, Ledger, Life, Sight, check, in_parallel, scratch, victims_at_once};
-use crate::process::victim::{Moment, Options, Pace, Place, Point, Stage, Until, Word};
+use super::report::{Divergence, PointReport, Progress, Recoveries};
+use super::witness::PATIENCE;
+use super::{Ending, Witness, in_parallel, scratch, victims_at_once};
+use crate::process::victim::{Moment, Options, Pace, Place, Planted, Point, Stage, Until, Word};
 use crate::process::{ProcessError, Watched, program};
 
 /// Batches of a whole run.
@@ -28,8 +29,6 @@ const BATCHES: u64 = 14;
 const SCARS: usize = 6;
 /// How long the other threads may run on while one is held.
 const OTHERS_RUN_ON: Duration = Duration::from_millis(20);
-/// A life that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Which points to go through, and where.
 #[derive(Clone, Debug)]
@@ -37,6 +36,10 @@ pub struct Points {
     pub seed: u64,
     /// At most so many points, drawn by the seed; all of them, if it is not said.
     pub most: Option<usize>,
+    /// Only points of first lives at this step, if one is given.
+    pub only: Option<Step>,
+    /// What the victims do wrong on purpose, to see that it is found.
+    pub planted: Option<Planted>,
     /// Victims at once.
     pub at_once: usize,
     /// Where the victims' directories are made.
@@ -52,7 +55,7 @@ impl Points {
     /// When the victim's program is not built.
     pub fn new(seed: u64) -> Result<Self, ProcessError> {
         let (directory, program) = (std::env::temp_dir(), program("victim")?);
-        Ok(Self { seed, most: None, at_once: victims_at_once(), directory, program })
+        Ok(Self { seed, most: None, only: None, planted: None, at_once: victims_at_once(), directory, program })
     }
 }
 
@@ -134,19 +137,10 @@ impl Case {
     }
 }
 
-fn whole_run(place: &Place) -> Options {
-    Options { until: Some(Until::Batches(BATCHES)), ..Options::new(place, Pace::Lockstep) }
-}
-
 fn plain_run(plan: &Points) -> Result<Plain, ProcessError> {
     let directory = scratch(&plan.directory)?;
     let place = Place::new(directory.path());
-    let dump = place.directory().join("dump");
-    let options = Options { dump: Some(dump.clone()), ..whole_run(&place) };
-    let sight = Life::start(&plan.program, &options)?.finish(PATIENCE)?;
-    let mut ledger = Ledger::new(&place);
-    ledger.after(&sight)?;
-    check(&place, Pace::Lockstep, &ledger, &dump)?;
+    let (_, sight) = Witness::new(&plan.program, &place, Pace::Lockstep).finish(Until::Batches(BATCHES))?;
     let (results, windows) = (read_batches(&place.results())?, read_batches(&place.windows())?);
     Ok(Plain { results, windows, operations: sight.operations })
 }
@@ -155,10 +149,13 @@ fn plain_run(plan: &Points) -> Result<Plain, ProcessError> {
 fn cases(plan: &Points, plain: &Plain, random: &mut StdRng) -> Result<Vec<Case>, ProcessError> {
     let mut found: Vec<(Option<Point>, Point)> =
         points_of(&plain.operations).into_iter().map(|point| (None, point)).collect();
+    if let Some(only) = plan.only {
+        found.retain(|(_, point)| point.step == only);
+    }
     let mut scars: Vec<Point> = found.iter().map(|(_, point)| point.clone()).collect();
     scars.retain(|point| point.stage == Some(Stage::Running));
     scars.shuffle(random);
-    scars.truncate(SCARS);
+    scars.truncate(if plan.only.is_none() { SCARS } else { 0 });
     for scar in scars {
         let Some(operations) = recovery_after(plan, &scar)? else { continue };
         found.extend(points_of(&operations).into_iter().map(|point| (Some(scar.clone()), point)));
@@ -174,12 +171,12 @@ fn cases(plan: &Points, plain: &Plain, random: &mut StdRng) -> Result<Vec<Case>,
 /// The operations of the recovery after this kill; none when the life did not come to the point.
 fn recovery_after(plan: &Points, scar: &Point) -> Result<Option<Operations>, ProcessError> {
     let directory = scratch(&plan.directory)?;
-    let place = Place::new(directory.path());
-    let (_, held) = held_life(plan, &place, scar, 0, Duration::ZERO)?;
-    if !held {
+    let mut witness = Witness::new(&plan.program, &Place::new(directory.path()), Pace::Lockstep);
+    if !held_life(plan, &mut witness, scar, Duration::ZERO)? {
         return Ok(None);
     }
-    let mut operations = Life::start(&plan.program, &whole_run(&place))?.finish(PATIENCE)?.operations;
+    let (_, sight) = witness.finish(Until::Batches(BATCHES))?;
+    let mut operations = sight.operations;
     operations.retain(|(stage, ..), _| *stage == Stage::Recovering);
     Ok(Some(operations))
 }
@@ -199,22 +196,22 @@ fn points_of(operations: &Operations) -> Vec<Point> {
 }
 
 /// A life that is killed when it holds at a point. Says whether it did; if not, it went to its end.
-fn held_life(
-    plan: &Points,
-    place: &Place,
-    point: &Point,
-    known_stored: u64,
-    run_on: Duration,
-) -> Result<(Sight, bool), ProcessError> {
-    let options = Options { stop_at: Some(point.clone()), known_stored, ..whole_run(place) };
-    let mut life = Life::start(&plan.program, &options)?;
+fn held_life(plan: &Points, witness: &mut Witness, point: &Point, run_on: Duration) -> Result<bool, ProcessError> {
+    let until = Some(Until::Batches(BATCHES));
+    let options = Options { stop_at: Some(point.clone()), until, planted: plan.planted, ..witness.options() };
+    let mut life = witness.start(&options)?;
     match life.watch_for(PATIENCE, |word| *word == Word::Holding) {
         Watched::Seen => {
             life.watch(run_on);
             life.kill()?;
-            Ok((life.sight().clone(), true))
+            witness.note(format!("held at {point} for {run_on:?}"), life.sight())?;
+            Ok(true)
         }
-        Watched::Ended => Ok((life.finish(PATIENCE)?, false)),
+        Watched::Ended => {
+            let sight = life.finish(PATIENCE)?;
+            witness.note(format!("never came to {point}"), &sight)?;
+            Ok(false)
+        }
         Watched::TimedOut => {
             let at = life.sight().published;
             Err(ProcessError::Diverged(format!("a life neither came to {point} nor to its end; it is at batch {at}")))
@@ -226,8 +223,7 @@ fn held_life(
 struct Played {
     held: bool,
     kills: u32,
-    recoveries: Recoveries,
-    lives: Vec<LifeRecord>,
+    witness: Witness,
     /// The comparison in the end, or what was wrong, and where it can be seen.
     outcome: Result<Ending, (String, PathBuf)>,
 }
@@ -235,65 +231,24 @@ struct Played {
 fn play(plan: &Points, case: &Case, plain: &Plain) -> Result<Played, ProcessError> {
     let directory = scratch(&plan.directory)?;
     let place = Place::new(directory.path());
-    let ledger = Ledger::new(&place);
-    let mut victim =
-        Victim { plan, place, ledger, held: false, kills: 0, recoveries: Recoveries::default(), lives: Vec::new() };
-    let outcome = victim.play(case, plain);
-    let Victim { held, kills, recoveries, lives, .. } = victim;
-    let outcome = outcome.map_err(|error| (error.to_string(), directory.keep()));
-    Ok(Played { held, kills, recoveries, lives, outcome })
-}
-
-/// A victim and its story so far.
-struct Victim<'p> {
-    plan: &'p Points,
-    place: Place,
-    ledger: Ledger,
-    held: bool,
-    kills: u32,
-    recoveries: Recoveries,
-    lives: Vec<LifeRecord>,
-}
-
-impl Victim<'_> {
-    fn play(&mut self, case: &Case, plain: &Plain) -> Result<Ending, ProcessError> {
+    let mut witness = Witness::new(&plan.program, &place, Pace::Lockstep);
+    let (mut held, mut kills) = (false, 0);
+    let mut to_the_end = || {
         if let Some(scar) = &case.scar {
-            self.life_to(scar, Duration::ZERO)?;
+            kills += u32::from(held_life(plan, &mut witness, scar, Duration::ZERO)?);
         }
-        self.held = self.life_to(&case.point, case.run_on)?;
-        let dump = self.place.directory().join("dump");
-        let mut ending = self.last_life(&dump, plain)?;
-        if case.twice {
-            ending = self.last_life(&dump, plain)?;
+        held = held_life(plan, &mut witness, &case.point, case.run_on)?;
+        kills += u32::from(held);
+        let mut ending = Ending::default();
+        for _ in 0..=u32::from(case.twice) {
+            ending = witness.finish(Until::Batches(BATCHES))?.0;
+            compare(&plain.results, &read_batches(&place.results())?, "results")?;
+            compare(&plain.windows, &read_batches(&place.windows())?, "windows")?;
         }
         Ok(ending)
-    }
-
-    /// Says whether the life held at the point, and was killed there.
-    fn life_to(&mut self, point: &Point, run_on: Duration) -> Result<bool, ProcessError> {
-        let (sight, held) = held_life(self.plan, &self.place, point, self.ledger.stored, run_on)?;
-        let aim = if held { format!("held at {point} for {run_on:?}") } else { format!("never came to {point}") };
-        self.kills += u32::from(held);
-        self.note(aim, &sight)?;
-        Ok(held)
-    }
-
-    fn last_life(&mut self, dump: &Path, plain: &Plain) -> Result<Ending, ProcessError> {
-        let known_stored = self.ledger.stored;
-        let options = Options { dump: Some(dump.to_path_buf()), known_stored, ..whole_run(&self.place) };
-        let sight = Life::start(&self.plan.program, &options)?.finish(PATIENCE)?;
-        self.note("to the end".to_string(), &sight)?;
-        let ending = check(&self.place, Pace::Lockstep, &self.ledger, dump)?;
-        compare(&plain.results, &read_batches(&self.place.results())?, "results")?;
-        compare(&plain.windows, &read_batches(&self.place.windows())?, "windows")?;
-        Ok(ending)
-    }
-
-    fn note(&mut self, aim: String, sight: &Sight) -> Result<(), ProcessError> {
-        self.lives.push(LifeRecord::new(aim, sight));
-        self.recoveries.note(sight);
-        self.ledger.after(sight)
-    }
+    };
+    let outcome = to_the_end().map_err(|error: ProcessError| (error.to_string(), directory.keep()));
+    Ok(Played { held, kills, witness, outcome })
 }
 
 /// Every batch of the whole run has the bytes of the plain one. What graceful stops add behind it is empty, and may be more here.
@@ -330,10 +285,10 @@ fn empty_report(plan: &Points, points: usize) -> PointReport {
 
 impl PointReport {
     fn take(&mut self, case: &Case, played: Played) {
-        let Played { held, kills, recoveries, lives, outcome } = played;
+        let Played { held, kills, witness, outcome } = played;
         self.kills += kills;
-        self.lives += lives.len() as u32;
-        self.recoveries.add(&recoveries);
+        self.lives += witness.lives().len() as u32;
+        self.recoveries.add(&witness.recoveries());
         if held {
             let (step, moment) = case.kind();
             *self.struck.entry(step).or_default().entry(moment).or_default() += 1;
@@ -347,6 +302,7 @@ impl PointReport {
                     None => format!("killed at {}", case.point),
                     Some(scar) => format!("killed at {scar}, then at {}", case.point),
                 };
+                let lives = witness.lives().to_vec();
                 self.divergences.push(Divergence { story, victim, pace: Pace::Lockstep, lives, left });
             }
         }

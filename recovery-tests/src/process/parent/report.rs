@@ -27,7 +27,7 @@ pub struct Recoveries {
     pub count: u32,
     pub batches_replayed: u64,
     pub most_batches_replayed: u64,
-    /// As the job itself measured it.
+    /// From the start of the job until it takes live input.
     pub longest_ms: u64,
 }
 

@@ -70,9 +70,9 @@ pub struct Sight {
     pub holding: bool,
     /// How often each operation was begun.
     pub operations: BTreeMap<(Stage, Step, String), u64>,
-    under_way: Vec<(Step, String)>,
-    batches: BTreeSet<u64>,
-    writes_checkpoint: bool,
+    pub(super) under_way: Vec<(Step, String)>,
+    pub(super) batches: BTreeSet<u64>,
+    pub(super) writes_checkpoint: bool,
 }
 
 impl Sight {

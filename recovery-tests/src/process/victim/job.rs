@@ -6,6 +6,7 @@ use floodmark::{
 };
 
 use super::data::{self, Change, INTERVAL, Pair, SLIDE, TIMEOUT, Total, WINDOW, line};
+use super::options::{Options, Planted};
 use super::place::Place;
 use super::source::BlockReceiver;
 
@@ -13,16 +14,16 @@ use super::source::BlockReceiver;
 pub const CHECKPOINT_EVERY: u64 = 3;
 
 /// The settings: small ones, so that the log rolls and is cut, and checkpoints come, all the time.
-pub(super) fn builder(place: &Place, clock: Option<ManualClock>) -> StreamingContextBuilder {
+pub(super) fn builder(options: &Options, clock: Option<ManualClock>) -> StreamingContextBuilder {
     let builder = StreamingContext::builder("victim")
-        .checkpoint(place.state())
+        .checkpoint(options.place.state())
         .batch_interval(INTERVAL)
         .checkpoint_every(CHECKPOINT_EVERY)
-        .workers(2)
+        .workers(options.workers)
         .partitions(4)
         .backpressure(false)
         .job_version("1")
-        .log_settings(WalSettings { segment_bytes: 3_000, reserve_bytes: 16 << 10, ..WalSettings::default() });
+        .log_settings(WalSettings { segment_bytes: 1_500, reserve_bytes: 16 << 10, ..WalSettings::default() });
     match clock {
         Some(clock) => builder.clock(clock),
         None => builder,
@@ -32,13 +33,16 @@ pub(super) fn builder(place: &Place, clock: Option<ManualClock>) -> StreamingCon
 /// Starts the job.
 pub(super) fn start(
     builder: StreamingContextBuilder,
-    place: &Place,
+    options: &Options,
     receiver: BlockReceiver,
 ) -> Result<Running, Error> {
     let context = builder.build()?;
+    let place = &options.place;
+    // 0, unless that bug is planted: then every life has its own.
+    let life = u64::from(options.planted == Some(Planted::LifeInState)) * u64::from(std::process::id());
     let received = context.receiver_stream("blocks", receiver);
     let read = context.text_file_stream("files", place.input()).map(|line| data::parse(&line));
-    declare_results(&context, place, &received, &read);
+    declare_results(&context, place, life, &received, &read);
     declare_windows(place, &received, &read);
     context.start()
 }
@@ -47,11 +51,14 @@ pub(super) fn start(
 fn declare_results<'c>(
     context: &'c StreamingContext,
     place: &Place,
+    life: u64,
     received: &DStream<'c, Pair>,
     read: &DStream<'c, Pair>,
 ) {
     let input = received.union(read);
-    let totals = input.update_state_by_key("totals", |values: &[u64], old: Option<Total>| data::total(values, old));
+    let totals = input.update_state_by_key("totals", move |values: &[u64], old: Option<Total>| {
+        data::total(values, old).map(|(count, fold)| (count, fold.wrapping_add(life)))
+    });
     let sessions = StateSpec::new("sessions").initial_state(data::first_sessions()).timeout(TIMEOUT);
     let sessions =
         read.map_with_state_and_time(sessions, |time, key, value: Option<u64>, state: &mut KeyedState<Total>| {

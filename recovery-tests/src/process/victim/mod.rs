@@ -10,8 +10,8 @@
 //!
 //! It tells what it does, a line a [`Word`], and stops for ever at a [`Point`] that it is given: there its parent kills it.
 //!
-//! `victim --place DIR [--pace real|lockstep] [--seed N] [--resend-from N] [--batches N | --blocks N --files N]
-//! [--stop-after MS] [--stop-at POINT] [--dump FILE]`
+//! `victim --place DIR [--pace real|lockstep] [--workers N] [--seed N] [--resend-from N] [--batches N | --blocks N --files N]
+//! [--stop-after MS] [--stop-at POINT] [--planted BUG] [--dump FILE]`
 
 pub mod data;
 mod disk;
@@ -23,7 +23,7 @@ mod run;
 mod source;
 mod word;
 
-pub use options::{Options, Pace, Until};
+pub use options::{Options, Pace, Planted, Until};
 pub use place::Place;
 pub use point::{Moment, Point, Stage};
 pub use run::{OWNED, main};

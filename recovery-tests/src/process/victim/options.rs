@@ -29,11 +29,33 @@ impl Pace {
     }
 }
 
+/// Something that a victim does wrong on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// Blocks are acknowledged before they are stored (against I-1).
+    EarlyAcknowledgement,
+    /// A function of the job depends on the life in which it is called (against I-3).
+    LifeInState,
+}
+
+impl Planted {
+    const ALL: [Self; 2] = [Self::EarlyAcknowledgement, Self::LifeInState];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::EarlyAcknowledgement => "early-acknowledgement",
+            Self::LifeInState => "life-in-state",
+        }
+    }
+}
+
 /// What a victim is told on its command line.
 #[derive(Clone, Debug)]
 pub struct Options {
     pub place: Place,
     pub pace: Pace,
+    /// Worker threads; results do not depend on them.
+    pub workers: u32,
     /// Decides the pauses between blocks, files and batches.
     pub seed: u64,
     /// The last block that is known to be stored: the next ones are sent, again if need be.
@@ -43,6 +65,7 @@ pub struct Options {
     /// A graceful stop after so long, whatever was done until then.
     pub stop_after: Option<Duration>,
     pub stop_at: Option<Point>,
+    pub planted: Option<Planted>,
     /// Where the state is written before the job stops by itself.
     pub dump: Option<PathBuf>,
 }
@@ -63,11 +86,13 @@ impl Options {
         Self {
             place: place.clone(),
             pace,
+            workers: 2,
             seed: 0,
             known_stored: 0,
             until: None,
             stop_after: None,
             stop_at: None,
+            planted: None,
             dump: None,
         }
     }
@@ -80,6 +105,7 @@ impl Options {
             arguments.extend([OsString::from(name), value.to_string().into()]);
         };
         say("--pace", &self.pace.name());
+        say("--workers", &self.workers);
         say("--seed", &self.seed);
         say("--resend-from", &self.known_stored);
         match self.until {
@@ -95,6 +121,9 @@ impl Options {
         }
         if let Some(point) = &self.stop_at {
             say("--stop-at", point);
+        }
+        if let Some(planted) = self.planted {
+            say("--planted", &planted.name());
         }
         if let Some(dump) = &self.dump {
             arguments.extend(["--dump".into(), dump.into()]);
@@ -121,6 +150,11 @@ impl Options {
                 "--pace" => {
                     let pace = [Pace::Real, Pace::Lockstep].into_iter().find(|pace| pace.name() == text);
                     options.pace = pace.ok_or_else(wrong)?;
+                }
+                "--workers" => options.workers = u32::try_from(number()?).map_err(|_| wrong())?,
+                "--planted" => {
+                    let planted = Planted::ALL.into_iter().find(|planted| planted.name() == text);
+                    options.planted = Some(planted.ok_or_else(wrong)?);
                 }
                 "--seed" => options.seed = number()?,
                 "--resend-from" => options.known_stored = number()?,
@@ -157,6 +191,8 @@ mod tests {
             until: Some(Until::Input { blocks: 9, files: 8 }),
             stop_after: Some(Duration::from_millis(30)),
             stop_at: Some("wal.sync:4:after".parse().unwrap()),
+            planted: Some(Planted::LifeInState),
+            workers: 3,
             dump: Some("/d".into()),
             ..Options::new(&Place::new("/p"), Pace::Lockstep)
         };

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use floodmark::{
     BatchCompleted, BatchStarted, CheckpointCompleted, Clock, Error, ErrorKind, ManualClock, Phase, RecoveryReport,
@@ -31,8 +31,10 @@ pub const OWNED: u8 = 3;
 /// the next: so batch *n* has the same time in every run.
 const START_MS: u64 = 1_700_000_000_000;
 
-/// Pauses between blocks, files and batches; the longest.
+/// The longest pause between blocks and files.
 const LONGEST_PAUSE: Duration = Duration::from_millis(14);
+/// The longest pause between batches in lockstep.
+const LONGEST_PAUSE_IN_LOCKSTEP: Duration = Duration::from_millis(4);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -54,13 +56,13 @@ fn live(options: &Options) -> Result<(), Failure> {
     fs::create_dir_all(&input).map_err(ProcessError::file("create", &input))?;
     let gate = Arc::new(Gate::new(options.stop_at.clone()));
     let clock = (options.pace == Pace::Lockstep).then(|| ManualClock::at(START_MS));
-    let builder =
-        job::builder(&options.place, clock.clone()).disk(Arc::new(WatchedDisk::new(gate.clone()))).listener(Teller);
-    let (blocks, receiver) = Blocks::new();
+    let builder = job::builder(options, clock.clone()).disk(Arc::new(WatchedDisk::new(gate.clone()))).listener(Teller);
+    let (blocks, receiver) = Blocks::new(options.planted);
     Word::Recovering.tell()?;
-    let running = job::start(builder, &options.place, receiver)?;
+    let started = Instant::now();
+    let running = job::start(builder, options, receiver)?;
     gate.enter(Stage::Running);
-    recovered(running.recovery()).tell()?;
+    recovered(running.recovery(), started.elapsed()).tell()?;
 
     let feed = Feed { options: options.clone(), blocks };
     let (done, feeding) = mpsc::channel();
@@ -94,12 +96,13 @@ fn live(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-fn recovered(report: &RecoveryReport) -> Word {
+/// In lockstep the job's own clock stands while it recovers, so it is measured here.
+fn recovered(report: &RecoveryReport, took: Duration) -> Word {
     Word::Recovered {
         epoch: report.epoch().0,
         checkpoint: report.checkpoint().map(|batch| batch.0),
         replayed: report.batches_replayed(),
-        milliseconds: report.milliseconds(),
+        milliseconds: took.as_millis() as u64,
     }
 }
 
@@ -171,7 +174,7 @@ impl Feed {
                 running.wait_until(|status| status.checkpoint.0 >= batch)?;
             }
             if self.options.until.is_none() {
-                thread::sleep(random.random_range(Duration::ZERO..LONGEST_PAUSE));
+                thread::sleep(random.random_range(Duration::ZERO..LONGEST_PAUSE_IN_LOCKSTEP));
             }
         }
         Ok(())

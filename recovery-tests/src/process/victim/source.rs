@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use floodmark::{Position, Receiver, ReceiverContext, ReceiverError};
 
 use super::data::{self, Pair};
+use super::options::Planted;
 use super::word::Word;
 
 /// The sender's end.
@@ -16,12 +17,15 @@ struct Block {
 }
 
 /// The receiver's end.
-pub(super) struct BlockReceiver(tokio::sync::mpsc::UnboundedReceiver<Block>);
+pub(super) struct BlockReceiver {
+    blocks: tokio::sync::mpsc::UnboundedReceiver<Block>,
+    planted: Option<Planted>,
+}
 
 impl Blocks {
-    pub fn new() -> (Self, BlockReceiver) {
+    pub fn new(planted: Option<Planted>) -> (Self, BlockReceiver) {
         let (sender, blocks) = tokio::sync::mpsc::unbounded_channel();
-        (Self(sender), BlockReceiver(blocks))
+        (Self(sender), BlockReceiver { blocks, planted })
     }
 
     /// Sends a block. What comes back has a message when the block is acknowledged, and ends without one when it never will be.
@@ -41,10 +45,13 @@ impl Receiver for BlockReceiver {
         Word::Resumes(resumes).tell()?;
         loop {
             let block = tokio::select! {
-                block = self.0.recv() => block,
+                block = self.blocks.recv() => block,
                 () = context.stopped() => return Ok(()),
             };
             let Some(Block { number, stored }) = block else { return Ok(()) };
+            if self.planted == Some(Planted::EarlyAcknowledgement) {
+                Word::Stored(number).tell()?;
+            }
             context.store_block_at(Position(number), data::block(number)).await?;
             Word::Stored(number).tell()?;
             // In real time nobody waits for the answer.
