@@ -2,7 +2,7 @@
 //!
 //! Every victim has a directory of its own and is killed a number of times; in its last life it takes what is left, stops, and
 //! is compared. Half of them run in real time, half in lockstep. A kill is aimed: at a time after the start of the process, of
-//! the recovery, of live input, or of a graceful stop, or at the beginning of a rare durable step. The seed decides the aims;
+//! the recovery, of live input, of a graceful stop, or of a batch, or at the beginning of a rare durable step. The seed decides the aims;
 //! where in the job they fall is the machine's choice.
 
 use std::collections::BTreeMap;
@@ -154,7 +154,9 @@ enum Aim {
     Live(Duration),
     /// A graceful stop after so long, and a kill so long after that.
     Stop(Duration, Duration),
-    /// So long after this step was begun for the n-th time.
+    /// So long after the n-th batch was given to the dataflow.
+    Batch(u64, Duration),
+    /// So long after an operation of this step was begun for the n-th time.
     Step(Step, u64, Duration),
 }
 
@@ -178,9 +180,13 @@ impl Aim {
             10..30 => Self::Recovery(within(50)),
             // A batch that a graceful stop adds has no block: in lockstep that may come only at the end.
             30..40 if pace == Pace::Real => Self::Stop(within(150), within(50)),
-            40..75 => {
-                let then = within(3);
+            40..65 => {
+                let then = within(1);
                 Self::Step(RARE[random.random_range(0..RARE.len())], random.random_range(1..8), then)
+            }
+            65..80 => {
+                let then = within(4);
+                Self::Batch(random.random_range(1..12), then)
             }
             _ => Self::Live(within(250)),
         }
@@ -194,6 +200,7 @@ impl fmt::Display for Aim {
             Self::Recovery(then) => write!(f, "killed {then:?} after recovery began"),
             Self::Live(then) => write!(f, "killed {then:?} after live input began"),
             Self::Stop(after, then) => write!(f, "stopped after {after:?}, killed {then:?} later"),
+            Self::Batch(nth, then) => write!(f, "killed {then:?} after batch {nth} of the life began"),
             Self::Step(step, nth, then) => write!(f, "killed {then:?} after operation {nth} of {step} began"),
         }
     }
@@ -263,18 +270,21 @@ fn killed_life(
 
 /// Listens to a life until the moment at which it is to be killed.
 fn wait(life: &mut Life, aim: Aim) {
-    let mut begun = 0;
+    let mut seen = 0;
+    let mut nth_word = |nth: u64, counts: &dyn Fn(&Word) -> bool| {
+        life.watch_for(AIM_PATIENCE, |word| {
+            seen += u64::from(counts(word));
+            seen == nth
+        })
+    };
     let (came, then) = match aim {
         Aim::Start(then) => (Watched::Seen, then),
-        Aim::Recovery(then) => (life.watch_for(AIM_PATIENCE, |word| *word == Word::Recovering), then),
-        Aim::Live(then) => (life.watch_for(AIM_PATIENCE, |word| matches!(word, Word::Recovered { .. })), then),
-        Aim::Stop(_, then) => (life.watch_for(AIM_PATIENCE, |word| *word == Word::Stopping), then),
+        Aim::Recovery(then) => (nth_word(1, &|word| *word == Word::Recovering), then),
+        Aim::Live(then) => (nth_word(1, &|word| matches!(word, Word::Recovered { .. })), then),
+        Aim::Stop(_, then) => (nth_word(1, &|word| *word == Word::Stopping), then),
+        Aim::Batch(nth, then) => (nth_word(nth, &|word| matches!(word, Word::Batch(_))), then),
         Aim::Step(step, nth, then) => {
-            let came = life.watch_for(AIM_PATIENCE, |word| {
-                begun += u64::from(matches!(word, Word::Begin { step: begun, .. } if *begun == step));
-                begun == nth
-            });
-            (came, then)
+            (nth_word(nth, &|word| matches!(word, Word::Begin { step: begun, .. } if *begun == step)), then)
         }
     };
     if came == Watched::Seen {

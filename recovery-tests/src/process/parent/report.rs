@@ -29,6 +29,8 @@ pub struct Recoveries {
     pub most_batches_replayed: u64,
     /// From the start of the job until it takes live input.
     pub longest_ms: u64,
+    /// Blocks that were stored, but not known to be: they were sent again, and must count once.
+    pub blocks_sent_twice: u64,
 }
 
 /// One life of a victim that diverged.
@@ -102,13 +104,16 @@ pub struct PointReport {
 }
 
 impl Recoveries {
-    pub(super) fn note(&mut self, sight: &Sight) {
+    /// A life has ended, before which blocks up to `known_stored` were known to be stored.
+    pub(super) fn note(&mut self, sight: &Sight, known_stored: u64) {
+        self.blocks_sent_twice += sight.resumes.unwrap_or_default().saturating_sub(known_stored);
         if let Some(recovery) = sight.recovered.filter(|recovery| recovery.checkpoint.is_some()) {
             self.add(&Self {
                 count: 1,
                 batches_replayed: recovery.batches_replayed,
                 most_batches_replayed: recovery.batches_replayed,
                 longest_ms: recovery.milliseconds,
+                blocks_sent_twice: 0,
             });
         }
     }
@@ -118,6 +123,7 @@ impl Recoveries {
         self.batches_replayed += other.batches_replayed;
         self.most_batches_replayed = self.most_batches_replayed.max(other.most_batches_replayed);
         self.longest_ms = self.longest_ms.max(other.longest_ms);
+        self.blocks_sent_twice += other.blocks_sent_twice;
     }
 }
 
@@ -151,11 +157,11 @@ impl PointReport {
 
 impl fmt::Display for Recoveries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { count, batches_replayed, most_batches_replayed, longest_ms } = self;
+        let Self { count, batches_replayed, most_batches_replayed, longest_ms, blocks_sent_twice } = self;
         write!(
             f,
             "{count} recoveries, {batches_replayed} batches replayed (at most {most_batches_replayed}), the longest in \
-             {longest_ms} ms"
+             {longest_ms} ms; {blocks_sent_twice} stored blocks sent again"
         )
     }
 }

@@ -69,7 +69,7 @@ impl Witness {
     /// When a promise was broken.
     pub fn note(&mut self, aim: impl Into<String>, sight: &Sight) -> Result<(), ProcessError> {
         self.lives.push(LifeRecord::new(aim.into(), sight));
-        self.recoveries.note(sight);
+        self.recoveries.note(sight, self.ledger.stored);
         self.ledger.after(sight)
     }
 
