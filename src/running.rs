@@ -145,11 +145,7 @@ impl Running {
     ///
     /// # Errors
     /// As [`wait_until`](Self::wait_until).
-    pub fn wait_until_timeout(
-        &self,
-        reached: impl Fn(&Status) -> bool,
-        timeout: Duration,
-    ) -> Result<Option<Status>> {
+    pub fn wait_until_timeout(&self, reached: impl Fn(&Status) -> bool, timeout: Duration) -> Result<Option<Status>> {
         self.shared.wait_until(reached, Some(timeout))
     }
 
