@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -32,8 +33,8 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
     /// Milliseconds since some start; never goes back.
     fn monotonic_ms(&self) -> u64;
 
-    /// Blocks the thread until the epoch clock shows `epoch_ms`, or until `interrupt` is raised, whichever is first.
-    fn wait_until(&self, epoch_ms: u64, interrupt: &Interrupt) -> Waited;
+    /// Blocks the thread while the epoch clock shows a time in this range, in milliseconds, and `interrupt` is not raised.
+    fn wait_while(&self, epoch_ms: Range<u64>, interrupt: &Interrupt) -> Waited;
 
     /// Waits `duration` on the monotonic clock, without blocking a thread.
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -43,12 +44,14 @@ pub trait Clock: Send + Sync + fmt::Debug + 'static {
 ///
 /// ```
 /// use floodmark::{Clock, Interrupt, SystemClock, Waited};
-/// assert_eq!(SystemClock::default().wait_until(0, &Interrupt::default()), Waited::Reached);
+/// assert_eq!(SystemClock::default().wait_while(0..0, &Interrupt::default()), Waited::Reached);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waited {
-    /// The time has come.
+    /// The end of the range has come.
     Reached,
+    /// The clock shows a time before the range: it was set back.
+    SetBack,
     /// The interrupt was raised; the wait has lowered it again.
     Interrupted,
 }
@@ -60,7 +63,7 @@ pub enum Waited {
 ///
 /// let interrupt = Interrupt::default();
 /// interrupt.raise();
-/// assert_eq!(SystemClock::default().wait_until(u64::MAX, &interrupt), Waited::Interrupted);
+/// assert_eq!(SystemClock::default().wait_while(0..u64::MAX, &interrupt), Waited::Interrupted);
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Interrupt(Arc<Signal>);
@@ -94,6 +97,7 @@ impl Interrupt {
             }
             raised = match remaining() {
                 Remaining::Nothing => return Waited::Reached,
+                Remaining::Unknown => return Waited::SetBack,
                 Remaining::AtMost(nap) => {
                     self.0.wake.wait_timeout(raised, nap).unwrap_or_else(PoisonError::into_inner).0
                 }
@@ -105,6 +109,8 @@ impl Interrupt {
 
 enum Remaining {
     Nothing,
+    /// The clock was set back.
+    Unknown,
     AtMost(Duration),
     UntilWoken,
 }
@@ -139,10 +145,11 @@ impl Clock for SystemClock {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn wait_until(&self, epoch_ms: u64, interrupt: &Interrupt) -> Waited {
-        interrupt.wait(|| match epoch_ms.saturating_sub(self.epoch_ms()) {
-            0 => Remaining::Nothing,
-            ms => Remaining::AtMost(Duration::from_millis(ms.min(LONGEST_NAP_MS))),
+    fn wait_while(&self, epoch_ms: Range<u64>, interrupt: &Interrupt) -> Waited {
+        interrupt.wait(|| match self.epoch_ms() {
+            now_ms if now_ms >= epoch_ms.end => Remaining::Nothing,
+            now_ms if now_ms < epoch_ms.start => Remaining::Unknown,
+            now_ms => Remaining::AtMost(Duration::from_millis((epoch_ms.end - now_ms).min(LONGEST_NAP_MS))),
         })
     }
 
@@ -167,7 +174,7 @@ pub struct ManualClock(Arc<Manual>);
 #[derive(Debug)]
 struct Manual {
     time: watch::Sender<ManualTime>,
-    /// Threads inside `wait_until`; each is woken when the time changes.
+    /// Threads inside `wait_while`; each is woken when the time changes.
     waiters: Mutex<Vec<Weak<Signal>>>,
 }
 
@@ -229,7 +236,7 @@ impl Clock for ManualClock {
         self.0.time.borrow().monotonic_ms
     }
 
-    fn wait_until(&self, epoch_ms: u64, interrupt: &Interrupt) -> Waited {
+    fn wait_while(&self, epoch_ms: Range<u64>, interrupt: &Interrupt) -> Waited {
         {
             let mut waiters = self.0.waiters.lock().unwrap_or_else(PoisonError::into_inner);
             let signal = Arc::downgrade(&interrupt.0);
@@ -237,7 +244,11 @@ impl Clock for ManualClock {
                 waiters.push(signal);
             }
         }
-        interrupt.wait(|| if self.epoch_ms() >= epoch_ms { Remaining::Nothing } else { Remaining::UntilWoken })
+        interrupt.wait(|| match self.epoch_ms() {
+            now_ms if now_ms >= epoch_ms.end => Remaining::Nothing,
+            now_ms if now_ms < epoch_ms.start => Remaining::Unknown,
+            _ => Remaining::UntilWoken,
+        })
     }
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
@@ -302,7 +313,7 @@ mod tests {
         let clock = ManualClock::at(1_000);
         let waiter = thread::spawn({
             let clock = clock.clone();
-            move || clock.wait_until(1_500, &Interrupt::default())
+            move || clock.wait_while(0..1_500, &Interrupt::default())
         });
         clock.advance(Duration::from_millis(499));
         clock.advance(Duration::from_millis(1));
@@ -311,11 +322,23 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_set_back_ends_a_wait_even_if_it_began_later() {
+        let clock = ManualClock::at(1_000);
+        let waiter = thread::spawn({
+            let clock = clock.clone();
+            move || clock.wait_while(900..1_100, &Interrupt::default())
+        });
+        clock.jump(-500);
+        assert_eq!(waiter.join().unwrap(), Waited::SetBack);
+        assert_eq!(SystemClock::default().wait_while(u64::MAX - 1..u64::MAX, &Interrupt::default()), Waited::SetBack);
+    }
+
+    #[test]
     fn an_interrupt_ends_a_wait_once() {
         let (clock, interrupt) = (ManualClock::at(0), Interrupt::default());
         let waiter = thread::spawn({
             let (clock, interrupt) = (clock.clone(), interrupt.clone());
-            move || (clock.wait_until(10, &interrupt), clock.wait_until(10, &interrupt))
+            move || (clock.wait_while(0..10, &interrupt), clock.wait_while(0..10, &interrupt))
         });
         interrupt.raise();
         // The first wait takes the interrupt whenever it begins; only then may the time come.

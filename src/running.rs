@@ -138,7 +138,15 @@ impl Running {
     /// # Errors
     /// The job's error, when it fails before; `Stopped` when it ends before.
     pub fn wait_until(&self, reached: impl Fn(&Status) -> bool) -> Result<Status> {
-        self.shared.wait_until(reached)
+        Ok(self.shared.wait_until(reached, None)?.expect("without a timeout it waits until then"))
+    }
+
+    /// As [`wait_until`](Self::wait_until), for so long at the most; `None` when the status is not as asked for by then.
+    ///
+    /// # Errors
+    /// As [`wait_until`](Self::wait_until).
+    pub fn wait_until_timeout(&self, reached: impl Fn(&Status) -> bool, timeout: Duration) -> Result<Option<Status>> {
+        self.shared.wait_until(reached, Some(timeout))
     }
 
     /// Stops the job and waits for its end. Gracefully: receives no more, computes what was received, takes a checkpoint, and
@@ -211,6 +219,21 @@ impl Running {
             )));
         }
         Ok(StateHandle::new(self, node))
+    }
+
+    /// A fingerprint of the state of every operator: uid, number of entries, order-free digest of keys and states. Equal states
+    /// have equal fingerprints in every run, with any number of workers.
+    ///
+    /// # Errors
+    /// As [`StateHandle::get`].
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn fingerprints(&self) -> Result<Vec<(String, u64, u64)>> {
+        let of = |(node, _, descriptor): (_, _, crate::state::descriptor::StateDescriptor)| {
+            let (entries, digest) = StateHandle::<u64, u64>::new(self, node).fingerprint()?;
+            Ok((descriptor.uid.to_string(), entries, digest))
+        };
+        self.graph.stateful().map(of).collect()
     }
 
     pub(crate) fn width(&self) -> Width {

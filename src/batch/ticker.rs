@@ -26,10 +26,12 @@ impl Ticker {
         let mut last = grid(clock.epoch_ms(), interval_ms).0;
         let run = move || {
             while !end.load(Ordering::Acquire) {
-                if clock.wait_until(last + interval_ms, &wake) == Waited::Interrupted {
+                // Set back a little, a clock soon passes the grid again; set back by more, it ticks anew, since what was the next
+                // tick may be hours away. Batch times rise all the same.
+                let range = last.saturating_sub(interval_ms)..last + interval_ms;
+                if clock.wait_while(range, &wake) == Waited::Interrupted {
                     continue;
                 }
-                // A clock that was set back waits for the grid to pass again; batch times still rise.
                 last = grid(clock.epoch_ms(), interval_ms).0;
                 if !waiting.swap(true, Ordering::AcqRel) {
                     tick();
@@ -90,6 +92,23 @@ mod tests {
         assert_eq!(next_batch_time(Some(BatchTime(1_200)), 1_310, 100), (BatchTime(1_300), 0));
         assert_eq!(next_batch_time(Some(BatchTime(1_200)), 1_250, 100), (BatchTime(1_300), 0), "the clock is early");
         assert_eq!(next_batch_time(Some(BatchTime(1_200)), 0, 100), (BatchTime(1_300), 0), "the clock was set back");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_by_an_hour_goes_on_ticking_at_once() {
+        let clock = crate::clock::ManualClock::at(3_600_000_000);
+        let (ticked, ticks) = std::sync::mpsc::channel();
+        let ticker = Ticker::start(Arc::new(clock.clone()), 100, move || ticked.send(()).unwrap()).unwrap();
+        let tick = || {
+            ticks.recv_timeout(std::time::Duration::from_secs(10)).expect("it ticks");
+            ticker.take();
+        };
+        clock.advance(std::time::Duration::from_millis(100));
+        tick();
+        clock.jump(-3_600_000);
+        tick();
+        clock.advance(std::time::Duration::from_millis(100));
+        tick();
     }
 
     #[test]

@@ -81,8 +81,8 @@ pub(crate) struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// Starts the thread. It calls `report` once for each checkpoint, and then, if removing what is no longer needed failed, once
-    /// more with that error. After an error it takes no more requests: the driver must recover.
+    /// Starts the thread. It calls `report` once for each checkpoint, when what it makes unneeded is removed, too. After an error
+    /// it takes no more requests: the driver must recover.
     ///
     /// # Errors
     /// When the thread or the directory of checkpoints cannot be created.
@@ -136,15 +136,11 @@ impl Writer {
     ) -> ManifestChain {
         while let Ok(request) = inbox.recv() {
             let batch = request.point.batch;
-            let done = self.write(request);
+            // Collected only now: the manifest that makes these files unneeded is durable (I-5).
+            let done = self.write(request).and_then(|done| self.collect(batch).map(|()| done));
             let failed = done.is_err();
             report(done);
             if failed {
-                break;
-            }
-            // Only now: the manifest that makes these unneeded is durable (I-5).
-            if let Err(error) = self.collect(batch) {
-                report(Err(error));
                 break;
             }
         }

@@ -426,11 +426,12 @@ impl DiskFile for FaultyFile {
     }
 }
 
-/// The name by which a trace calls a file: without the random part of a temporary one.
+/// The name by which a trace calls a file: without random parts, so that two runs have the same trace.
 fn name_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    match name.strip_suffix(super::TEMPORARY_SUFFIX).and_then(|name| name.rsplit_once('.')) {
-        Some((name, _)) => format!("{name}{}", super::TEMPORARY_SUFFIX),
+    let is_random = |part: &str| part.len() == 16 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match name.split(['.', '-']).find(|part| is_random(part)) {
+        Some(random) => name.replace(random, "…"),
         None => name.into_owned(),
     }
 }

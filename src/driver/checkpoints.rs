@@ -94,6 +94,7 @@ impl Driver {
         self.events.tell(|| CheckpointCompleted { batch, bytes, duration_ms });
         self.shared.update(|status| {
             status.checkpoint = done.batch;
+            status.checkpointing = false;
             status.checkpoints += 1;
             status.checkpoint_bytes += bytes;
             status.checkpoint_ms = duration_ms;

@@ -232,6 +232,7 @@ impl Driver {
         self.shared.update(|status| {
             status.committed = done.batch;
             status.published = self.published_through;
+            status.checkpointing = self.checkpoint.pending.is_some();
             status.keys = keys;
             status.processing_ms = now_ms - done.given_ms;
             if live {

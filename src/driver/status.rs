@@ -26,6 +26,8 @@ pub struct Status {
     pub published: BatchId,
     /// The newest batch that a published checkpoint covers.
     pub checkpoint: BatchId,
+    /// Whether a checkpoint is being written.
+    pub checkpointing: bool,
     /// Checkpoints published in this life of the driver.
     pub checkpoints: u64,
     /// Batches committed in this life of the driver, without those that were recomputed.
@@ -137,14 +139,25 @@ impl Shared {
         Some(outcome.map_err(|(kind, message)| Error::new(kind, message)))
     }
 
-    /// Waits until `reached` says so of the status.
-    pub fn wait_until(&self, reached: impl Fn(&Status) -> bool) -> Result<Status> {
-        let state = self.changed.wait_while(self.lock(), |state| !reached(&state.status) && state.outcome.is_none());
-        let state = state.unwrap_or_else(PoisonError::into_inner);
+    /// Waits until `reached` says so of the status, or `timeout` has passed: `None` then.
+    pub fn wait_until(
+        &self,
+        reached: impl Fn(&Status) -> bool,
+        timeout: Option<std::time::Duration>,
+    ) -> Result<Option<Status>> {
+        let state = self.lock();
+        let waits = |state: &mut State| !reached(&state.status) && state.outcome.is_none();
+        let state = match timeout {
+            None => self.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner),
+            Some(timeout) => {
+                self.changed.wait_timeout_while(state, timeout, waits).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
         match &state.outcome {
             Some(Err((kind, message))) => Err(Error::new(*kind, message.clone())),
-            Some(Ok(())) if !reached(&state.status) => Err(Error::new(ErrorKind::Stopped, "the job has ended")),
-            _ => Ok(state.status.clone()),
+            _ if reached(&state.status) => Ok(Some(state.status.clone())),
+            Some(Ok(())) => Err(Error::new(ErrorKind::Stopped, "the job has ended")),
+            None => Ok(None),
         }
     }
 }

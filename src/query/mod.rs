@@ -163,6 +163,15 @@ impl<'r, K: Key, S: Record> StateHandle<'r, K, S> {
         SelectedKey { partition: hash.bucket(self.running.width().partitions), hash, key }
     }
 
+    /// The number of entries, and an order-free fingerprint of all of them, with their keys.
+    #[cfg(feature = "testing")]
+    pub(crate) fn fingerprint(&self) -> Result<(u64, u64)> {
+        use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+        let (_, entries) = self.ask(Select::All)?;
+        let digest = |(_, key, state): &EncodedEntry| xxh3_64_with_seed(state, xxh3_64(key));
+        Ok((entries.len() as u64, entries.iter().map(digest).fold(0, u64::wrapping_add)))
+    }
+
     fn ask(&self, select: Select) -> Result<(Batch, Vec<EncodedEntry>)> {
         let replies = self.send(select)?;
         self.receive(&replies)

@@ -1,0 +1,511 @@
+//! Plays one schedule: life after life, until the input is used up, with the oracles asked on the way.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use floodmark::testing::disk::{FaultyDisk, Image, Loss, SimulatedDisk, TracedStep};
+use floodmark::{BatchId, Error};
+
+use super::Setup;
+use super::env::{Env, OUT, World, visible_files};
+use super::fault::Fault;
+use super::gate::Gate;
+use super::life::{Birth, Ended, Life};
+use super::oracle::{Divergence, Files, Fingerprints, Oracle, Outputs, same_files, same_outputs, same_state};
+use super::run::Run;
+use super::schedule::Schedule;
+use super::script::Restart;
+
+/// The directory of a run: a name that is the same in every run, for the trace.
+const RUN: &str = "run";
+/// The job's directory.
+const STATE: &str = "state";
+
+/// What a run without faults comes to.
+#[derive(Default)]
+pub(super) struct Probe {
+    /// The durable steps of each life.
+    pub steps: Vec<Vec<TracedStep>>,
+    /// The state after each batch, from none on.
+    pub states: Vec<Fingerprints>,
+    pub outputs: Outputs,
+    pub files: Files,
+}
+
+impl Probe {
+    /// Whether another run without faults was equal to this one.
+    pub fn same_as(&self, other: &Self) -> Checked<()> {
+        for (batch, (first, second)) in self.states.iter().zip(&other.states).enumerate() {
+            same_state(
+                Oracle::Deterministic,
+                &format!("in a second run without faults, after batch {batch}"),
+                first,
+                second,
+            )?;
+        }
+        let when = "in a second run without faults";
+        same_outputs(Oracle::Deterministic, when, &self.outputs, &other.outputs, false)?;
+        same_files(Oracle::Deterministic, when, &self.files, &other.files)?;
+        for (life, (first, second)) in self.steps.iter().zip(&other.steps).enumerate() {
+            let differs = first.iter().zip(second).find(|(first, second)| first != second);
+            if let Some((first, second)) = differs {
+                let what = format!("{when}, life {}: expected the step {first}, found {second}", life + 1);
+                return Err(Divergence::new(Oracle::Deterministic, what));
+            }
+            if first.len() != second.len() {
+                let what = format!(
+                    "{when}, life {}: expected {} durable steps, found {}",
+                    life + 1,
+                    first.len(),
+                    second.len()
+                );
+                return Err(Divergence::new(Oracle::Deterministic, what));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Which side of a fault's step the recovery has come down on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Side {
+    /// What was under way is not there.
+    Old,
+    /// It is.
+    New,
+}
+
+/// What has come of a run.
+#[derive(Default)]
+pub(super) struct Played {
+    /// Lives of drivers.
+    pub lives: usize,
+    /// For each strike of the schedule, where it struck.
+    pub struck: Vec<TracedStep>,
+    pub sides: Vec<Side>,
+    /// What happened, line by line.
+    pub story: Vec<String>,
+    /// The durable steps of the life after the first strike, up to live input: where nested crashes strike.
+    pub steps_of_recovery: Vec<TracedStep>,
+    pub divergence: Option<Divergence>,
+}
+
+/// Plays a schedule and compares it with the probe; without one it is the probe.
+pub(super) fn play(setup: &Setup, schedule: &Schedule, probe: Option<&Probe>) -> (Played, Probe) {
+    let mut player = match Player::new(setup, schedule, probe) {
+        Ok(player) => player,
+        Err(error) => panic!("there is no place to play in: {error}"),
+    };
+    let outcome = player.play();
+    player.played.divergence = outcome.err();
+    (player.played, player.own)
+}
+
+type Checked<T> = Result<T, Divergence>;
+
+/// What the harness has seen of the job from outside.
+#[derive(Default)]
+struct Seen {
+    /// The newest batch that was seen published.
+    published: u64,
+    /// The newest one that was begun.
+    begun: u64,
+    /// For each input, the newest batch that was acknowledged.
+    acknowledged: Vec<u64>,
+    /// Batches of the script that are through.
+    done: u64,
+}
+
+struct Player<'s> {
+    setup: &'s Setup,
+    schedule: &'s Schedule,
+    probe: Option<&'s Probe>,
+    seed: u64,
+    world: World,
+    base: tempfile::TempDir,
+    place: PathBuf,
+    /// The name of the job's directory: another one after another machine has taken over.
+    state: String,
+    disk: SimulatedDisk,
+    seen: Seen,
+    /// The life that follows recovers from a strike.
+    recovers: bool,
+    time_changed: bool,
+    played: Played,
+    own: Probe,
+}
+
+impl<'s> Player<'s> {
+    fn new(setup: &'s Setup, schedule: &'s Schedule, probe: Option<&'s Probe>) -> std::io::Result<Self> {
+        let base = setup.scratch()?;
+        let place = base.path().join(RUN).join("1");
+        std::fs::create_dir_all(&place)?;
+        std::fs::create_dir(place.join(OUT))?;
+        let disk = SimulatedDisk::new(&place)?;
+        Ok(Self {
+            setup,
+            schedule,
+            probe,
+            seed: schedule.seed(setup.seed),
+            world: World::default(),
+            base,
+            place,
+            state: STATE.to_string(),
+            disk,
+            seen: Seen::default(),
+            recovers: false,
+            time_changed: false,
+            played: Played::default(),
+            own: Probe::default(),
+        })
+    }
+
+    fn play(&mut self) -> Checked<()> {
+        let last = self.setup.script.batches();
+        loop {
+            let Some(life) = self.start()? else { continue };
+            let restart = self.setup.script.restarts.iter().copied().find(|restart| restart.after() > self.seen.done);
+            let target = restart.map_or(last, Restart::after);
+            let Some(life) = self.go_on(life, target)? else { continue };
+            match restart {
+                None => return self.finish(life),
+                Some(restart) => self.restart(life, restart)?,
+            }
+        }
+    }
+
+    /// Starts the next life and looks at what it has recovered; nothing, when the life has ended over it.
+    fn start(&mut self) -> Checked<Option<Life>> {
+        let birth = self.begin();
+        self.attend(birth)
+    }
+
+    /// Begins the next life, with what the schedule has for it.
+    fn begin(&mut self) -> Birth {
+        self.played.lives += 1;
+        assert!(self.played.lives < 50, "the schedule {} does not end", self.schedule);
+        let strike = self.schedule.in_life(self.played.lives);
+        let fault = strike.map(|strike| strike.fault);
+        let loss = fault.map_or(Loss::Nothing, |fault| fault.loss(self.seed));
+        let loss = if fault == Some(Fault::IoError) { Loss::Nothing } else { loss };
+        let clock = floodmark::ManualClock::at(super::env::START_MS);
+        let gate = Gate::new(fault, loss, self.disk.clone(), clock.clone());
+        let door = FaultyDisk::watched(self.setup.planted(Arc::new(self.disk.clone())), gate.clone());
+        if let Some(strike) = strike {
+            door.arm_at(strike.point, strike.fault.at_the_disk());
+        }
+        let env = Env::new(self.world.clone(), self.setup.script.clone(), self.place.clone(), &self.state, door, clock);
+        Birth::begin(&self.setup.build, env, gate)
+    }
+
+    fn attend(&mut self, birth: Birth) -> Checked<Option<Life>> {
+        match birth.wait() {
+            Ok(life) => {
+                self.note_steps(&life);
+                self.note(format!("life {}: {}", self.played.lives, life.running.recovery()));
+                self.check_recovered(&life)?;
+                Ok(Some(life))
+            }
+            Err(Ended::Held) => {
+                let taken_over = self.take_over(&birth.env, &birth.gate, &mut || birth.wait().ok())?;
+                Ok(taken_over)
+            }
+            Err(ended) => {
+                self.bury(&birth.env, &birth.gate, ended)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Goes on until batch `target` of the script is through; nothing, when the life has ended before.
+    fn go_on(&mut self, mut life: Life, target: u64) -> Checked<Option<Life>> {
+        while self.seen.done < target {
+            let number = self.seen.done + 1;
+            self.seen.begun = self.seen.begun.max(number);
+            self.seen.acknowledged.resize(life.inputs(), 0);
+            let resends = !self.played.struck.is_empty() && self.seed.is_multiple_of(2);
+            let mut acknowledged = std::mem::take(&mut self.seen.acknowledged);
+            let ended = life.run_batch(number, &mut acknowledged, resends);
+            self.seen.acknowledged = acknowledged;
+            match ended {
+                Ok(status) => {
+                    self.seen.done = number;
+                    self.seen.published = self.seen.published.max(status.published.0);
+                    self.after_batch(&life, status.published)?;
+                }
+                Err(Ended::Held) => {
+                    let (env, gate) = (life.env.clone(), life.gate.clone());
+                    let mut zombie = Some(life);
+                    match self.take_over(&env, &gate, &mut || zombie.take())? {
+                        Some(next) => life = next,
+                        None => return Ok(None),
+                    }
+                }
+                Err(ended) => {
+                    let (env, gate) = (life.env.clone(), life.gate.clone());
+                    life.kill();
+                    self.bury(&env, &gate, ended)?;
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(life))
+    }
+
+    /// After each batch of the probe its state is kept; in other runs a clock that has jumped is noticed.
+    fn after_batch(&mut self, life: &Life, published: BatchId) -> Checked<()> {
+        self.note_strike(&life.gate);
+        if self.probe.is_some() {
+            return Ok(());
+        }
+        if published.0 != self.seen.done {
+            let what = format!("batch {} of the script has become batch {published} of the job", self.seen.done);
+            return Err(Divergence::new(Oracle::Deterministic, what));
+        }
+        let state = self.state_of(life)?;
+        self.own.states.push(state);
+        Ok(())
+    }
+
+    /// Ends a life as the script wants it.
+    fn restart(&mut self, life: Life, restart: Restart) -> Checked<()> {
+        let (env, gate) = (life.env.clone(), life.gate.clone());
+        let status = life.running.status();
+        let graceful = matches!(restart, Restart::Graceful(_)) && status.checkpoint == status.published;
+        let stopped = if graceful { life.stop() } else { Ok(()) };
+        let struck = gate.struck().is_some();
+        if let Err(Ended::Held) = stopped {
+            // The machine goes to sleep while it stops: nobody takes over, and it goes on.
+            gate.release();
+            let ended = life.running.await_termination();
+            self.note(format!("life {}: paused while it stopped gracefully, then {ended:?}", self.played.lives));
+        }
+        let steps = env.disk.trace();
+        life.kill();
+        self.note_strike(&gate);
+        if self.probe.is_none() {
+            self.own.steps.push(steps);
+        }
+        match stopped {
+            Ok(()) | Err(Ended::Held) => {
+                self.recovers |= struck;
+                Ok(())
+            }
+            Err(ended) => self.bury(&env, &gate, ended),
+        }
+    }
+
+    /// The input is used up: what has come of it?
+    fn finish(&mut self, life: Life) -> Checked<()> {
+        let state = self.state_of(&life)?;
+        let (outputs, files) = (self.world.outputs(), self.files()?);
+        if let Some(probe) = self.probe.filter(|_| !self.time_changed) {
+            let expected = probe.states.last().expect("a probe has a first state");
+            same_state(Oracle::ExactlyOnce, "at the end", expected, &state)?;
+            same_outputs(Oracle::ExactlyOnce, "at the end", &probe.outputs, &outputs, false)?;
+            same_files(Oracle::ExactlyOnce, "at the end", &probe.files, &files)?;
+        }
+        self.setup.check(&Run { running: &life.running, world: &self.world, files: &files })?;
+        if self.probe.is_none() {
+            self.own.steps.push(life.env.disk.trace());
+        }
+        self.note_strike(&life.gate);
+        life.kill();
+        self.check_stored()?;
+        self.recover_again("the end", &state, &outputs, &files)?;
+        (self.own.outputs, self.own.files) = (outputs, files);
+        Ok(())
+    }
+
+    /// A life more, after which nothing may have changed.
+    fn recover_again(&mut self, when: &str, state: &Fingerprints, outputs: &Outputs, files: &Files) -> Checked<()> {
+        let birth = self.begin();
+        let again = match birth.wait() {
+            Ok(life) => life,
+            Err(ended) => {
+                let what = format!("after {when} the job does not start again: {ended:?}");
+                return Err(Divergence::new(Oracle::Survives, what));
+            }
+        };
+        let when = format!("after recovering again from {when}");
+        let found = self.state_of(&again)?;
+        again.kill();
+        same_state(Oracle::Idempotent, &when, state, &found)?;
+        same_outputs(Oracle::Idempotent, &when, outputs, &self.world.outputs(), false)?;
+        same_files(Oracle::Idempotent, &when, files, &self.files()?)
+    }
+
+    /// A life has begun: is what it has recovered what it may be?
+    fn check_recovered(&mut self, life: &Life) -> Checked<()> {
+        self.note_strike(&life.gate);
+        let published = life.running.status().published.0;
+        let state = self.state_of(life)?;
+        let Some(probe) = self.probe else {
+            if self.own.states.is_empty() {
+                self.own.states.push(state); // before the first batch
+            }
+            return Ok(());
+        };
+        if self.time_changed {
+            self.recovers = false;
+            return Ok(());
+        }
+        let Seen { published: seen, begun, .. } = self.seen;
+        if published < seen {
+            let what = format!("batch {seen} was published, but only batch {published} was recovered");
+            return Err(Divergence::new(Oracle::Monotone, what));
+        }
+        if published > begun {
+            let what = format!("batch {begun} was the last one begun, but batch {published} was recovered");
+            return Err(Divergence::new(Oracle::Prefix, what));
+        }
+        let when = format!("recovered as of batch {published}");
+        let expected = probe.states.get(published as usize).expect("the probe has every batch");
+        same_state(Oracle::Prefix, &when, expected, &state)?;
+        same_outputs(Oracle::ExactlyOnce, &when, &probe.outputs, &self.world.outputs(), true)?;
+        if std::mem::take(&mut self.recovers) {
+            self.played.sides.push(if published > seen { Side::New } else { Side::Old });
+        }
+        self.seen.published = published;
+        self.seen.done = published;
+        self.seen.begun = published;
+        Ok(())
+    }
+
+    /// What the machine of the life that has ended leaves to the next one.
+    fn bury(&mut self, env: &Env, gate: &Gate, ended: Ended) -> Checked<()> {
+        env.disk.kill();
+        self.note_strike(gate);
+        let Some(struck) = gate.struck() else {
+            return Err(match ended {
+                Ended::Hangs(what) => Divergence::new(Oracle::Liveness, what),
+                ended => Divergence::new(
+                    Oracle::Survives,
+                    format!("the job fails, though nothing happened to it: {}", why(&ended)),
+                ),
+            });
+        };
+        if let Ended::Hangs(what) = ended {
+            return Err(Divergence::new(Oracle::Liveness, format!("after {struck}: {what}")));
+        }
+        self.note(format!("life {}: {struck}; {}", self.played.lives, why(&ended)));
+        self.recovers = true;
+        let image = match gate.fault() {
+            // What a failed sync should have made durable is gone with the machine.
+            Some(Fault::IoError) => Some(self.disk.image(Loss::Everything)),
+            _ => gate.take_image(),
+        };
+        match image {
+            None => Ok(()),
+            Some(image) => image.and_then(|image| self.move_to(&image)).map_err(unplayable),
+        }
+    }
+
+    /// The next life finds this.
+    fn move_to(&mut self, image: &Image) -> std::io::Result<()> {
+        let place = self.base.path().join(RUN).join((self.played.lives + 1).to_string());
+        image.write_to(&place)?;
+        // The directory for output was there before anything else.
+        if !place.join(OUT).exists() {
+            std::fs::create_dir(place.join(OUT))?;
+        }
+        self.disk = SimulatedDisk::new(&place)?;
+        self.place = place;
+        Ok(())
+    }
+
+    /// A driver is paused in a step. Another one takes over on another machine, from a copy of the state, and shares the outputs;
+    /// then the first one wakes up, and may publish nothing.
+    fn take_over(&mut self, env: &Env, gate: &Gate, zombie: &mut dyn FnMut() -> Option<Life>) -> Checked<Option<Life>> {
+        self.note_strike(gate);
+        self.recovers = true;
+        let old = std::mem::replace(&mut self.state, format!("{STATE}-{}", self.played.lives + 1));
+        let copied = Image::of(&env.state_directory()).and_then(|image| image.write_to(&self.place.join(&self.state)));
+        copied.map_err(unplayable)?;
+        // The copy is as durable as anything that a machine finds when it starts.
+        self.disk = SimulatedDisk::new(&self.place).map_err(unplayable)?;
+        let birth = self.begin();
+        let life = match birth.wait() {
+            Ok(life) => life,
+            Err(ended) => {
+                // The paused driver holds the lock of an output; nobody can take over before it is gone.
+                self.note(format!("life {}: cannot take over: {}", self.played.lives, why(&ended)));
+                self.state = old;
+                env.disk.kill();
+                gate.release();
+                if let Some(zombie) = zombie() {
+                    zombie.kill();
+                }
+                return Ok(None);
+            }
+        };
+        self.note(format!("life {} takes over: {}", self.played.lives, life.running.recovery()));
+        self.check_recovered(&life)?;
+        let before = (self.world.outputs(), self.files()?);
+        gate.release();
+        if let Some(zombie) = zombie() {
+            let next = self.seen.done + 1;
+            let mut acknowledged = vec![0; zombie.inputs()];
+            let ended = zombie.run_batch(next.min(self.setup.script.batches()), &mut acknowledged, true);
+            self.note(format!(
+                "the one that was paused wakes up: {}",
+                ended.err().map_or("it goes on".to_string(), |ended| why(&ended))
+            ));
+            zombie.kill();
+        }
+        let after = (self.world.outputs(), self.files()?);
+        let when = "after the overtaken driver woke up";
+        same_outputs(Oracle::Fencing, when, &before.0, &after.0, false)?;
+        same_files(Oracle::Fencing, when, &before.1, &after.1)?;
+        Ok(Some(life))
+    }
+
+    /// What a stopped job has stored.
+    fn check_stored(&self) -> Checked<()> {
+        super::stored::check(&self.place.join(&self.state))
+    }
+
+    fn state_of(&self, life: &Life) -> Checked<Fingerprints> {
+        let failed = |error: Error| Divergence::new(Oracle::Survives, format!("the state cannot be read: {error}"));
+        life.running.fingerprints().map_err(failed)
+    }
+
+    fn files(&self) -> Checked<BTreeMap<String, Vec<u8>>> {
+        visible_files(&self.place.join(OUT)).map_err(unplayable)
+    }
+
+    fn note_strike(&mut self, gate: &Gate) {
+        if let Some(struck) = gate.struck()
+            && self.played.struck.len() < self.schedule.0.len()
+            && self.played.struck.last() != Some(&struck)
+        {
+            self.time_changed |= gate.fault().is_some_and(Fault::changes_time);
+            self.played.struck.push(struck);
+        }
+    }
+
+    fn note_steps(&mut self, life: &Life) {
+        if self.recovers && self.played.steps_of_recovery.is_empty() {
+            self.played.steps_of_recovery = life.env.disk.trace();
+        }
+    }
+
+    fn note(&mut self, line: String) {
+        self.played.story.push(line);
+    }
+}
+
+fn why(ended: &Ended) -> String {
+    match ended {
+        Ended::Failed(error) => format!("the job ended with: {error}"),
+        Ended::Held => "it is paused".to_string(),
+        Ended::Refused => "blocks are refused".to_string(),
+        Ended::Hangs(what) => what.clone(),
+    }
+}
+
+/// The harness's own place is gone or full.
+fn unplayable(error: std::io::Error) -> Divergence {
+    Divergence::new(Oracle::Survives, format!("the simulated disk cannot be used: {error}"))
+}
