@@ -44,6 +44,9 @@ fn victims_that_are_killed_at_random_end_exact() {
     assert_eq!(report.by_phase.values().sum::<u32>(), 24);
     assert!(report.recoveries.count > 0 && report.batches > 50, "it comes to something");
     assert!(report.by_phase.contains_key(&Phase::Recovering));
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["kills"], 24);
+    assert_eq!(json["by_phase"]["recovering"], report.by_phase[&Phase::Recovering]);
 }
 
 #[test]
