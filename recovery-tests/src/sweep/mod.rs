@@ -163,6 +163,12 @@ impl Sweep {
         }
     }
 
+    /// The name under which replay files know it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The records of an input, batch by batch. Unless [`restarts`](Self::restarts) are given, the job is restarted twice on the
     /// way: stopped gracefully after about a third of the batches, killed after two.
     pub fn input<T: Record>(mut self, uid: &str, batches: impl IntoIterator<Item = Vec<T>>) -> Self {
@@ -341,11 +347,7 @@ impl Sweep {
                     loop {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let Some(schedule) = schedules.get(index) else { return };
-                        let t = std::time::Instant::now();
                         let (one, _) = play(&self.setup, schedule, Some(probe));
-                        if t.elapsed().as_secs() > 1 || one.divergence.is_some() {
-                            eprintln!("DBG {schedule} {:?} {:?} {:#?}", t.elapsed(), one.divergence, one.story);
-                        }
                         played.lock().unwrap_or_else(PoisonError::into_inner).push((index, one));
                         let through = through.fetch_add(1, Ordering::Relaxed) + 1;
                         if let Some(progress) = &self.progress {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use floodmark::testing::disk::{FaultyDisk, Image, Loss, SimulatedDisk, TracedStep};
+use floodmark::testing::disk::{FaultyDisk, Image, Loss, SimulatedDisk, Step, TracedStep};
 use floodmark::{BatchId, Error};
 
 use super::Setup;
@@ -207,10 +207,12 @@ impl<'s> Player<'s> {
                 self.check_recovered(&life)?;
                 Ok(Some(life))
             }
-            Err(Ended::Held) => {
-                let taken_over = self.take_over(&birth.env, &birth.gate, &mut || birth.wait().ok())?;
-                Ok(taken_over)
+            Err(Ended::Held) if !has_claimed(&birth) => {
+                // Nothing is claimed yet: to others it has not started, and it finds out who has when it goes on.
+                birth.gate.release();
+                self.attend(birth)
             }
+            Err(Ended::Held) => self.take_over(&birth.env, &birth.gate, &mut || birth.wait().ok()),
             Err(ended) => {
                 self.bury(&birth.env, &birth.gate, ended)?;
                 Ok(None)
@@ -421,8 +423,12 @@ impl<'s> Player<'s> {
         self.note_strike(gate);
         self.recovers = true;
         let old = std::mem::replace(&mut self.state, format!("{STATE}-{}", self.played.lives + 1));
-        let copied = Image::of(&env.state_directory()).and_then(|image| image.write_to(&self.place.join(&self.state)));
-        copied.map_err(unplayable)?;
+        let copy = || match Image::of(&env.state_directory()) {
+            Ok(image) => image.write_to(&self.place.join(&self.state)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()), // paused before it was made
+            Err(error) => Err(error),
+        };
+        copy().map_err(unplayable)?;
         // The copy is as durable as anything that a machine finds when it starts.
         self.disk = SimulatedDisk::new(&self.place).map_err(unplayable)?;
         let birth = self.begin();
@@ -494,6 +500,13 @@ impl<'s> Player<'s> {
     fn note(&mut self, line: String) {
         self.played.story.push(line);
     }
+}
+
+/// Whether a driver that is paused in its start has claimed its epoch.
+fn has_claimed(birth: &Birth) -> bool {
+    let trace = birth.env.disk.trace();
+    let before = trace.iter().take_while(|step| step.fault.is_none());
+    before.filter(|step| step.step == Step::ManifestCreate).any(|step| step.what.starts_with("link"))
 }
 
 fn why(ended: &Ended) -> String {
