@@ -300,24 +300,50 @@ impl<'s> Player<'s> {
 
     /// The input is used up: what has come of it?
     fn finish(&mut self, life: Life) -> Checked<()> {
-        let state = self.state_of(&life)?;
-        let (outputs, files) = (self.world.outputs(), self.files()?);
-        if let Some(probe) = self.probe.filter(|_| !self.time_changed) {
+        let files = self.files()?;
+        self.setup.check(&Run { running: &life.running, world: &self.world, files: &files })?;
+        self.note_strike(&life.gate);
+        if self.time_changed {
+            return self.finish_out_of_time(life);
+        }
+        let (state, outputs) = (self.state_of(&life)?, self.world.outputs());
+        if let Some(probe) = self.probe {
             let expected = probe.states.last().expect("a probe has a first state");
             same_state(Oracle::ExactlyOnce, "at the end", expected, &state)?;
             same_outputs(Oracle::ExactlyOnce, "at the end", &probe.outputs, &outputs, false)?;
             same_files(Oracle::ExactlyOnce, "at the end", &probe.files, &files)?;
-        }
-        self.setup.check(&Run { running: &life.running, world: &self.world, files: &files })?;
-        if self.probe.is_none() {
+        } else {
             self.own.steps.push(life.env.disk.trace());
         }
-        self.note_strike(&life.gate);
         life.kill();
         self.check_stored()?;
         self.recover_again("the end", &state, &outputs, &files)?;
         (self.own.outputs, self.own.files) = (outputs, files);
         Ok(())
+    }
+
+    /// A clock has jumped, so results may be others, and a tick more may be under way: what is there after a graceful stop must
+    /// be there after every recovery.
+    fn finish_out_of_time(&mut self, life: Life) -> Checked<()> {
+        if let Err(ended) = life.stop() {
+            let what = format!("after the clock has jumped the job does not stop: {}", why(&ended));
+            return Err(Divergence::new(Oracle::Liveness, what));
+        }
+        let (outputs, files) = (self.world.outputs(), self.files()?);
+        life.kill();
+        self.check_stored()?;
+        let state = match self.begin().wait() {
+            Ok(life) => {
+                let state = self.state_of(&life)?;
+                life.kill();
+                state
+            }
+            Err(ended) => {
+                let what = format!("after the clock has jumped the job does not start again: {}", why(&ended));
+                return Err(Divergence::new(Oracle::Survives, what));
+            }
+        };
+        self.recover_again("a jump of the clock", &state, &outputs, &files)
     }
 
     /// A life more, after which nothing may have changed.
