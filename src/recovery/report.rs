@@ -34,7 +34,7 @@ pub struct RecoveryReport {
     deaths: u64,
     rejected: Vec<Rejected>,
     changes: Changes,
-    cut: Option<(u64, u64)>,
+    tail: Tail,
     new_lineage: bool,
     /// Once it is done.
     milliseconds: Option<u64>,
@@ -42,12 +42,6 @@ pub struct RecoveryReport {
 
 impl RecoveryReport {
     pub(crate) fn new(decision: &Decision) -> Self {
-        let cut = match &decision.tail {
-            Some(Tail::Interrupted { bytes, whole_frames_beyond_proven, .. }) => {
-                Some((*bytes, *whole_frames_beyond_proven))
-            }
-            Some(Tail::Clean) | None => None,
-        };
         Self {
             epoch: decision.epoch,
             checkpoint: decision.from.as_ref().map(|from| from.point.batch),
@@ -60,7 +54,7 @@ impl RecoveryReport {
                 as u64,
             rejected: decision.rejected.clone(),
             changes: decision.changes.clone(),
-            cut,
+            tail: decision.tail.clone().unwrap_or(Tail::Clean),
             new_lineage: decision.new_lineage,
             milliseconds: None,
         }
@@ -121,10 +115,14 @@ impl fmt::Display for RecoveryReport {
         if self.unplanned_blocks > 0 {
             write!(f, "; {} logged blocks wait for the next batch", self.unplanned_blocks)?;
         }
-        if let Some((bytes, kept)) = self.cut {
+        if let Tail::Interrupted {
+            segment, offset, bytes, reason, whole_frames_beyond_proven, whole_frames_cut, ..
+        } = &self.tail
+        {
             write!(
                 f,
-                "; {bytes} bytes of an interrupted append cut, never acknowledged ({kept} whole frames before it kept)"
+                "; {bytes} bytes of an interrupted append cut, never acknowledged: segment {segment}, byte {offset}: {reason} \
+                 ({whole_frames_beyond_proven} whole frames before it kept, {whole_frames_cut} after it cut)"
             )?;
         }
         for rejected in &self.rejected {
