@@ -40,6 +40,8 @@ pub(crate) struct Decision {
     pub from: Option<Standpoint>,
     /// Checkpoints that are unusable, newest first.
     pub rejected: Vec<Rejected>,
+    /// What is damaged, with file and reason, and not needed: told, since it is missed when the rest is damaged too (I-6).
+    pub unneeded_damage: Vec<String>,
     /// The log is gone, and the program goes on without it.
     pub new_lineage: bool,
     /// The batches to recompute, in order.
@@ -108,6 +110,7 @@ fn decide_for(facts: &Facts, declared: Option<&Declared>, unusable: &[Rejected])
     let decision = Decision {
         epoch,
         from: Some(standpoint),
+        unneeded_damage: unneeded_damage(facts, &chosen.point, &rejected),
         rejected,
         new_lineage: facts.log.is_none(),
         replay: Vec::new(),
@@ -138,6 +141,7 @@ fn fresh(facts: &Facts, epoch: Epoch) -> Result<Decision, Refusal> {
         epoch,
         from: None,
         rejected: Vec::new(),
+        unneeded_damage: Vec::new(),
         new_lineage: false,
         replay: Vec::new(),
         planned_blocks: BTreeMap::new(),
@@ -180,6 +184,16 @@ fn damaged_manifests(facts: &Facts) -> Vec<Rejected> {
             reason: format!("{}: {reason}", file.display()),
         })
         .collect()
+}
+
+/// Damaged manifests and checkpoints older than what is used, unless that is on record already.
+fn unneeded_damage(facts: &Facts, used: &JobPoint, rejected: &[Rejected]) -> Vec<String> {
+    let is_rejected = |sequence| rejected.iter().any(|rejected| rejected.sequence == sequence);
+    let manifests = facts.chain.damaged_unanswered().filter(|(sequence, ..)| !is_rejected(*sequence));
+    let manifests = manifests.map(|(_, file, reason)| format!("{}: {reason}", file.display()));
+    let older = facts.candidates.iter().filter(|candidate| candidate.point.batch < used.batch);
+    let older = older.filter_map(|candidate| candidate.damage.clone());
+    manifests.chain(older).collect()
 }
 
 /// What a manifest knows to have been durable must be there: a log that ends before it has lost its newest segment.

@@ -33,6 +33,7 @@ pub struct RecoveryReport {
     unplanned_blocks: u64,
     deaths: u64,
     rejected: Vec<Rejected>,
+    unneeded_damage: Vec<String>,
     changes: Changes,
     tail: Tail,
     new_lineage: bool,
@@ -53,6 +54,7 @@ impl RecoveryReport {
             deaths: decision.replay.iter().filter(|batch| batch.commit.is_none() && batch.attempts_started > 0).count()
                 as u64,
             rejected: decision.rejected.clone(),
+            unneeded_damage: decision.unneeded_damage.clone(),
             changes: decision.changes.clone(),
             tail: decision.tail.clone().unwrap_or(Tail::Clean),
             new_lineage: decision.new_lineage,
@@ -131,6 +133,9 @@ impl fmt::Display for RecoveryReport {
                 "; checkpoint of batch {} (manifest {}) rejected: {}",
                 rejected.batch, rejected.sequence, rejected.reason
             )?;
+        }
+        for damage in &self.unneeded_damage {
+            write!(f, "; damaged, but not needed: {damage}")?;
         }
         for uid in &self.changes.started_empty {
             write!(f, "; \"{uid}\" is new and starts empty")?;

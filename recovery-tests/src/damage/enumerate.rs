@@ -22,6 +22,8 @@ pub(super) struct Selection {
     /// Besides 0xff, one bit of each byte is turned.
     pub single_bits: bool,
     pub seed: u64,
+    /// Files of these kinds only.
+    pub kinds: Option<Vec<FileKind>>,
 }
 
 const SECTOR: usize = 512;
@@ -43,6 +45,9 @@ pub(super) fn enumerate(store: &Store, foreign: Option<&Store>, selection: &Sele
     cases.extend(swaps(store));
     cases.extend(duplicates(store));
     cases.extend(foreign.map(|foreign| replacements(store, foreign)).unwrap_or_default());
+    if let Some(kinds) = &selection.kinds {
+        cases.retain(|case| kinds.contains(&case.kind));
+    }
     cases
 }
 

@@ -211,7 +211,8 @@ fn names(case: &Case, message: &str) -> bool {
     let mixed = ["two logs are mixed", "two chains are mixed", "two jobs are mixed"];
     by_name
         || (of_log && (tells_a_lost_end(message) || message.contains(mixed[0]) || message.contains(mixed[2])))
-        || (case.kind == FileKind::Manifest && message.contains(mixed[1]))
+        || (case.kind == FileKind::Manifest
+            && (message.contains(mixed[1]) || message.contains("one after them, the newest")))
         || (is("wal") && message.contains("the log is gone"))
         || (is("manifests") && message.contains("no manifest in"))
 }

@@ -153,6 +153,7 @@ impl Damage {
             flips_of_large: 64,
             single_bits: true,
             seed: 1,
+            kinds: None,
         };
         Self {
             root: root.into(),
@@ -193,6 +194,13 @@ impl Damage {
     #[must_use]
     pub fn flips_per_file(mut self, bytes: usize) -> Self {
         (self.selection.flips_of_small, self.selection.flips_of_large) = (Some(bytes), bytes);
+        self
+    }
+
+    /// Only files of these kinds are damaged.
+    #[must_use]
+    pub fn kinds(mut self, kinds: impl IntoIterator<Item = FileKind>) -> Self {
+        self.selection.kinds = Some(kinds.into_iter().collect());
         self
     }
 
