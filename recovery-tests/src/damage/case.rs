@@ -66,6 +66,12 @@ impl Change {
         }
     }
 
+    /// Whether only bytes are changed, under all names that they have.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        matches!(self, Self::Flip { .. } | Self::Cut { .. } | Self::Zero { .. })
+    }
+
     /// The bytes of a file after this change, where that is all that it does.
     #[must_use]
     pub fn bytes(&self, sound: &[u8]) -> Option<Vec<u8>> {

@@ -215,7 +215,7 @@ impl Damage {
     #[must_use]
     pub fn exhaustive(mut self) -> Self {
         (self.selection.flips_of_small, self.selection.flips_of_large) = (None, 4_096);
-        (self.samples, self.most_starts) = (4, None);
+        (self.samples, self.most_starts) = (16, None);
         self
     }
 

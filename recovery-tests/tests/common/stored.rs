@@ -53,10 +53,14 @@ impl Stored {
     /// Recovers a copy, finishes the input, and tells all that came of it: whether every batch and the whole state are those of a
     /// plain run.
     pub fn finish(&self, copy: &Path) -> Result<Recovered<Result<(), String>>, Error> {
-        let world = self.world.copy();
+        self.finish_with(&self.world.copy(), copy)
+    }
+
+    /// As [`finish`](Self::finish), with these sinks.
+    pub fn finish_with(&self, world: &World, copy: &Path) -> Result<Recovered<Result<(), String>>, Error> {
         let life = world.start(copy, Arc::new(LocalDisk))?;
         let report = life.running.recovery().to_string();
         life.run_to(BATCHES)?;
-        Ok(Recovered { outcome: self.plain.check(&world, &life), report })
+        Ok(Recovered { outcome: self.plain.check(world, &life), report })
     }
 }
