@@ -23,12 +23,16 @@
 //! ```
 
 mod collected;
+#[cfg(feature = "testing")]
+mod inspect;
 mod job;
 
 #[cfg(test)]
 mod tests;
 
 pub use collected::Collected;
+#[cfg(feature = "testing")]
+pub use inspect::{Inspection, inspect, inspect_on};
 pub use job::TestJob;
 
 #[cfg(feature = "testing")]
@@ -42,9 +46,9 @@ pub mod disk {
     pub use crate::disk::*;
 }
 
-/// The log, for measuring it alone.
+/// The log, for measuring it alone and for writing frames by hand; and the number of a manifest.
 #[cfg(feature = "testing")]
 pub mod wal {
-    pub use crate::id::{LogId, SegmentNumber, Sequence};
+    pub use crate::id::{LogId, ManifestSequence, SegmentNumber, Sequence};
     pub use crate::wal::*;
 }
