@@ -6,6 +6,7 @@
 
 BENCHES := $(patsubst benches/%.rs,%,$(wildcard benches/*.rs))
 SEED ?=
+KILLS ?=
 CASES ?= 10000
 
 help: ## this list
@@ -21,7 +22,7 @@ demo: setup ## word count over a socket, killed three times, compared with a pla
 test: test-code test-docs ## all tests
 
 test-code: setup ## unit and integration tests, short kill loops among them
-	cargo build --release --workspace --examples # the kill loops run them; `cargo test --examples` builds only their tests
+	cargo build --release --workspace --bins --examples # the kill loops run them; `cargo test --examples` builds only their tests
 	cargo test --release --workspace --lib --bins --tests --examples
 
 test-docs: setup ## the examples in the documentation
@@ -31,9 +32,9 @@ bench: setup ## all measurements, one after the other
 	cargo build --release --examples
 	@set -e; for bench in $(BENCHES); do echo "== $$bench"; cargo bench --bench "$$bench"; done
 
-kill-loop: setup ## 30 random SIGKILLs over file_word_count and over the acknowledged receiver (SEED=n)
-	cargo build --release --workspace --example network_word_count --example file_word_count --bin kill_loop
-	cargo run --release --quiet --package recovery-tests --bin kill_loop -- --kills 30 $(if $(SEED),--seed $(SEED))
+kill-loop: setup ## real processes under SIGKILL: 500 random kills, every named point, 30 kills of two examples each (KILLS=n, SEED=n)
+	cargo build --release --workspace --example network_word_count --example file_word_count --bin victim --bin kill_loop
+	cargo run --release --quiet --package recovery-tests --bin kill_loop -- $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
 
 random-graphs: setup ## random graphs of operators against a model (CASES=n, SEED=n)
 	$(if $(wildcard /dev/shm),TMPDIR=/dev/shm) FLOODMARK_GRAPH_CASES=$(CASES) FLOODMARK_GRAPH_SEED=$(SEED) cargo test --release --lib random_graphs -- --nocapture

@@ -20,6 +20,17 @@ pub enum Line {
     Error(String),
 }
 
+/// Why [`Job::watch_for`] came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// The line came.
+    Seen,
+    /// The time was over first.
+    TimedOut,
+    /// The job has ended, or closed its outputs.
+    Ended,
+}
+
 /// A running process. It is killed when this is dropped, so that nothing outlives a failed test.
 pub struct Job {
     program: String,
@@ -34,10 +45,22 @@ pub struct Job {
 /// # Errors
 /// When it is not built.
 pub fn example(name: &str) -> Result<PathBuf, ProcessError> {
+    built(&format!("examples/{name}"))
+}
+
+/// Where cargo puts this program of the package, beside the program or the test that runs.
+///
+/// # Errors
+/// When it is not built.
+pub fn program(name: &str) -> Result<PathBuf, ProcessError> {
+    built(name)
+}
+
+fn built(name: &str) -> Result<PathBuf, ProcessError> {
     let this = std::env::current_exe().map_err(ProcessError::file("find", Path::new("this program")))?;
     // target/release/demo, or target/release/deps/some_test-0123.
     let directory = this.ancestors().skip(1).find(|directory| !directory.ends_with("deps")).unwrap_or(&this);
-    let path = directory.join("examples").join(name);
+    let path = directory.join(name);
     if path.is_file() { Ok(path) } else { Err(ProcessError::NotBuilt { path }) }
 }
 
@@ -69,6 +92,29 @@ impl Job {
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
+    }
+
+    /// Hands over each line until `see` says that this is the one, until `until`, or until the job ends by itself.
+    pub fn watch_for(&mut self, until: Instant, mut see: impl FnMut(&Line) -> bool) -> Watched {
+        loop {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    let seen = see(&line);
+                    self.remember(line);
+                    if seen {
+                        return Watched::Seen;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => return Watched::TimedOut,
+                Err(RecvTimeoutError::Disconnected) => return Watched::Ended,
+            }
+        }
+    }
+
+    /// The system's number of the process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// How long this life has lasted.
@@ -166,6 +212,24 @@ mod tests {
         }
         assert!(job.kill(|_| ()).unwrap());
         assert!(seen.contains(&Line::Out("one".to_string())) && seen.contains(&Line::Error("two".to_string())));
+    }
+
+    #[test]
+    fn a_line_is_waited_for_until_it_comes_the_time_is_over_or_the_job_ends() {
+        let far = Instant::now() + Duration::from_secs(60);
+        let mut job = shell("echo one; echo two; exec sleep 60");
+        let mut seen = Vec::new();
+        let two = |line: &Line| *line == Line::Out("two".to_string());
+        assert_eq!(
+            job.watch_for(far, |line| {
+                seen.push(line.clone());
+                two(line)
+            }),
+            Watched::Seen
+        );
+        assert_eq!(seen.len(), 2);
+        assert_eq!(job.watch_for(Instant::now(), two), Watched::TimedOut);
+        assert_eq!(shell("echo one").watch_for(far, two), Watched::Ended);
     }
 
     #[test]

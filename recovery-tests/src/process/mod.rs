@@ -4,16 +4,21 @@
 //! socket by a [`Sender`], or files that are moved into a directory. The [`kill_loop`] kills it at random moments, starts it
 //! again, lets it finish, and compares its [`Counts`] with a plain count. `make demo` does the same, for people to watch.
 //!
+//! A [`victim`] has everything that a job can have, and tells what it does; its [`parent`] kills it at random moments
+//! ([`parent::kills`]) and at every named point ([`parent::points`]), and knows record for record what must come out.
+//!
 //! What this cannot show: a power cut. A killed process loses its memory, not what the kernel holds for the disk.
 
 mod counts;
 mod job;
 pub mod kill_loop;
+pub mod parent;
 mod sender;
 mod text;
+pub mod victim;
 
 pub use counts::{Counts, Difference};
-pub use job::{Job, Line, example};
+pub use job::{Job, Line, Watched, example, program};
 pub use sender::{Connection, Pace, Sender};
 pub use text::{Text, generated, of_repository};
 
@@ -28,7 +33,7 @@ use rand::{Rng, SeedableRng};
 pub enum ProcessError {
     #[error("{action} {path}: {source}")]
     File { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("{path} is not there: build it with `cargo build --release --workspace --examples`")]
+    #[error("{path} is not there: build it with `cargo build --release --workspace --bins --examples`")]
     NotBuilt { path: PathBuf },
     #[error("{program} ended with {status}; its last words:\n{last_words}")]
     Died { program: String, status: std::process::ExitStatus, last_words: String },
@@ -48,6 +53,12 @@ pub enum ProcessError {
     NotAnOffset(String),
     #[error("{name} wants a number, not {found:?}")]
     Argument { name: String, found: String },
+    #[error("there is no argument {name} (followed by {found:?})")]
+    Unknown { name: String, found: String },
+    #[error("expected a point as `[stage/]step[+operation]:nth[:before|within|after]`, found {0:?}")]
+    NotAPoint(String),
+    #[error("{0}")]
+    Diverged(String),
     #[error("seed {seed}: {count} words differ from the plain count, for example:\n{examples}")]
     Different { seed: u64, count: usize, examples: String },
 }
