@@ -9,5 +9,5 @@
 
 pub mod damage;
 pub mod process;
-// pub mod suite;
+pub mod suite;
 pub mod sweep;

@@ -22,6 +22,7 @@ pub struct Inspection {
     next_sequence: Option<Sequence>,
     proven_synced_through: Option<Sequence>,
     known_next_sequence: Option<Sequence>,
+    cut_off: Option<(BatchId, Sequence, Sequence)>,
 }
 
 /// Observes a stored job and decides as a start would; writes nothing. The job may be running: what its driver has not
@@ -71,7 +72,15 @@ pub fn inspect_on(disk: &dyn Disk, job: &Path) -> Result<Inspection, Error> {
         }
     };
     let scan = facts.log.as_ref().map(|log| &log.scan);
+    let first = scan.and_then(|scan| Some((scan.log_id, scan.segments.first()?.first_sequence)));
+    let cut_off = first.and_then(|(log, first)| {
+        let of_this_log = facts.candidates.iter().filter(|candidate| candidate.point.log.log == log);
+        let mut cut =
+            of_this_log.filter(|candidate| candidate.damage.is_none() && candidate.point.log.oldest_needed < first);
+        cut.next().map(|candidate| (candidate.point.batch, candidate.point.log.oldest_needed, first))
+    });
     Ok(Inspection {
+        cut_off,
         report: RecoveryReport::new(&decision),
         next_sequence: scan.map(|scan| scan.next_sequence),
         proven_synced_through: scan.map(|scan| scan.proven_synced_through),
@@ -142,6 +151,19 @@ impl Inspection {
     #[must_use]
     pub fn rejected(&self) -> Vec<(ManifestSequence, &str)> {
         self.decision.rejected.iter().map(|rejected| (rejected.sequence, rejected.reason.as_str())).collect()
+    }
+
+    /// What is damaged and not needed, with file and reason.
+    #[must_use]
+    pub fn unneeded_damage(&self) -> &[String] {
+        &self.decision.unneeded_damage
+    }
+
+    /// A usable checkpoint whose replay would need a frame that the log does not hold any more: its batch, that frame, and the
+    /// first frame of the log.
+    #[must_use]
+    pub fn cut_off(&self) -> Option<(BatchId, Sequence, Sequence)> {
+        self.cut_off
     }
 
     /// The tail of the log that would be cut, if it does not end with a whole frame.

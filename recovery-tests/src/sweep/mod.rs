@@ -64,13 +64,6 @@ struct Setup {
 }
 
 impl Setup {
-    /// A directory for one run; in memory, where there is such a file system.
-    fn scratch(&self) -> std::io::Result<tempfile::TempDir> {
-        let memory = std::path::Path::new("/dev/shm");
-        let builder = || tempfile::Builder::new().prefix("floodmark-sweep-").rand_bytes(12).to_owned();
-        if memory.is_dir() { builder().tempdir_in(memory) } else { builder().tempdir() }
-    }
-
     fn planted(&self, disk: Arc<dyn Disk>) -> Arc<dyn Disk> {
         match &self.planter {
             Some(planter) => planter(disk),
@@ -106,6 +99,14 @@ impl Setup {
         probe.same_as(&second)?;
         Ok((probe, played))
     }
+}
+
+/// A directory for one run; in memory, where there is such a file system.
+fn scratch() -> std::io::Result<tempfile::TempDir> {
+    let memory = std::path::Path::new("/dev/shm");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("floodmark-sweep-").rand_bytes(12);
+    if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() }
 }
 
 /// Interrupts a job at every durable step of its life and compares what comes of it with a plain run.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use floodmark::testing::Inspection;
 use floodmark::testing::disk::{FaultyDisk, Image, Loss, SimulatedDisk, Step, TracedStep};
 use floodmark::{BatchId, Error};
 
@@ -16,6 +18,7 @@ use super::oracle::{Divergence, Files, Fingerprints, Oracle, Outputs, same_files
 use super::run::Run;
 use super::schedule::Schedule;
 use super::script::Restart;
+use super::stored;
 
 /// The directory of a run: a name that is the same in every run, for the trace.
 const RUN: &str = "run";
@@ -129,6 +132,10 @@ struct Player<'s> {
     state: String,
     disk: SimulatedDisk,
     seen: Seen,
+    /// As `seen.begun`, for other threads.
+    begun: Arc<AtomicU64>,
+    /// What was stored before the life that begins.
+    inspection: Option<Inspection>,
     /// The life that follows recovers from a strike.
     recovers: bool,
     time_changed: bool,
@@ -138,7 +145,7 @@ struct Player<'s> {
 
 impl<'s> Player<'s> {
     fn new(setup: &'s Setup, schedule: &'s Schedule, probe: Option<&'s Probe>) -> std::io::Result<Self> {
-        let base = setup.scratch()?;
+        let base = super::scratch()?;
         let place = base.path().join(RUN).join("1");
         std::fs::create_dir_all(&place)?;
         std::fs::create_dir(place.join(OUT))?;
@@ -154,6 +161,8 @@ impl<'s> Player<'s> {
             state: STATE.to_string(),
             disk,
             seen: Seen::default(),
+            begun: Arc::default(),
+            inspection: None,
             recovers: false,
             time_changed: false,
             played: Played::default(),
@@ -177,6 +186,7 @@ impl<'s> Player<'s> {
 
     /// Starts the next life and looks at what it has recovered; nothing, when the life has ended over it.
     fn start(&mut self) -> Checked<Option<Life>> {
+        self.inspection = stored::check(&self.place.join(&self.state))?;
         let birth = self.begin();
         self.attend(birth)
     }
@@ -190,7 +200,11 @@ impl<'s> Player<'s> {
         let loss = fault.map_or(Loss::Nothing, |fault| fault.loss(self.seed));
         let loss = if fault == Some(Fault::IoError) { Loss::Nothing } else { loss };
         let clock = floodmark::ManualClock::at(super::env::START_MS);
-        let gate = Gate::new(fault, loss, self.disk.clone(), clock.clone());
+        let mut gate = Gate::new(fault, loss, self.disk.clone(), clock.clone());
+        if self.probe.is_none() {
+            gate.look_at_publications(self.state.clone(), self.begun.clone());
+        }
+        let gate = Arc::new(gate);
         let door = FaultyDisk::watched(self.setup.planted(Arc::new(self.disk.clone())), gate.clone());
         if let Some(strike) = strike {
             door.arm_at(strike.point, strike.fault.at_the_disk());
@@ -203,7 +217,11 @@ impl<'s> Player<'s> {
         match birth.wait() {
             Ok(life) => {
                 self.note_steps(&life);
-                self.note(format!("life {}: {}", self.played.lives, life.running.recovery()));
+                let recovery = life.running.recovery().to_string();
+                self.note(format!("life {}: {recovery}", self.played.lives));
+                if let Some(said) = self.inspection.take() {
+                    stored::compare(&said, &recovery)?;
+                }
                 self.check_recovered(&life)?;
                 Ok(Some(life))
             }
@@ -225,6 +243,7 @@ impl<'s> Player<'s> {
         while self.seen.done < target {
             let number = self.seen.done + 1;
             self.seen.begun = self.seen.begun.max(number);
+            self.begun.store(self.seen.begun, Ordering::SeqCst);
             self.seen.acknowledged.resize(life.inputs(), 0);
             let resends = !self.played.struck.is_empty() && self.seed.is_multiple_of(2);
             let mut acknowledged = std::mem::take(&mut self.seen.acknowledged);
@@ -260,6 +279,9 @@ impl<'s> Player<'s> {
         self.note_strike(&life.gate);
         if self.probe.is_some() {
             return Ok(());
+        }
+        if let Some(disorder) = life.gate.disorder() {
+            return Err(disorder);
         }
         if published.0 != self.seen.done {
             let what = format!("batch {} of the script has become batch {published} of the job", self.seen.done);
@@ -316,7 +338,7 @@ impl<'s> Player<'s> {
             self.own.steps.push(life.env.disk.trace());
         }
         life.kill();
-        self.check_stored()?;
+        stored::check(&self.place.join(&self.state))?;
         self.recover_again("the end", &state, &outputs, &files)?;
         (self.own.outputs, self.own.files) = (outputs, files);
         Ok(())
@@ -331,7 +353,7 @@ impl<'s> Player<'s> {
         }
         let (outputs, files) = (self.world.outputs(), self.files()?);
         life.kill();
-        self.check_stored()?;
+        stored::check(&self.place.join(&self.state))?;
         let state = match self.begin().wait() {
             Ok(life) => {
                 let state = self.state_of(&life)?;
@@ -491,11 +513,6 @@ impl<'s> Player<'s> {
         same_outputs(Oracle::Fencing, when, &before.0, &after.0, false)?;
         same_files(Oracle::Fencing, when, &before.1, &after.1)?;
         Ok(Some(life))
-    }
-
-    /// What a stopped job has stored.
-    fn check_stored(&self) -> Checked<()> {
-        super::stored::check(&self.place.join(&self.state))
     }
 
     fn state_of(&self, life: &Life) -> Checked<Fingerprints> {
