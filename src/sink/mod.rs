@@ -13,6 +13,8 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+#[cfg(test)]
+mod crash_tests;
 pub(crate) mod directory;
 mod file;
 pub(crate) mod layout;
