@@ -94,6 +94,11 @@ impl<O: PartialEq + Debug> Judge<'_, O> {
         match self.run(&bench.root) {
             Started::Panicked(text) => Ok(Verdict::Failed(Failure::Panicked, text)),
             Started::Recovered(recovered) => Ok(self.recovered(case, look, &recovered, bench)),
+            // Beyond what is inspected only a sink knows something: a batch that the log has lost.
+            Started::Refused(error) if matches!(look, Look::GoesOn(_)) && !tells_a_lost_end(&error.to_string()) => {
+                let detail = format!("inspection goes on: {}; the start refuses: {error}", look.words());
+                Ok(Verdict::Failed(Failure::InspectionDiffers, detail))
+            }
             Started::Refused(error) => {
                 let verdict = self.refused(case, error.kind(), &error.to_string());
                 if verdict.is_failure() {
