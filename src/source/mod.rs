@@ -2,6 +2,8 @@
 
 mod binary_files;
 mod buffers;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 mod decoder;
 mod direct;
 mod directory;
