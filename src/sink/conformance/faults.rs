@@ -156,6 +156,7 @@ fn a_fenced_driver_does_not_hinder<P: SinkPlace>(place: &mut P) {
         publish::<P>(&mut newer, &next);
         expected.extend(next.records().cloned());
     }
+    is_fenced(zombie.publish(&batch(place, 5, Epoch(1), LINEAGE)), "a batch of epoch 1 that is newer than all");
     assert_eq!(place.visible(), expected);
     drop(newer);
     let mut third = place.open();

@@ -138,11 +138,11 @@ pub fn check_direct_source<P: DirectPlace>(mut new_place: impl FnMut() -> P) {
         ("an offer stays within its limits", an_offer_stays_within_its_limits),
         ("ranges give every record once and in order", ranges_give_every_record_once_and_in_order),
         ("the summary says how many records were read", the_summary_says_how_many_records_were_read),
+        ("a range reads the same again", a_range_reads_the_same_again),
         ("an offer that was not planned is offered again", an_offer_that_was_not_planned_is_offered_again),
         ("a position survives its own encoding", a_position_survives_its_own_encoding),
         ("offers go on exactly where a stored position stands", offers_go_on_where_a_stored_position_stands),
         ("a position is recovered by what was planned since", a_position_is_recovered_by_what_was_planned),
-        ("a range reads the same again", a_range_reads_the_same_again),
         ("two readers at once read what one reads", two_readers_read_what_one_reads),
         ("what is released is only what nobody asks for again", a_release_takes_nothing_that_is_needed),
         ("a range that was removed is an error", |place| a_spoilt_range_is_an_error(place, Spoil::Removed)),
@@ -254,13 +254,11 @@ fn an_offer_that_was_not_planned_is_offered_again<P: DirectPlace>(place: &mut P)
     place.add(50);
     let mut life = Life::begin(place.open());
     life.take(&limits(10));
-    let before = life.position();
     let offer = life.offer(&limits(20));
     let again = life.offer(&limits(20));
     let (records, records_again) = (life.read_all(&offer), life.read_all(&again));
     assert!(!records.is_empty(), "an offer holds a record at least");
     assert_records(&records_again, &records, "offered again, since no plan took it");
-    assert_eq!(life.position(), before, "the position after offers that no plan took");
     let rest = take_all::<P>(&mut life, &OfferLimits::UNLIMITED);
     let first = Life::begin(place.open()).take(&limits(10));
     let whole: Vec<_> = first.into_iter().chain(rest).collect();

@@ -1,6 +1,5 @@
 //! A scripted job around one receiver: its lives, what is in its log, and what its sender was told.
 
-use std::fmt::Debug;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::receiver::{Promise, ReceiverPlace};
-use super::scripted_log::ScriptedLog;
+use super::scripted_log::{Answer, ScriptedLog};
 use crate::block::{BatchLimits, BlockTracker, Intake, ReceiveLimits};
 use crate::clock::{Clock, ManualClock};
 use crate::id::{Position, Uid};
@@ -30,6 +29,10 @@ pub(super) struct Job<'p, P: ReceiverPlace> {
     pub log: Arc<ScriptedLog>,
     limits: ReceiveLimits,
     sent: u64,
+    /// Batches are planned, so that the backlog never stays full.
+    pub plans: bool,
+    /// What is acknowledged is compared with what is durable, at every look.
+    pub checks_acknowledgements: bool,
     life: Option<Life<P::Item>>,
 }
 
@@ -82,8 +85,16 @@ impl<'p, P: ReceiverPlace> Job<'p, P> {
         Self::begin_with(place, ReceiveLimits::default())
     }
 
+    /// As [`begin`](Self::begin), and compares what is acknowledged with what is durable.
+    pub fn begin_reliable(place: &'p mut P) -> Self {
+        let mut job = Self::begin(place);
+        job.checks_acknowledgements = true;
+        job
+    }
+
     pub fn begin_with(place: &'p mut P, limits: ReceiveLimits) -> Self {
-        let mut job = Self { place, log: Arc::default(), limits, sent: 0, life: None };
+        let log = Arc::default();
+        let mut job = Self { place, log, limits, sent: 0, plans: true, checks_acknowledgements: false, life: None };
         job.next_life();
         job
     }
@@ -146,19 +157,46 @@ impl<'p, P: ReceiverPlace> Job<'p, P> {
 
     /// Ends the life gracefully; the receiver must return by itself.
     pub fn stop(&mut self) {
-        let life = self.life.take().expect("a rule stops what it began");
-        let stopped = life.runtime.block_on(life.supervisor.stop());
+        self.stop_while(|_| {});
+    }
+
+    /// The same while the sender goes on sending, and the log takes one block at a time: the receiver never runs out of records.
+    pub fn stop_while_more_comes(&mut self) {
+        self.log.answer(Answer::Wait);
+        self.send(30);
+        self.until("a block was given to the log", |job| job.log.waiting() > 0);
+        self.stop_while(|job| {
+            job.send(10);
+            job.log.acknowledge_one();
+        });
+        self.log.answer(Answer::Acknowledge);
+    }
+
+    fn stop_while(&mut self, mut meanwhile: impl FnMut(&mut Self)) {
+        let Life { supervisor, tracker, clock, runs, runtime } = self.life.take().expect("a rule stops what it began");
+        let stopping = runtime.spawn(async move {
+            let stopped = supervisor.stop().await;
+            (supervisor, stopped)
+        });
+        while !stopping.is_finished() {
+            meanwhile(self);
+            clock.advance(STEP);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let (supervisor, stopped) = match runtime.block_on(stopping) {
+            Ok(ended) => ended,
+            Err(error) => panic!("a graceful stop panicked: {error}"),
+        };
         stopped.unwrap_or_else(|error| panic!("a graceful stop failed: {error}"));
-        let (started, returned) = (&life.runs.started, &life.runs.returned);
-        let (started, returned) = (started.load(Ordering::SeqCst), returned.load(Ordering::SeqCst));
+        let (started, returned) = (runs.started.load(Ordering::SeqCst), runs.returned.load(Ordering::SeqCst));
         assert!(returned == started, "a second after the stop the receiver had not returned, and was dropped");
-        drop(life);
+        drop((supervisor, tracker, runs, runtime));
         self.look("after the stop");
     }
 
-    /// Takes what is stored into a batch.
-    pub fn plan_a_batch(&mut self) {
-        self.life().tracker.take(BatchLimits { records: 1, bytes: u64::MAX });
+    /// Whether what is stored and not planned is as much as may be.
+    pub fn is_backlog_full(&self) -> bool {
+        !self.life().tracker.gate().is_open()
     }
 
     /// The durable records, block after block.
@@ -207,26 +245,20 @@ impl<'p, P: ReceiverPlace> Job<'p, P> {
 
     /// The stored records are those that were sent, in their order: without repetitions, where they are recognised, and
     /// without holes, where the sender keeps what is not acknowledged.
-    pub fn check_order(&mut self) {
-        let (records, sent) = (self.records(), self.sent);
-        let number = |record: &P::Item, from: u64| (from..sent).find(|&number| *record == self.place.record(number));
+    fn check_order(&self) {
+        let (records, promise) = (self.records(), self.place.promise());
+        let is = |record: &P::Item, number: u64| *record == self.place.record(number);
         let mut next = 0;
         for (at, record) in records.iter().enumerate() {
-            let found = number(record, 0);
-            let fits = match self.place.promise() {
-                Promise::ExactlyOnce => found == Some(next),
-                Promise::AtLeastOnce => found.is_some_and(|found| found <= next),
-                Promise::Unreliable => found.is_some_and(|found| found >= next),
+            let number = match promise {
+                Promise::ExactlyOnce => Some(next).filter(|next| is(record, *next)),
+                Promise::AtLeastOnce => (0..=next).rev().find(|number| is(record, *number)),
+                Promise::Unreliable => (next..self.sent).find(|number| is(record, *number)),
             };
-            let what = self.place.promise();
-            assert!(
-                fits,
-                "stored record {at} is {record:?}, number {found:?} of those sent; next is {next} ({what:?})"
-            );
-            next = match what {
-                Promise::AtLeastOnce => next.max(found.unwrap_or(0) + 1),
-                _ => found.unwrap_or(0) + 1,
+            let Some(number) = number else {
+                panic!("stored record {at} is {record:?}, and the next was to be {:?}", self.place.record(next));
             };
+            next = next.max(number + 1);
         }
     }
 
@@ -258,23 +290,21 @@ impl<'p, P: ReceiverPlace> Job<'p, P> {
     fn pause(&self) {
         if let Some(life) = &self.life {
             life.clock.advance(STEP);
+            if self.plans {
+                life.tracker.take(BatchLimits { records: u64::MAX, bytes: u64::MAX });
+            }
         }
         std::thread::sleep(Duration::from_millis(1));
     }
 
-    /// Whatever happens, nothing is acknowledged that is not durable (I-1).
+    /// Whatever happens, records are in order, and nothing is acknowledged that is not durable (I-1).
     fn look(&mut self, when: &str) {
-        if self.place.promise() != Promise::Unreliable {
+        self.check_order();
+        if self.checks_acknowledgements {
             // First the one, then the other: what is durable only grows.
             let acknowledged = self.place.acknowledged();
             let stored = self.stored();
             assert!(acknowledged <= stored, "{acknowledged} records are acknowledged, {stored} are durable ({when})");
         }
-    }
-}
-
-impl<P: ReceiverPlace> Debug for Job<'_, P> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Job").field("sent", &self.sent).finish_non_exhaustive()
     }
 }

@@ -53,6 +53,24 @@ impl ScriptedLog {
         answers.into_iter().for_each(|(done, answer)| done(answer));
     }
 
+    /// Acknowledges the oldest append that waits.
+    pub fn acknowledge_one(&self) {
+        let answer = {
+            let mut state = self.state();
+            if state.waiting.is_empty() {
+                return;
+            }
+            let (head, body, done) = state.waiting.remove(0);
+            let answer = std::mem::replace(&mut state.answer, Answer::Acknowledge);
+            let taken = state.take(head, body, done);
+            state.answer = answer;
+            taken
+        };
+        if let Some((done, answer)) = answer {
+            done(answer);
+        }
+    }
+
     /// What is durable, block by block.
     pub fn durable(&self) -> Vec<(BlockHead, ByteView)> {
         self.state().durable.clone()
