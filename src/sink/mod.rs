@@ -13,6 +13,8 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+#[cfg(feature = "testing")]
+pub(crate) mod decoding;
 pub(crate) mod directory;
 mod file;
 pub(crate) mod layout;

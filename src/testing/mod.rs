@@ -23,6 +23,8 @@
 //! ```
 
 mod collected;
+#[cfg(feature = "testing")]
+pub mod decoders;
 mod job;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod rules;

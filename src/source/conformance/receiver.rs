@@ -219,23 +219,21 @@ fn a_busy_receiver_stops<P: ReceiverPlace>(place: &mut P) {
 fn a_restarted_receiver_receives_again<P: ReceiverPlace>(place: &mut P) {
     let mut job = Job::begin(place);
     for _ in 0..3 {
-        job.send(5);
-        job.until_something_more_is_stored();
+        job.send_until_something_is_stored(5);
         job.restart_receiver();
-        job.until_something_more_is_stored();
+        job.send_until_something_is_stored(1);
     }
 }
 
 fn receiving_goes_on_after_an_interruption<P: ReceiverPlace>(place: &mut P) {
     let mut job = Job::begin(place);
     for _ in 0..2 {
-        job.send(9);
-        job.until_something_more_is_stored();
+        job.send_until_something_is_stored(9);
         if !job.interrupt() {
             return;
         }
         if job.promise() == Promise::Unreliable {
-            job.until_something_more_is_stored();
+            job.send_until_something_is_stored(1);
         } else {
             job.send(9);
             job.until_all_is_stored("sent before the connection broke, and after");

@@ -230,9 +230,10 @@ impl<'p, P: ReceiverPlace> Job<'p, P> {
         self.until(&what, |job| job.place.acknowledged() == job.sent);
     }
 
-    /// Sends until more is stored: records that are under way may be lost.
-    pub fn until_something_more_is_stored(&mut self) {
+    /// Sends until something of it is stored: records that are under way may be lost.
+    pub fn send_until_something_is_stored(&mut self, records: u64) {
         let before = self.records().len();
+        self.send(records);
         let mut looks = 0;
         self.until("something that was sent was stored", |job| {
             looks += 1;
