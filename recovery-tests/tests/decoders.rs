@@ -229,6 +229,25 @@ fn changed_bytes_get_behind_the_checksums_and_are_found_there() {
     }
 }
 
+/// No writer comes that far, but a frame that says so must not end the process that reads it.
+#[test]
+fn a_frame_after_which_no_other_could_come_is_refused() {
+    let _alone = alone();
+    let segment = Decoder::named("segment");
+    let with_frames = (0..).map(segment.sample).find(|bytes| bytes.len() > 64).expect("a segment with frames");
+    let (mut bytes, end) = (with_frames, u64::MAX.to_le_bytes());
+    bytes[48..56].copy_from_slice(&end);
+    bytes[56..64].copy_from_slice(&(u64::MAX - 1).to_le_bytes());
+    bytes[80..88].copy_from_slice(&end);
+    (segment.seal)(&mut bytes);
+    feed(&segment, &bytes);
+    let mut frame = bytes.split_off(64);
+    let decoder = Decoder::named("frame");
+    (decoder.seal)(&mut frame);
+    let refused = (decoder.decode)(&frame).expect_err("a frame with the largest sequence of all");
+    assert!(refused.contains("a sequence that another can follow"), "{refused}");
+}
+
 /// Larger inputs are allowed more, in steps: a claim must stay within the step of its input.
 #[test]
 fn a_claimed_length_makes_no_more_room_than_the_input_justifies() {

@@ -86,7 +86,7 @@ fn seal_frame_at(bytes: &mut [u8], at: usize, log: LogId) -> Option<usize> {
 /// A frame with anything in it.
 pub(crate) fn sample_frame(seed: u64) -> Vec<u8> {
     let mut rng = StdRng::seed_from_u64(seed);
-    let sequence = Sequence(rng.random_range(1..=u64::MAX));
+    let sequence = Sequence(rng.random_range(1..u64::MAX));
     let synced_through = Sequence(rng.random_range(0..sequence.0));
     let epoch = Epoch(rng.random());
     encode_frame(&mut rng, LOG, sequence, synced_through, epoch)

@@ -451,7 +451,6 @@ fn each_rule_finds_a_source_that_breaks_it() {
         (Flaw::NoticesNoChange, "a range that was changed is an error"),
         (Flaw::TakesGrowthForNew, "a range that has grown is an error"),
     ] {
-        println!("{flaw:?}");
-        assert_broken(rule, || check_tape(flaw));
+        assert_broken(&format!("{flaw:?}"), rule, || check_tape(flaw));
     }
 }

@@ -9,10 +9,10 @@ mod sinks;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// The name of the rule that a suite found broken, which must be this one.
-fn assert_broken(rule: &str, suite: impl FnOnce()) {
-    let panic = catch_unwind(AssertUnwindSafe(suite)).expect_err("the suite found nothing");
+/// The rule that a suite finds broken must be this one.
+fn assert_broken(flaw: &str, rule: &str, suite: impl FnOnce()) {
+    let panic = catch_unwind(AssertUnwindSafe(suite)).expect_err(flaw);
     let text = panic.downcast_ref::<String>().expect("a suite says what it found");
     let found = text.split('"').nth(1).unwrap_or_default();
-    assert_eq!(found, rule, "{text}");
+    assert_eq!(found, rule, "{flaw}: {text}");
 }

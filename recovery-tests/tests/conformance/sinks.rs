@@ -297,7 +297,6 @@ fn each_rule_about_faults_finds_a_sink_that_breaks_it() {
         (Flaw::RemembersRefusedBatches, "a driver that was fenced cannot come in again"),
         (Flaw::CountsRefusedBatches, "a driver that was fenced does not hinder the newer one"),
     ] {
-        println!("{flaw:?}");
-        assert_broken(rule, || check_sink(|| FlawedPlace(Arc::default(), flaw)));
+        assert_broken(&format!("{flaw:?}"), rule, || check_sink(|| FlawedPlace(Arc::default(), flaw)));
     }
 }
