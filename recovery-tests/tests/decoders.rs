@@ -3,6 +3,7 @@
 //!
 //! `FLOODMARK_DECODER_CASES` (per decoder and test, default 1,000) and `FLOODMARK_DECODER_SEED` repeat or prolong a run.
 
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use floodmark::testing::decoders::{ALL, Decoder};
@@ -206,6 +207,27 @@ fn a_cut_or_a_byte_too_much_is_refused_where_the_end_is_known() {
             let longer = [&whole[..], b"\n"].concat();
             assert!((decoder.decode)(&longer).is_err(), "{}, sample {seed}: a byte more", decoder.name);
         }
+    }
+}
+
+/// What the fuzz targets begin with, `fuzz/corpus/`: with `FLOODMARK_WRITE_CORPUS=1` it is written anew.
+#[test]
+fn the_seed_corpus_of_the_fuzz_targets_is_decoded() {
+    const SAMPLES: u64 = 4;
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let _alone = alone();
+    for decoder in ALL {
+        for seed in 0..SAMPLES {
+            let path = corpus.join(decoder.name).join(format!("sample-{seed}"));
+            if std::env::var_os("FLOODMARK_WRITE_CORPUS").is_some() {
+                std::fs::create_dir_all(corpus.join(decoder.name)).unwrap();
+                std::fs::write(&path, (decoder.sample)(seed)).unwrap();
+            }
+            let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            assert_eq!((decoder.decode)(&bytes), Ok(()), "{}", path.display());
+        }
+        let target = corpus.join("../fuzz_targets").join(decoder.name).with_extension("rs");
+        assert!(target.exists(), "{} feeds this decoder", target.display());
     }
 }
 

@@ -5,8 +5,9 @@
 //! offers and takes them, workers read ranges later, the next life goes on from a stored position.
 
 use std::fmt::Debug;
+use std::sync::atomic::AtomicUsize;
 
-use super::direct_life::{Life, Range, read_all};
+use super::direct_life::{Life, Range, read_all_together};
 use crate::codec::Record;
 use crate::source::direct::{DirectSource, OfferLimits};
 use crate::testing::rules::{Rule, try_each};
@@ -342,18 +343,19 @@ fn two_readers_read_what_one_reads<P: DirectPlace>(place: &mut P) {
     let mut life = Life::begin(place.open());
     let ranges = take_all::<P>(&mut life, &limits(SOME / 4));
     let (one, other) = (life.reader(), Life::begin(place.open()).reader());
-    let expected = expected(place, 0..SOME);
+    let (expected, begun) = (expected(place, 0..SOME), AtomicUsize::new(0));
     let (found, disturbed) = std::thread::scope(|scope| {
         // One source's reader on two workers, and that of another life.
         let readers = [&one, &one, &other].map(|reader| {
             let ranges = &ranges;
-            scope.spawn(move || (0..3).map(|_| read_all(&**reader, ranges)).collect::<Vec<_>>())
+            let begun = &begun;
+            scope.spawn(move || read_all_together(&**reader, ranges, begun, 3))
         });
         let mut found = Vec::new();
         let mut disturbed = None;
         for reader in readers {
             match reader.join() {
-                Ok(reads) => found.extend(reads),
+                Ok(records) => found.push(records),
                 Err(panic) => disturbed = Some(panic),
             }
         }

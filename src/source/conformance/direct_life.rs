@@ -1,6 +1,8 @@
 //! One life of a driver, as far as a direct source sees it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::codec;
 use crate::source::direct::{Direct, DirectSource, ErasedDirect, OfferLimits, RangeReader};
@@ -84,6 +86,34 @@ fn read<T, R: serde::de::DeserializeOwned>(
     let mut records = Vec::new();
     let summary = reader.read(&range, &mut |record| records.push(record))?;
     Ok((records, summary))
+}
+
+/// The records of ranges, by a reader that waits with its first record until `readers` have one, or until it is clear that they
+/// read one after the other.
+pub(super) fn read_all_together<T, R: serde::de::DeserializeOwned>(
+    reader: &AnyReader<T, R>,
+    ranges: &[Range],
+    begun: &AtomicUsize,
+    readers: usize,
+) -> Vec<T> {
+    let mut records = Vec::new();
+    for range in ranges {
+        let range: R = codec::decode(range).unwrap_or_else(|error| panic!("a planned range: {error}"));
+        let read = reader.read(&range, &mut |record| {
+            if records.is_empty() {
+                begun.fetch_add(1, Ordering::SeqCst);
+                for _ in 0..200 {
+                    if begun.load(Ordering::SeqCst) >= readers {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            records.push(record);
+        });
+        read.unwrap_or_else(|error| panic!("a planned range cannot be read: {error}"));
+    }
+    records
 }
 
 pub(super) fn read_all<T, R: serde::de::DeserializeOwned>(reader: &AnyReader<T, R>, ranges: &[Range]) -> Vec<T> {

@@ -198,8 +198,10 @@ fn an_idle_receiver_stops<P: ReceiverPlace>(place: &mut P) {
     let mut job = Job::begin(place);
     job.stop();
     job.next_life();
-    job.send(4);
-    job.until_all_is_stored("sent before an idle receiver was stopped");
+    job.send_until_something_is_stored(4);
+    if job.promise() != Promise::Unreliable {
+        job.until_all_is_stored("sent before an idle receiver was stopped");
+    }
     job.for_a_while();
     job.stop();
 }
