@@ -15,6 +15,8 @@
 pub mod conformance;
 #[cfg(test)]
 mod crash_tests;
+#[cfg(feature = "testing")]
+pub(crate) mod decoding;
 pub(crate) mod directory;
 mod file;
 pub(crate) mod layout;

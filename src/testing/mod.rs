@@ -24,8 +24,12 @@
 
 mod collected;
 #[cfg(feature = "testing")]
+pub mod decoders;
+#[cfg(feature = "testing")]
 mod inspect;
 mod job;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod rules;
 
 #[cfg(test)]
 mod tests;
@@ -39,6 +43,12 @@ pub use job::TestJob;
 pub use crate::checkpoint::CheckpointTrial;
 #[cfg(feature = "testing")]
 pub use crate::sink::conformance::{SinkPlace, check_sink};
+#[cfg(feature = "testing")]
+pub use crate::source::conformance::direct::{DirectPlace, Spoil, check_direct_source};
+#[cfg(feature = "testing")]
+pub use crate::source::conformance::receiver::{Promise, ReceiverPlace, check_receiver};
+#[cfg(feature = "testing")]
+pub use crate::source::conformance::receivers;
 
 /// The disk that fails on command, and the door that it stands in.
 #[cfg(feature = "testing")]

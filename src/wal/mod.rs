@@ -30,6 +30,8 @@ use crate::id::{Epoch, LogId, SegmentNumber, Sequence};
 
 mod carry;
 mod damage;
+#[cfg(feature = "testing")]
+pub(crate) mod decoding;
 mod error;
 mod frame;
 mod poison;
