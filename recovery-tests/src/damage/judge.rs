@@ -227,7 +227,8 @@ fn names(case: &Case, message: &str) -> bool {
         || (of_log && (tells_a_lost_end(message) || message.contains(mixed[0]) || message.contains(mixed[2])))
         || (case.kind == FileKind::Manifest
             && (message.contains(mixed[1]) || message.contains("one after them, the newest")))
-        || (is("wal") && message.contains("the log is gone"))
+        // The only segment is the log.
+        || ((is("wal") || (of_log && case.change == Change::Remove)) && message.contains("the log is gone"))
         || (is("manifests") && message.contains("no manifest in"))
 }
 
