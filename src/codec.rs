@@ -74,20 +74,25 @@ pub fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), De
     decode_front(bytes).map_err(|error| DecodeError(error.to_string()))
 }
 
-/// Room is made for a text or a run of bytes as soon as its length is read. Bytes of another type, or damaged ones, may claim
-/// any length, so what is claimed is bounded by what the input can hold: no encoded byte stands for more than 16 of a value
-/// (a `u128` below 251). The bounds must be constants, hence the steps.
+/// Room is made for a `String` or a run of bytes as soon as its length is read. Bytes of another type, or damaged ones, may
+/// claim any length, so what is claimed is bounded by what the input can hold: no encoded byte stands for more than 16 of a
+/// value (a `u128` below 251). The bounds must be constants, hence the steps. A [`Text`] or [`Bytes`](crate::Bytes) is borrowed
+/// from the input before it is made, so it needs no bound, and no copy in between.
 fn decode_front<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), bincode::error::DecodeError> {
+    use bincode::serde::borrow_decode_from_slice;
     const SMALL: usize = 4 << 10;
+    const MEDIUM: usize = 256 << 10;
     const LARGE: usize = 16 << 20;
     /// The largest input is a frame: less than 4 GiB.
     const LARGEST: usize = 4 << 30;
     if bytes.len() <= SMALL {
-        bincode::serde::decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * SMALL }>())
+        borrow_decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * SMALL }>())
+    } else if bytes.len() <= MEDIUM {
+        borrow_decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * MEDIUM }>())
     } else if bytes.len() <= LARGE {
-        bincode::serde::decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * LARGE }>())
+        borrow_decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * LARGE }>())
     } else {
-        bincode::serde::decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * LARGEST }>())
+        borrow_decode_from_slice(bytes, CONFIGURATION.with_limit::<{ 32 * LARGEST }>())
     }
 }
 
@@ -192,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_densest_values_decode_at_every_size_of_input() {
-        for count in [0, 1, 4_000, 4_093, 4_094, 5_000, 100_000] {
+        for count in [0, 1, 4_000, 4_093, 4_094, 5_000, 100_000, 262_138, 262_139, 300_000] {
             let dense = vec![7_u128; count];
             assert_eq!(decode::<Vec<u128>>(&encode(&dense).unwrap()).unwrap(), dense);
             let text = "x".repeat(count * 20);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::batch::timing::{Slide, Window};
 use crate::dataflow::graph::{Graph, Narrow, Node, NodeId, Operator, Output, Source, Wide};
+use crate::disk::Disk;
 use crate::id::Uid;
 
 /// A discretized stream: one batch of `T` after another. Its methods add operators to the job's graph; nothing runs before
@@ -40,6 +41,8 @@ pub(crate) struct GraphBuilder {
     interval_ms: u64,
     /// For how long streams that are remembered are kept at least.
     remember: Duration,
+    /// The door to the disk, for outputs that write files.
+    disk: Arc<dyn Disk>,
     declared: RefCell<Declared>,
 }
 
@@ -65,8 +68,12 @@ pub(crate) struct CheckpointWish {
 }
 
 impl GraphBuilder {
-    pub fn new(interval_ms: u64, remember: Duration) -> Self {
-        Self { interval_ms, remember, declared: RefCell::default() }
+    pub fn new(interval_ms: u64, remember: Duration, disk: Arc<dyn Disk>) -> Self {
+        Self { interval_ms, remember, disk, declared: RefCell::default() }
+    }
+
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        self.disk.clone()
     }
 
     pub fn add_source(&self, uid: &Uid, source: Arc<dyn Source>) -> NodeId {

@@ -15,8 +15,7 @@ fn totals(env: &Env) -> floodmark::Result<StreamingContext> {
 fn a_job_with_one_operator_survives() {
     Sweep::new("totals", totals)
         .input("payments", (1..=12_u64).map(|n| vec![("ann".to_string(), n), ("bob".to_string(), 2 * n)]))
-        .sample(100)
-        .shrinks(false)
+        .nested(200)
         .check("nothing is lost", |run| run.state::<String, u64>("totals").values().sum::<u64>() == 3 * 78)
         .run()
         .assert_survived();

@@ -226,19 +226,19 @@ fn refuse_a_lost_directory(disk: &dyn Disk, job: &Path, directory: &Path) -> Res
 
 fn check_links(facts: &ChainFacts, directory: &Path) -> Result<(), ChainError> {
     let Some(newest) = facts.newest_sequence() else { return Ok(()) };
-    let mut expected = if facts.newest().is_some() {
-        facts.boundary()
-    } else {
-        facts.links.keys().next().copied().unwrap_or(newest) // nothing readable says where the chain begins
+    // A newest manifest that is damaged may have stated a higher boundary, and what was below it may be gone; so nothing readable
+    // says where the chain begins.
+    let first = match facts.links.last_key_value() {
+        Some((_, Link::Sound { .. })) => facts.stated_boundary(),
+        _ => facts.boundary(),
     };
+    let mut expected = first;
     let mut parent: Option<&Link> = None;
     for (&sequence, link) in &facts.links {
         if sequence != expected {
-            return Err(ChainError::Hole {
-                file: directory.join(file_name(expected)),
-                first: facts.boundary(),
-                newest,
-            });
+            let file = directory.join(file_name(expected));
+            let is_at_front = parent.is_none();
+            return Err(ChainError::Hole { file, first, newest, is_at_front });
         }
         // A parent that is damaged has other bytes than its child saw; that is already told as its damage.
         if let (Some(Link::Sound { crc, .. }), Some(manifest)) = (parent, link.manifest())

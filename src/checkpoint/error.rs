@@ -19,9 +19,14 @@ pub(crate) enum ChainError {
         directory = .directory.display()
     )]
     ManifestsMissing { directory: PathBuf, found: String },
-    /// A manifest in the middle of the chain is not there.
-    #[error("manifest {file} is missing: expected all of {first} to {newest}", file = .file.display())]
-    Hole { file: PathBuf, first: ManifestSequence, newest: ManifestSequence },
+    /// A manifest of the chain is not there. Where it is the first one, a newer manifest may be what is missing in truth: one that
+    /// made the first ones superfluous.
+    #[error(
+        "manifest {file} is missing: expected all of {first} to {newest}{hint}; restore it",
+        file = .file.display(),
+        hint = if *is_at_front { ", or else one after them, the newest, which had made it superfluous" } else { "" }
+    )]
+    Hole { file: PathBuf, first: ManifestSequence, newest: ManifestSequence, is_at_front: bool },
     /// A whole manifest does not continue the one before it: two chains were mixed.
     #[error(
         "manifest {file} does not continue the chain: expected a parent with crc32 {expected:08x}, found one with {found:08x}; \

@@ -94,8 +94,14 @@ impl ChainFacts {
         self.links.values().filter_map(Link::manifest).map(|manifest| manifest.epoch).max()
     }
 
-    /// Below which sequence manifests do not count, as the chain says.
+    /// Below which sequence manifests do not count: as the chain says, or because none is left.
     pub fn boundary(&self) -> ManifestSequence {
+        let first = self.links.keys().next().copied().unwrap_or(ManifestSequence(1));
+        self.stated_boundary().max(first)
+    }
+
+    /// The highest boundary that a whole manifest states.
+    pub fn stated_boundary(&self) -> ManifestSequence {
         let stated = self.links.values().filter_map(Link::manifest).map(|manifest| manifest.boundary).max();
         stated.unwrap_or(ManifestSequence(1))
     }
@@ -105,6 +111,15 @@ impl ChainFacts {
         self.links.iter().filter_map(|(sequence, link)| match link {
             Link::Damaged { file, reason, .. } => Some((*sequence, file, reason.as_str())),
             Link::Sound { .. } => None,
+        })
+    }
+
+    /// Of the manifests that are damaged, those that no rejection is on record of.
+    pub fn damaged_unanswered(&self) -> impl Iterator<Item = (ManifestSequence, &PathBuf, &str)> {
+        let rejects = |sequence| move |manifest: &Manifest| matches!(&manifest.kind, ManifestKind::Rejection { of, directory: None, .. } if *of == sequence);
+        self.damaged().filter(move |(sequence, ..)| {
+            let rejects = rejects(*sequence);
+            !self.links.values().filter_map(Link::manifest).any(rejects)
         })
     }
 

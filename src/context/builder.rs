@@ -291,7 +291,7 @@ impl StreamingContextBuilder {
             Some(version) => version,
             None => build_fingerprint()?,
         };
-        let graph = GraphBuilder::new(settings.interval_ms, remember);
+        let graph = GraphBuilder::new(settings.interval_ms, remember, settings.disk.clone());
         Ok(StreamingContext { settings, checkpoint_every, graph, sources: RefCell::default() })
     }
 }

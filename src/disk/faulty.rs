@@ -85,6 +85,9 @@ impl fmt::Display for TracedStep {
 
 /// Is told of the armed fault, by the thread that takes the step.
 pub trait Watcher: Send + Sync {
+    /// A durable step begins.
+    fn begins(&self, _step: &TracedStep) {}
+
     /// The fault strikes now; nothing of the step is done yet.
     fn struck(&self, _step: &TracedStep) {}
 
@@ -226,6 +229,8 @@ impl FaultyDisk {
         let traced = TracedStep { number, step, nth, what, writes, fault };
         state.trace.push(traced.clone());
         state.fired |= fault.is_some();
+        drop(state);
+        self.watcher.begins(&traced);
         Ok(fault.is_some().then_some(traced))
     }
 

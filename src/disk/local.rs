@@ -38,9 +38,7 @@ impl Disk for LocalDisk {
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(path)? {
-            names.push(entry?.file_name().into_string().map_err(|name| {
-                io::Error::new(io::ErrorKind::InvalidInput, format!("expected a file name in UTF-8, found {name:?}"))
-            })?);
+            names.extend(entry?.file_name().into_string());
         }
         names.sort_unstable();
         Ok(names)
@@ -128,9 +126,10 @@ mod tests {
     #[test]
     fn a_file_is_replaced_as_a_whole_and_leaves_no_temporary_file() {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("one");
+        let (path, temporary) = (directory.path().join("one"), directory.path().join("two"));
         for bytes in [&b"first"[..], b"second"] {
-            LocalDisk.replace_whole(Step::SinkFence, &path, bytes).unwrap();
+            fs::write(&temporary, "left by a life that died").unwrap();
+            LocalDisk.replace_whole(Step::SinkFence, &path, &temporary, bytes).unwrap();
             assert_eq!(LocalDisk.read(&path).unwrap(), bytes);
             assert_eq!(LocalDisk.list(directory.path()).unwrap(), ["one"]);
         }
@@ -176,6 +175,15 @@ mod tests {
         LocalDisk.create_dir_all(Step::DirectoryCreate, &deep).unwrap();
         LocalDisk.create_dir_all(Step::DirectoryCreate, &deep).unwrap();
         assert!(LocalDisk.list(&deep).unwrap().is_empty());
+    }
+
+    #[test]
+    fn names_that_are_not_utf_8_are_left_out() {
+        use std::os::unix::ffi::OsStrExt;
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
+        fs::write(directory.path().join("one"), "").unwrap();
+        assert_eq!(LocalDisk.list(directory.path()).unwrap(), ["one"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The door to the local file system: every durable step of the log and of the manifests passes through here.
+//! The door to the local file system: every durable step of the log, the manifests and the sinks to files passes through here.
 //!
 //! A step has a name ([`Step`]), so that a test can stop, tear or fail each of them. An implementation has the operations
 //! that the system has, one by one; what must hold across several of them (a file that is whole or not there, a directory
@@ -59,7 +59,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// The length of a file in bytes.
     fn len(&self, path: &Path) -> io::Result<u64>;
 
-    /// The names in a directory, sorted. A directory that does not exist is an error, never an empty list (I-6).
+    /// The names in a directory, sorted. A directory that does not exist is an error, never an empty list (I-6). A name that is
+    /// not UTF-8 is none of ours, and is left out.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
 
     /// Creates an empty file to append to; `AlreadyExists` when the name is taken.
@@ -134,11 +135,15 @@ pub trait Disk: Send + Sync + fmt::Debug {
         self.sync_directory(step, parent_of(path))
     }
 
-    /// Replaces a file, or creates it: whoever reads it finds the old bytes or the new ones, whole.
-    fn replace_whole(&self, step: Step, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let temporary = temporary_beside(path)?;
-        write_synced(self, step, &temporary, bytes)?;
-        self.rename(step, &temporary, path)?;
+    /// Replaces a file, or creates it, by way of `temporary` beside it: whoever reads it finds the old bytes or the new ones,
+    /// whole. What an earlier try has left under the temporary name goes.
+    fn replace_whole(&self, step: Step, path: &Path, temporary: &Path, bytes: &[u8]) -> io::Result<()> {
+        match self.kind(temporary) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other.and_then(|_| self.remove(step, temporary))?,
+        }
+        write_synced(self, step, temporary, bytes)?;
+        self.rename(step, temporary, path)?;
         self.sync_directory(step, parent_of(path))
     }
 

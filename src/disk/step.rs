@@ -25,7 +25,7 @@ pub enum Step {
     LiveBuild,
     /// A sink lets the driver of a new epoch in, and shuts older ones out.
     SinkFence,
-    /// A sink publishes a batch.
+    /// A sink publishes a batch, or removes what was left of one that was never published.
     SinkPublish,
     /// Records that are set aside are written down.
     DeadLetters,

@@ -46,7 +46,9 @@ impl<T: Record> DStream<'_, T> {
             format!("{type_name} has no schema that can be stored: {reason}")
         });
         match (place, format) {
-            (Ok((directory, layout)), Ok(format)) => self.sink(uid, BatchDirectories::new(directory, layout, format)),
+            (Ok((directory, layout)), Ok(format)) => {
+                self.sink(uid, BatchDirectories::new(directory, layout, format).on_disk(self.graph.disk()));
+            }
             (Err(problem), _) | (_, Err(problem)) => {
                 self.graph.report_problem(format!("save_as_object_files \"{uid}\": {problem}"));
             }

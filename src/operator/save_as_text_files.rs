@@ -49,7 +49,9 @@ impl<T: Record + Display> DStream<'_, T> {
     /// ```
     pub fn save_as_text_files(&self, uid: &str, prefix: impl AsRef<Path>, suffix: &str) {
         match Layout::by_time(prefix.as_ref(), suffix) {
-            Ok((directory, layout)) => self.sink(uid, BatchDirectories::new(directory, layout, Lines)),
+            Ok((directory, layout)) => {
+                self.sink(uid, BatchDirectories::new(directory, layout, Lines).on_disk(self.graph.disk()));
+            }
             Err(problem) => self.graph.report_problem(format!("save_as_text_files \"{uid}\": {problem}")),
         }
     }

@@ -40,6 +40,8 @@ pub(crate) struct Decision {
     pub from: Option<Standpoint>,
     /// Checkpoints that are unusable, newest first.
     pub rejected: Vec<Rejected>,
+    /// What is damaged, with file and reason, and not needed: told, since it is missed when the rest is damaged too (I-6).
+    pub unneeded_damage: Vec<String>,
     /// The log is gone, and the program goes on without it.
     pub new_lineage: bool,
     /// The batches to recompute, in order.
@@ -83,17 +85,32 @@ pub(crate) struct Changes {
 /// When the job must not start.
 pub(crate) fn decide(facts: &Facts, declared: &Declared, unusable: &[Rejected]) -> Result<Decision, Refusal> {
     check_schemas(declared)?;
+    decide_for(facts, Some(declared), unusable)
+}
+
+/// What recovery does for the program that wrote what is stored: for those who look without a program.
+///
+/// # Errors
+/// When no program could start.
+#[cfg(feature = "testing")]
+pub(crate) fn decide_without_program(facts: &Facts, unusable: &[Rejected]) -> Result<Decision, Refusal> {
+    decide_for(facts, None, unusable)
+}
+
+fn decide_for(facts: &Facts, declared: Option<&Declared>, unusable: &[Rejected]) -> Result<Decision, Refusal> {
+    let goes_on_without_log = declared.is_some_and(|declared| declared.goes_on_without_log);
     let highest = facts.chain.highest_epoch().max(facts.log.as_ref().and_then(|log| log.opened));
     let epoch = highest.unwrap_or_default().next();
     if facts.chain.is_empty() {
         return fresh(facts, epoch);
     }
     let (chosen, rejected) = choose(facts, unusable)?;
-    let changes = compare(&chosen.point, declared)?;
+    let changes = declared.map(|declared| compare(&chosen.point, declared)).transpose()?.unwrap_or_default();
     let standpoint = Standpoint { point: chosen.point.clone(), checkpoint: chosen.checkpoint.clone() };
     let decision = Decision {
         epoch,
         from: Some(standpoint),
+        unneeded_damage: unneeded_damage(facts, &chosen.point, &rejected),
         rejected,
         new_lineage: facts.log.is_none(),
         replay: Vec::new(),
@@ -104,14 +121,14 @@ pub(crate) fn decide(facts: &Facts, declared: &Declared, unusable: &[Rejected]) 
     };
     match &facts.log {
         // A start that went on without the log died between making a new one and saying so.
-        Some(log) if declared.goes_on_without_log && log.is_unused() && log.scan.log_id != chosen.point.log.log => {
+        Some(log) if goes_on_without_log && log.is_unused() && log.scan.log_id != chosen.point.log.log => {
             Ok(Decision { new_lineage: true, ..decision })
         }
         Some(log) => {
             check_end(facts, log)?;
             with_log(decision, &chosen.point, log, declared)
         }
-        None if declared.goes_on_without_log => Ok(decision),
+        None if goes_on_without_log => Ok(decision),
         None => Err(Refusal::LogGone { checkpoint: chosen.point.batch }),
     }
 }
@@ -124,6 +141,7 @@ fn fresh(facts: &Facts, epoch: Epoch) -> Result<Decision, Refusal> {
         epoch,
         from: None,
         rejected: Vec::new(),
+        unneeded_damage: Vec::new(),
         new_lineage: false,
         replay: Vec::new(),
         planned_blocks: BTreeMap::new(),
@@ -168,6 +186,16 @@ fn damaged_manifests(facts: &Facts) -> Vec<Rejected> {
         .collect()
 }
 
+/// Damaged manifests and checkpoints older than what is used, unless that is on record already.
+fn unneeded_damage(facts: &Facts, used: &JobPoint, rejected: &[Rejected]) -> Vec<String> {
+    let is_rejected = |sequence| rejected.iter().any(|rejected| rejected.sequence == sequence);
+    let manifests = facts.chain.damaged_unanswered().filter(|(sequence, ..)| !is_rejected(*sequence));
+    let manifests = manifests.map(|(_, file, reason)| format!("{}: {reason}", file.display()));
+    let older = facts.candidates.iter().filter(|candidate| candidate.point.batch < used.batch);
+    let older = older.filter_map(|candidate| candidate.damage.clone());
+    manifests.chain(older).collect()
+}
+
 /// What a manifest knows to have been durable must be there: a log that ends before it has lost its newest segment.
 fn check_end(facts: &Facts, log: &LogFacts) -> Result<(), Refusal> {
     let points = facts.candidates.iter().map(|candidate| candidate.point.log);
@@ -184,7 +212,7 @@ fn with_log(
     mut decision: Decision,
     point: &JobPoint,
     log: &LogFacts,
-    declared: &Declared,
+    declared: Option<&Declared>,
 ) -> Result<Decision, Refusal> {
     if log.scan.log_id != point.log.log {
         return Err(Refusal::AnotherLog { expected: point.log.log, found: log.scan.log_id });
@@ -205,13 +233,15 @@ fn with_log(
         if *id != expected {
             return Err(Refusal::BatchMissing { batch: expected, first, last });
         }
-        check_sources(batch, declared)?;
+        declared.map_or(Ok(()), |declared| check_sources(batch, declared))?;
         decision.replay.push(batch.clone());
         expected = expected.next();
     }
     // Blocks before this point were planned by batches whose plans are cut off with the log already.
     let unplanned = unplanned.into_values().filter(|block| block.at.sequence >= point.log.oldest_needed);
-    decision.unplanned = unplanned.filter(|block| !declared.drops(&block.source)).collect();
+    decision.unplanned = unplanned.collect();
+    let Some(declared) = declared else { return Ok(decision) };
+    decision.unplanned.retain(|block| !declared.drops(&block.source));
     for block in &decision.unplanned {
         if !declared.has_source(&block.source) {
             let blocks = decision.unplanned.iter().filter(|other| other.source == block.source).count();

@@ -33,8 +33,9 @@ pub struct RecoveryReport {
     unplanned_blocks: u64,
     deaths: u64,
     rejected: Vec<Rejected>,
+    unneeded_damage: Vec<String>,
     changes: Changes,
-    cut: Option<(u64, u64)>,
+    tail: Tail,
     new_lineage: bool,
     /// Once it is done.
     milliseconds: Option<u64>,
@@ -42,12 +43,6 @@ pub struct RecoveryReport {
 
 impl RecoveryReport {
     pub(crate) fn new(decision: &Decision) -> Self {
-        let cut = match &decision.tail {
-            Some(Tail::Interrupted { bytes, whole_frames_beyond_proven, .. }) => {
-                Some((*bytes, *whole_frames_beyond_proven))
-            }
-            Some(Tail::Clean) | None => None,
-        };
         Self {
             epoch: decision.epoch,
             checkpoint: decision.from.as_ref().map(|from| from.point.batch),
@@ -59,8 +54,9 @@ impl RecoveryReport {
             deaths: decision.replay.iter().filter(|batch| batch.commit.is_none() && batch.attempts_started > 0).count()
                 as u64,
             rejected: decision.rejected.clone(),
+            unneeded_damage: decision.unneeded_damage.clone(),
             changes: decision.changes.clone(),
-            cut,
+            tail: decision.tail.clone().unwrap_or(Tail::Clean),
             new_lineage: decision.new_lineage,
             milliseconds: None,
         }
@@ -121,10 +117,14 @@ impl fmt::Display for RecoveryReport {
         if self.unplanned_blocks > 0 {
             write!(f, "; {} logged blocks wait for the next batch", self.unplanned_blocks)?;
         }
-        if let Some((bytes, kept)) = self.cut {
+        if let Tail::Interrupted {
+            segment, offset, bytes, reason, whole_frames_beyond_proven, whole_frames_cut, ..
+        } = &self.tail
+        {
             write!(
                 f,
-                "; {bytes} bytes of an interrupted append cut, never acknowledged ({kept} whole frames before it kept)"
+                "; {bytes} bytes of an interrupted append cut, never acknowledged: segment {segment}, byte {offset}: {reason} \
+                 ({whole_frames_beyond_proven} whole frames before it kept, {whole_frames_cut} after it cut)"
             )?;
         }
         for rejected in &self.rejected {
@@ -133,6 +133,9 @@ impl fmt::Display for RecoveryReport {
                 "; checkpoint of batch {} (manifest {}) rejected: {}",
                 rejected.batch, rejected.sequence, rejected.reason
             )?;
+        }
+        for damage in &self.unneeded_damage {
+            write!(f, "; damaged, but not needed: {damage}")?;
         }
         for uid in &self.changes.started_empty {
             write!(f, "; \"{uid}\" is new and starts empty")?;

@@ -2,11 +2,16 @@
 //!
 //! Describe where the sink writes and how to look at it ([`SinkPlace`]), then let [`check_sink`] try it. Each rule gets a
 //! new, empty place. A rule that is broken panics with its name and what was seen.
+//!
+//! The rules about what goes wrong (lost acknowledgements, drivers that come back, lives that died) are in [`faults`].
+
+mod faults;
 
 use std::fmt::Debug;
 
 use super::{PublishedBatch, Sink, SinkError};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage};
+use crate::testing::rules::{Rule, try_each};
 
 /// A place that sinks can be opened on, again and again, as lives of a driver would.
 pub trait SinkPlace {
@@ -29,10 +34,14 @@ pub trait SinkPlace {
     fn can_fence(&self) -> bool {
         true
     }
-}
 
-/// A rule of the contract: its name as a sentence, and what tries it.
-type Rule<P> = (&'static str, fn(&mut P));
+    /// Leaves the place as a life would that died at this step (0, 1, …) of publishing `batch`, which a driver of the batch's
+    /// epoch was let in for: half a file, say, or whole files that nobody gave their names. `false` says that there are no
+    /// more steps, and nothing was done; that is all a place has to say that cannot show such a death.
+    fn die_publishing(&mut self, _batch: &PublishedBatch<Self::Item>, _step: usize) -> bool {
+        false
+    }
+}
 
 /// Tries every rule of the contract, each on a place of its own.
 ///
@@ -73,20 +82,16 @@ pub fn check_sink<P: SinkPlace>(mut new_place: impl FnMut() -> P) {
         ("a restarted sink knows or recognises what it holds", a_restart_changes_nothing),
         ("the same fence may come again", the_same_fence_may_come_again),
         ("a batch of another lineage is no repetition", another_lineage_is_no_repetition),
+        ("records keep their order, their number and their partitions' order", records_keep_their_order),
+        ("batches are in order wherever they begin", batches_are_in_order_wherever_they_begin),
     ];
+    rules.extend(faults::rules());
     if new_place().can_fence() {
         rules.push(("a smaller epoch is not let in", a_smaller_epoch_is_not_let_in));
         rules.push(("a driver that was fenced publishes nothing", a_fenced_driver_publishes_nothing));
+        rules.extend(faults::fencing_rules());
     }
-    for (name, rule) in rules {
-        let mut place = new_place();
-        let run = std::panic::AssertUnwindSafe(|| rule(&mut place));
-        if let Err(panic) = std::panic::catch_unwind(run) {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let seen = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text");
-            panic!("the sink breaks the rule \"{name}\": {seen}");
-        }
-    }
+    try_each("the sink", &rules, &mut new_place);
 }
 
 const LINEAGE: Lineage = Lineage(0xf100_d000);
@@ -140,6 +145,30 @@ fn batches_are_visible_in_order<P: SinkPlace>(place: &mut P) {
     // Eleven: an order by the digits of a name would put 10 before 2.
     let (_, expected) = published(place, 11);
     assert_eq!(place.visible(), expected);
+}
+
+fn records_keep_their_order<P: SinkPlace>(place: &mut P) {
+    // Falling, with equal ones, in more partitions than one digit counts, some empty, also the first and the last.
+    let numbers = |partition: u64| if partition.is_multiple_of(3) { 0..0 } else { 0..partition };
+    let partition = |partition| numbers(partition).rev().map(|number| place.record(number / 2)).collect();
+    let partitions: Vec<Vec<_>> = (0..13).map(partition).collect();
+    let mut sink = place.open();
+    fence::<P>(&mut sink, 1, LINEAGE);
+    let first = PublishedBatch { partitions, ..batch(place, 1, Epoch(1), LINEAGE) };
+    publish::<P>(&mut sink, &first);
+    assert_eq!(place.visible(), first.partitions.concat());
+}
+
+fn batches_are_in_order_wherever_they_begin<P: SinkPlace>(place: &mut P) {
+    // A sink may be new to a job that has run for long; and the order is not that of digits.
+    let (mut sink, mut expected) = (place.open(), Vec::new());
+    fence::<P>(&mut sink, 7, LINEAGE);
+    for number in 98..=101 {
+        let batch = batch(place, number, Epoch(7), LINEAGE);
+        publish::<P>(&mut sink, &batch);
+        expected.extend(batch.partitions.into_iter().flatten());
+        assert_eq!(place.visible(), expected, "visible after batch {number}");
+    }
 }
 
 fn an_empty_batch_is_taken<P: SinkPlace>(place: &mut P) {

@@ -23,15 +23,21 @@
 //! | the rename, before the directory's sync | the batch, or after a power cut `.batch-…` | finds the batch equal and syncs the directory; or writes it anew |
 //! | the directory's sync | the batch | finds it equal, changes nothing |
 
+//!
+//! Every durable step passes the door to the disk ([`Step::SinkFence`], [`Step::SinkPublish`]); the lock does not, since it means
+//! nothing to whoever comes after a crash.
+
 use std::fmt::Display;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, ErrorKind, IoSlice, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::layout::Layout;
 use super::part::{PartFormat, write_part};
 use super::summary::{BatchSummary, PartSummary};
 use super::{Fence, PublishedBatch, Sink, SinkError};
+use crate::disk::{Disk, DiskFile, LocalDisk, Step};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage};
 
 /// The file that says what a batch is made of.
@@ -44,16 +50,20 @@ pub(crate) struct BatchDirectories<F> {
     directory: PathBuf,
     layout: Layout,
     format: F,
+    disk: Arc<dyn Disk>,
 }
 
 impl<T, F: PartFormat<T>> Sink<T> for BatchDirectories<F> {
     fn fence(&mut self, epoch: Epoch, lineage: Lineage) -> Result<Option<BatchId>, SinkError> {
-        create_directories(&self.directory)?;
+        self.disk.create_dir_all(Step::SinkFence, &self.directory).map_err(SinkError::io("create", &self.directory))?;
         let _lock = self.lock()?;
         let held = self.read_fence()?;
         Fence::admit(&self.place(), held, epoch)?;
         let fence = Fence { epoch, lineage };
-        if held != Some(fence) {
+        if held == Some(fence) {
+            // A second try: the first may have failed in its last sync.
+            self.sync_names(Step::SinkFence)?;
+        } else {
             self.write_fence(fence)?;
         }
         self.remove_unfinished()?;
@@ -65,23 +75,30 @@ impl<T, F: PartFormat<T>> Sink<T> for BatchDirectories<F> {
         Fence::check(&self.place(), self.read_fence()?, batch)?;
         let name = self.layout.visible(batch.batch, batch.time);
         let visible = self.directory.join(&name);
-        if fs::exists(&visible).map_err(SinkError::io("look for", &visible))? {
+        if self.is_there(&visible)? {
             self.compare(&visible, batch)?;
         } else {
             let unfinished = self.directory.join(Layout::unfinished(&name, batch.epoch));
             self.write_unfinished(&unfinished, batch)?;
             // The batch becomes visible, as a whole.
-            fs::rename(&unfinished, &visible).map_err(SinkError::io("rename into place", &visible))?;
+            self.disk
+                .rename(Step::SinkPublish, &unfinished, &visible)
+                .map_err(SinkError::io("rename into place", &visible))?;
         }
         // Also when it was there: the life that renamed it may have died before this sync.
-        sync_directory(&self.directory)
+        self.sync_names(Step::SinkPublish)
     }
 }
 
 impl<F> BatchDirectories<F> {
     /// A sink in this directory, which is created, with its parents, by the first fence.
     pub fn new(directory: PathBuf, layout: Layout, format: F) -> Self {
-        Self { directory, layout, format }
+        Self { directory, layout, format, disk: Arc::new(LocalDisk) }
+    }
+
+    /// The same sink behind another door to the disk.
+    pub fn on_disk(self, disk: Arc<dyn Disk>) -> Self {
+        Self { disk, ..self }
     }
 
     /// The directory under which a batch is visible.
@@ -115,7 +132,7 @@ impl<F> BatchDirectories<F> {
 
     fn read_fence(&self) -> Result<Option<Fence>, SinkError> {
         let path = self.directory.join(self.layout.fence());
-        match fs::read(&path) {
+        match self.disk.read(&path) {
             Ok(text) => {
                 // Bytes that are no text are replaced, which its checksum finds.
                 Fence::parse(&String::from_utf8_lossy(&text)).map(Some).map_err(|error| damaged(&path, &error))
@@ -129,19 +146,18 @@ impl<F> BatchDirectories<F> {
     fn write_fence(&self, fence: Fence) -> Result<(), SinkError> {
         let path = self.directory.join(self.layout.fence());
         let unfinished = self.directory.join(self.layout.unfinished_fence());
-        write_synced(&unfinished, fence.to_text().as_bytes())?;
-        fs::rename(&unfinished, &path).map_err(SinkError::io("rename into place", &path))?;
-        sync_directory(&self.directory)
+        let text = fence.to_text();
+        self.disk
+            .replace_whole(Step::SinkFence, &path, &unfinished, text.as_bytes())
+            .map_err(SinkError::io("replace", &path))
     }
 
     /// Removes what drivers that died have left unfinished. It was never visible, and its driver is locked out by now.
     fn remove_unfinished(&self) -> Result<(), SinkError> {
-        for name in names(&self.directory)? {
-            let path = self.directory.join(&name);
-            if self.layout.is_unfinished(&name) {
-                fs::remove_dir_all(&path).map_err(SinkError::io("remove", &path))?;
-            } else if name == self.layout.unfinished_fence() {
-                fs::remove_file(&path).map_err(SinkError::io("remove", &path))?;
+        for name in self.names()? {
+            if self.layout.is_unfinished(&name) || name == self.layout.unfinished_fence() {
+                let path = self.directory.join(&name);
+                self.disk.remove(Step::SinkPublish, &path).map_err(SinkError::io("remove", &path))?;
             }
         }
         Ok(())
@@ -149,12 +165,12 @@ impl<F> BatchDirectories<F> {
 
     /// The last batch of a lineage. The largest numbers come first, so that usually one file is read.
     fn last_batch(&self, lineage: Lineage) -> Result<Option<BatchId>, SinkError> {
-        let names = names(&self.directory)?.into_iter();
+        let names = self.names()?.into_iter();
         let mut batches: Vec<(u64, String)> =
             names.filter_map(|name| Some((self.layout.number_in(&name)?, name))).collect();
         batches.sort_unstable_by(|a, b| b.cmp(a));
         for (_, name) in batches {
-            let summary = read_summary(&self.directory.join(name))?;
+            let summary = self.read_summary(&self.directory.join(name))?;
             if summary.lineage == lineage {
                 return Ok(Some(summary.batch));
             }
@@ -167,7 +183,7 @@ impl<F> BatchDirectories<F> {
     where
         F: PartFormat<T>,
     {
-        let found = read_summary(visible)?;
+        let found = self.read_summary(visible)?;
         let parts =
             occupied(batch).map(|(partition, records)| write_part(&self.format, partition, records, io::sink()));
         let parts = parts.collect::<io::Result<_>>().map_err(SinkError::io("render", visible))?;
@@ -181,11 +197,11 @@ impl<F> BatchDirectories<F> {
             });
         }
         for part in &expected.parts {
-            check_part(&visible.join(part_name(part.partition)), part)?;
+            self.check_part(&visible.join(part_name(part.partition)), part)?;
         }
         if let Some(mark) = self.layout.mark() {
             let path = visible.join(mark);
-            let size = fs::metadata(&path).map_err(SinkError::io("read", &path))?.len();
+            let size = self.disk.len(&path).map_err(SinkError::io("read", &path))?;
             if size > 0 {
                 return Err(damaged(&path, &format_args!("expected an empty file, found {size} bytes")));
             }
@@ -198,23 +214,96 @@ impl<F> BatchDirectories<F> {
     where
         F: PartFormat<T>,
     {
-        match fs::remove_dir_all(unfinished) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(SinkError::io("remove", unfinished)(error));
-            }
-            _ => fs::create_dir(unfinished).map_err(SinkError::io("create", unfinished))?,
+        if self.is_there(unfinished)? {
+            self.disk.remove(Step::SinkPublish, unfinished).map_err(SinkError::io("remove", unfinished))?;
         }
+        self.disk.create_dir(Step::SinkPublish, unfinished).map_err(SinkError::io("create", unfinished))?;
         let mut parts = Vec::new();
         for (partition, records) in occupied(batch) {
             let path = unfinished.join(part_name(partition));
-            let part = write_part_file(&self.format, &path, partition, records);
+            let part = self.write_part_file(&path, partition, records);
             parts.push(part.map_err(SinkError::io("write", &path))?);
         }
-        write_synced(&unfinished.join(SUMMARY), summary_of(batch, parts).to_text().as_bytes())?;
+        let summary = summary_of(batch, parts).to_text();
+        self.write_synced(&unfinished.join(SUMMARY), summary.as_bytes())?;
         if let Some(mark) = self.layout.mark() {
-            write_synced(&unfinished.join(mark), b"")?;
+            self.write_synced(&unfinished.join(mark), b"")?;
         }
-        sync_directory(unfinished)
+        self.disk.sync_directory(Step::SinkPublish, unfinished).map_err(SinkError::io("sync", unfinished))
+    }
+
+    fn write_part_file<T>(&self, path: &Path, partition: usize, records: &[T]) -> io::Result<PartSummary>
+    where
+        F: PartFormat<T>,
+    {
+        let mut file = Appended(self.disk.create(Step::SinkPublish, path)?);
+        let part = write_part(&self.format, partition, records, &mut file)?;
+        file.0.sync(Step::SinkPublish)?;
+        Ok(part)
+    }
+}
+
+/// What reads and writes, whatever the records are.
+impl<F> BatchDirectories<F> {
+    fn is_there(&self, path: &Path) -> Result<bool, SinkError> {
+        match self.disk.kind(path) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(SinkError::io("look for", path)(error)),
+        }
+    }
+
+    fn names(&self) -> Result<Vec<String>, SinkError> {
+        self.disk.list(&self.directory).map_err(SinkError::io("list", &self.directory))
+    }
+
+    fn sync_names(&self, step: Step) -> Result<(), SinkError> {
+        self.disk.sync_directory(step, &self.directory).map_err(SinkError::io("sync", &self.directory))
+    }
+
+    fn read_summary(&self, batch: &Path) -> Result<BatchSummary, SinkError> {
+        let path = batch.join(SUMMARY);
+        let text = self.disk.read(&path).map_err(SinkError::io("read", &path))?;
+        // Bytes that are no text are replaced, which its checksum finds.
+        BatchSummary::parse(&String::from_utf8_lossy(&text)).map_err(|error| damaged(&path, &error))
+    }
+
+    /// Reads a part file of a visible batch and compares it with what its batch says of it.
+    fn check_part(&self, path: &Path, expected: &PartSummary) -> Result<(), SinkError> {
+        let bytes = self.disk.read(path).map_err(SinkError::io("read", path))?;
+        let (found_bytes, found_crc32) = (bytes.len() as u64, crc32fast::hash(&bytes));
+        let PartSummary { bytes, crc32, .. } = *expected;
+        if (found_bytes, found_crc32) == (bytes, crc32) {
+            return Ok(());
+        }
+        let reason =
+            format!("expected {bytes} bytes with crc32 {crc32:08x}, found {found_bytes} with {found_crc32:08x}");
+        Err(damaged(path, &reason))
+    }
+
+    fn write_synced(&self, path: &Path, bytes: &[u8]) -> Result<(), SinkError> {
+        let write = || {
+            let mut file = Appended(self.disk.create(Step::SinkPublish, path)?);
+            if !bytes.is_empty() {
+                file.write_all(bytes)?;
+            }
+            file.0.sync(Step::SinkPublish)
+        };
+        write().map_err(SinkError::io("write", path))
+    }
+}
+
+/// A file of a batch, to be written at its end.
+struct Appended(Box<dyn DiskFile>);
+
+impl Write for Appended {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.append(Step::SinkPublish, &mut [IoSlice::new(bytes)])?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -233,78 +322,6 @@ fn summary_of<T>(batch: &PublishedBatch<T>, parts: Vec<PartSummary>) -> BatchSum
     BatchSummary { lineage, batch: id, time, partitions: partitions.len(), parts }
 }
 
-fn read_summary(batch: &Path) -> Result<BatchSummary, SinkError> {
-    let path = batch.join(SUMMARY);
-    let text = fs::read(&path).map_err(SinkError::io("read", &path))?;
-    // Bytes that are no text are replaced, which its checksum finds.
-    BatchSummary::parse(&String::from_utf8_lossy(&text)).map_err(|error| damaged(&path, &error))
-}
-
 fn damaged(path: &Path, reason: &dyn Display) -> SinkError {
     SinkError::Damaged { place: path.display().to_string(), reason: reason.to_string() }
-}
-
-fn write_part_file<T>(
-    format: &impl PartFormat<T>,
-    path: &Path,
-    partition: usize,
-    records: &[T],
-) -> io::Result<PartSummary> {
-    let file = File::create_new(path)?;
-    let part = write_part(format, partition, records, &file)?;
-    file.sync_all()?;
-    Ok(part)
-}
-
-/// Reads a part file of a visible batch and compares it with what its batch says of it.
-fn check_part(path: &Path, expected: &PartSummary) -> Result<(), SinkError> {
-    let bytes = fs::read(path).map_err(SinkError::io("read", path))?;
-    let (found_bytes, found_crc32) = (bytes.len() as u64, crc32fast::hash(&bytes));
-    if (found_bytes, found_crc32) == (expected.bytes, expected.crc32) {
-        return Ok(());
-    }
-    let PartSummary { bytes, crc32, .. } = expected;
-    let reason = format!("expected {bytes} bytes with crc32 {crc32:08x}, found {found_bytes} with {found_crc32:08x}");
-    Err(damaged(path, &reason))
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<(), SinkError> {
-    let write = || {
-        let mut file = File::create(path)?;
-        file.write_all(bytes)?;
-        file.sync_all()
-    };
-    write().map_err(SinkError::io("write", path))
-}
-
-fn sync_directory(path: &Path) -> Result<(), SinkError> {
-    File::open(path).and_then(|directory| directory.sync_all()).map_err(SinkError::io("sync", path))
-}
-
-/// Creates a directory and its missing parents, each synced into its own parent.
-fn create_directories(path: &Path) -> Result<(), SinkError> {
-    if path.is_dir() {
-        return Ok(());
-    }
-    let parent = match path.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    create_directories(parent)?;
-    match fs::create_dir(path) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists || !path.is_dir() => {
-            return Err(SinkError::io("create", path)(error));
-        }
-        _ => {}
-    }
-    sync_directory(parent)
-}
-
-fn names(directory: &Path) -> Result<Vec<String>, SinkError> {
-    let list = || -> io::Result<Vec<String>> {
-        let entries = fs::read_dir(directory)?;
-        // A name that is not UTF-8 is none of ours.
-        entries.filter_map(|entry| entry.map(|entry| entry.file_name().into_string().ok()).transpose()).collect()
-    };
-    list().map_err(SinkError::io("list", directory))
 }

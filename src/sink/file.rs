@@ -45,6 +45,14 @@ impl FileSink {
         Self { batches: BatchDirectories::new(directory.into(), Layout::by_batch(), Lines) }
     }
 
+    /// The same sink behind another door to the disk, for fault injection.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn on_disk(self, disk: std::sync::Arc<dyn crate::disk::Disk>) -> Self {
+        Self { batches: self.batches.on_disk(disk) }
+    }
+
     /// The directory under which a batch is visible.
     #[must_use]
     pub fn batch_directory(&self, batch: BatchId) -> PathBuf {

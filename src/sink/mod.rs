@@ -13,6 +13,10 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+#[cfg(test)]
+mod crash_tests;
+#[cfg(feature = "testing")]
+pub(crate) mod decoding;
 pub(crate) mod directory;
 mod file;
 pub(crate) mod layout;

@@ -1,7 +1,7 @@
 //! Part files: the records of one partition of a batch, as bytes.
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
 use super::summary::PartSummary;
 
@@ -28,31 +28,42 @@ pub(super) fn write_part<T>(
     records: &[T],
     out: impl Write,
 ) -> io::Result<PartSummary> {
-    // Summed behind the buffer, so that sums are over long runs of bytes.
-    let summing = Summing { out, bytes: 0, crc32: crc32fast::Hasher::new() };
-    let mut out = BufWriter::with_capacity(1 << 16, summing);
+    let mut out = Summing { out, run: Vec::with_capacity(RUN_BYTES), bytes: 0, crc32: crc32fast::Hasher::new() };
     format.write(records, &mut out)?;
-    let Summing { mut out, bytes, crc32 } = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     out.flush()?;
-    Ok(PartSummary { partition, records: records.len() as u64, bytes, crc32: crc32.finalize() })
+    Ok(PartSummary { partition, records: records.len() as u64, bytes: out.bytes, crc32: out.crc32.finalize() })
 }
 
-/// Counts and checks what passes through.
+/// What is gathered before it is written.
+const RUN_BYTES: usize = 1 << 16;
+
+/// Gathers, counts and checks what passes through. Unlike a `BufWriter` it does not write again, when it is dropped, what it
+/// could not write before.
 struct Summing<W> {
     out: W,
+    run: Vec<u8>,
     bytes: u64,
     crc32: crc32fast::Hasher,
 }
 
 impl<W: Write> Write for Summing<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.out.write(bytes)?;
-        self.bytes += written as u64;
-        self.crc32.update(&bytes[..written]);
-        Ok(written)
+        if self.run.len() + bytes.len() > RUN_BYTES {
+            self.flush()?;
+        }
+        self.run.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        if !self.run.is_empty() {
+            let run = std::mem::take(&mut self.run);
+            self.out.write_all(&run)?;
+            self.bytes += run.len() as u64;
+            self.crc32.update(&run);
+            self.run = run;
+            self.run.clear();
+        }
         self.out.flush()
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 
@@ -13,6 +14,7 @@ use super::object_files::ObjectFormat;
 use super::part::{Lines, PartFormat};
 use super::*;
 use crate::ErrorKind;
+use crate::disk::{FaultyDisk, LocalDisk, Step};
 use crate::testing::TestJob;
 
 /// What the two outputs differ in.
@@ -420,6 +422,31 @@ fn any_number_of_workers_and_any_crash_leave_the_same_files() {
     for (workers, crash) in [(2, false), (4, false), (2, true)] {
         assert!(saved(workers, crash) == alone, "{workers} workers, crash: {crash}");
     }
+}
+
+#[test]
+fn saved_files_pass_the_door_of_the_job() {
+    let place = tempfile::tempdir().unwrap();
+    let (out, disk) = (place.path().join("words"), FaultyDisk::new(Arc::new(LocalDisk)));
+    let door = disk.clone();
+    let mut job = TestJob::configured(
+        move |builder| builder.disk(Arc::new(door.clone())),
+        move |context| {
+            let (words, stream) = context.queue_stream::<String>("words");
+            stream.save_as_text_files("text", &out, "txt");
+            stream.save_as_object_files("objects", &out, "obj");
+            words
+        },
+    )
+    .unwrap();
+    job.handles().push(vec!["one".to_string()]).unwrap();
+    let time = job.run_batch().unwrap().time;
+    let passed = |step, what: &str| disk.trace().iter().any(|traced| traced.step == step && traced.what == what);
+    for suffix in ["txt", "obj"] {
+        assert!(passed(Step::SinkFence, &format!("rename to .words-time.{suffix}.fence")), "{suffix}");
+        assert!(passed(Step::SinkPublish, &format!("rename to words-{time}.{suffix}")), "{suffix}");
+    }
+    assert!(passed(Step::SinkPublish, "sync part-00000") && passed(Step::SinkPublish, "sync _SUCCESS"));
 }
 
 #[test]

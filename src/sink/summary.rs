@@ -13,6 +13,8 @@
 //!                                          crc32 0b81ee07
 //! ```
 //!
+//! There is one way to write each: numbers without leading zeros, lineages in 32 digits, parts in rising order.
+//!
 //! Partitions without records have no line and no file. The number after the first two words is the version of the
 //! format; another one is refused.
 
@@ -21,6 +23,9 @@ use std::str::Lines;
 
 use super::Fence;
 use crate::id::{BatchId, BatchTime, Epoch, Lineage};
+
+/// More partitions than any job has: what a damaged or forged summary claims is not made room for.
+const MAX_PARTITIONS: usize = 1 << 20;
 
 /// What a batch is made of, without its records: equal summaries mean equal batches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,8 +89,16 @@ impl BatchSummary {
         let batch = BatchId(decimal(&mut lines, "batch")?);
         let time = BatchTime(decimal(&mut lines, "time")?);
         let partitions = decimal(&mut lines, "partitions")?;
-        let parts = lines.map(PartSummary::parse).collect::<Result<_, _>>()?;
-        Ok(Self { lineage, batch, time, partitions, parts })
+        let parts: Vec<PartSummary> = lines.map(PartSummary::parse).collect::<Result<_, _>>()?;
+        let is_rising = parts.windows(2).all(|pair| pair[0].partition < pair[1].partition);
+        if partitions > MAX_PARTITIONS || !is_rising || parts.last().is_some_and(|last| last.partition >= partitions) {
+            let expected = format!("at most {MAX_PARTITIONS} partitions, and rising parts of them");
+            let found = format!("{partitions} partitions, part {:?} the last", parts.last().map(|part| part.partition));
+            return Err(SummaryError::Line { expected, found });
+        }
+        let summary = Self { lineage, batch, time, partitions, parts };
+        as_written(text, &summary.to_text())?;
+        Ok(summary)
     }
 }
 
@@ -119,7 +132,9 @@ impl Fence {
         let mut lines = opened(text, "floodmark fence 1")?;
         let epoch = Epoch(decimal(&mut lines, "epoch")?);
         let lineage = Lineage(hexadecimal(&mut lines, "lineage")?);
-        Ok(Self { epoch, lineage })
+        let fence = Self { epoch, lineage };
+        as_written(text, &fence.to_text())?;
+        Ok(fence)
     }
 }
 
@@ -142,6 +157,16 @@ fn opened<'a>(text: &'a str, title: &str) -> Result<Lines<'a>, SummaryError> {
     match lines.next() {
         Some(first) if first == title => Ok(lines),
         first => Err(SummaryError::Line { expected: title.to_string(), found: first.unwrap_or_default().to_string() }),
+    }
+}
+
+/// Refuses a text that says what could be read in another way than it is written, or more than that.
+fn as_written(found: &str, expected: &str) -> Result<(), SummaryError> {
+    let differ = |(found, expected): &(&str, &str)| found != expected;
+    match found.lines().zip(expected.lines()).find(differ) {
+        None if found == expected => Ok(()),
+        None => Err(SummaryError::Line { expected: expected.to_string(), found: found.to_string() }),
+        Some((found, expected)) => Err(SummaryError::Line { expected: expected.to_string(), found: found.to_string() }),
     }
 }
 
@@ -198,6 +223,32 @@ mod tests {
             assert!(BatchSummary::parse(&changed).is_err(), "byte {at} changed: {changed}");
             assert!(BatchSummary::parse(&text[..at]).is_err(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn what_is_written_in_another_way_is_refused_under_a_right_checksum() {
+        let body = |text: &str| text[..text.len() - "crc32 01234567\n".len()].to_string();
+        let whole = body(&summary().to_text());
+        for (from, to) in [
+            ("batch 12", "batch +12"),
+            ("batch 12", "batch 012"),
+            ("00000abc", "00000ABC"),
+            ("lineage 0", "lineage "),
+            ("partitions 8", "partitions 3"),
+            ("partitions 8", "partitions 18446744073709551615"),
+            ("part 0 ", "part 4 "),
+            ("crc32 00000001", "crc32 1"),
+            ("\ntime", "\r\ntime"),
+        ] {
+            assert!(whole.contains(from), "{from}");
+            let other = sealed(whole.replacen(from, to, 1));
+            assert!(BatchSummary::parse(&other).is_err(), "{other}");
+        }
+        let fence = body(&Fence { epoch: Epoch(4), lineage: Lineage(9) }.to_text());
+        for other in [fence.replace("epoch 4", "epoch 04"), fence.clone() + "epoch 5\n"] {
+            assert!(Fence::parse(&sealed(other.clone())).is_err(), "{other}");
+        }
+        assert!(Fence::parse(&sealed(fence)).is_ok());
     }
 
     #[test]

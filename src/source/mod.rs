@@ -2,6 +2,8 @@
 
 mod binary_files;
 mod buffers;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 mod decoder;
 mod direct;
 mod directory;
@@ -62,6 +64,8 @@ pub(crate) use direct::{Direct, ErasedDirect};
 pub(crate) use framing::MAX_FRAME_BYTES;
 pub(crate) use lines::LinesReader;
 pub(crate) use rate::{BatchSample, PidRateEstimator, PidSettings};
+#[cfg(feature = "testing")]
+pub(crate) use records::RecordBlock;
 pub(crate) use records::RecordsReader;
 pub(crate) use reference::{Joins, ReferenceInput, ReferenceReader};
 pub(crate) use settings::ReceiverSettings;

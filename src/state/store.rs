@@ -152,7 +152,8 @@ impl StateStore {
     pub fn checkpoint(&self, directory: &Path) -> Result<(), StateError> {
         Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(directory)).map_err(|source| {
             StateError::Store { doing: "write a checkpoint", directory: directory.to_path_buf(), source }
-        })
+        })?;
+        remove_settings(directory)
     }
 
     /// A view for reading, for any thread; it sees every ingest that has returned.
@@ -188,6 +189,19 @@ fn make_afresh(live: &Path) -> Result<(), StateError> {
         Err(source) => return Err(io_error("empty", live, source)),
     }
     fs::create_dir_all(live).map_err(|source| io_error("create", live, source))
+}
+
+/// RocksDB's file of its settings: nobody reads it, since the program gives them at every open, and one that checkpoints share
+/// by a link would spoil all of them when it rots.
+fn remove_settings(checkpoint: &Path) -> Result<(), StateError> {
+    let list = |source| io_error("list", checkpoint, source);
+    for entry in fs::read_dir(checkpoint).map_err(list)? {
+        let entry = entry.map_err(list)?;
+        if entry.file_name().to_string_lossy().starts_with("OPTIONS-") {
+            fs::remove_file(entry.path()).map_err(|source| io_error("remove", &entry.path(), source))?;
+        }
+    }
+    Ok(())
 }
 
 fn io_error(doing: &'static str, path: &Path, source: io::Error) -> StateError {

@@ -23,18 +23,32 @@
 //! ```
 
 mod collected;
+#[cfg(feature = "testing")]
+pub mod decoders;
+#[cfg(feature = "testing")]
+mod inspect;
 mod job;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod rules;
 
 #[cfg(test)]
 mod tests;
 
 pub use collected::Collected;
+#[cfg(feature = "testing")]
+pub use inspect::{Inspection, inspect, inspect_on};
 pub use job::TestJob;
 
 #[cfg(feature = "testing")]
 pub use crate::checkpoint::CheckpointTrial;
 #[cfg(feature = "testing")]
 pub use crate::sink::conformance::{SinkPlace, check_sink};
+#[cfg(feature = "testing")]
+pub use crate::source::conformance::direct::{DirectPlace, Spoil, check_direct_source};
+#[cfg(feature = "testing")]
+pub use crate::source::conformance::receiver::{Promise, ReceiverPlace, check_receiver};
+#[cfg(feature = "testing")]
+pub use crate::source::conformance::receivers;
 
 /// The disk that fails on command, and the door that it stands in.
 #[cfg(feature = "testing")]
@@ -42,9 +56,9 @@ pub mod disk {
     pub use crate::disk::*;
 }
 
-/// The log, for measuring it alone.
+/// The log, for measuring it alone and for writing frames by hand; and the number of a manifest.
 #[cfg(feature = "testing")]
 pub mod wal {
-    pub use crate::id::{LogId, SegmentNumber, Sequence};
+    pub use crate::id::{LogId, ManifestSequence, SegmentNumber, Sequence};
     pub use crate::wal::*;
 }

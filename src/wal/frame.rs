@@ -164,6 +164,9 @@ impl FrameHeader {
         if synced_through >= sequence {
             return Err(FrameFault::Meaning("synced_through below the sequence"));
         }
+        if sequence.0 == u64::MAX {
+            return Err(FrameFault::Meaning("a sequence that another can follow"));
+        }
         let (payload_checksum, epoch) = (u32_at(header, 8), Epoch(u64_at(header, 32)));
         Ok(Self { kind, head_len, body_len, payload_checksum, sequence, synced_through, epoch })
     }

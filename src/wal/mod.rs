@@ -30,6 +30,8 @@ use crate::id::{Epoch, LogId, SegmentNumber, Sequence};
 
 mod carry;
 mod damage;
+#[cfg(feature = "testing")]
+pub(crate) mod decoding;
 mod error;
 mod frame;
 mod poison;
@@ -50,12 +52,14 @@ mod writer;
 pub use damage::{Lost, WalDamage};
 pub use error::WalError;
 #[cfg(any(test, feature = "testing"))]
-pub use frame::{FRAME_HEADER_LEN, FrameFault};
+pub use frame::{FRAME_HEADER_LEN, FrameFault, FrameHeader, payload_checksum};
 pub use queue::Done;
 pub use reader::read_frame;
 #[cfg(any(test, feature = "testing"))]
 pub use scan::Visit;
 pub use scan::{SegmentSummary, WalScan, observe};
+#[cfg(any(test, feature = "testing"))]
+pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_path};
 #[cfg(any(test, feature = "testing"))]
 pub use settings::Effort;
 pub use settings::WalSettings;
@@ -64,7 +68,9 @@ pub use tail::Tail;
 pub use truncation::TruncationRight;
 
 use queue::{Request, SummedFrame};
-use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_number, segment_path};
+use segment::segment_number;
+#[cfg(not(any(test, feature = "testing")))]
+use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_path};
 use shared::{Segment, Shared, give_up_reserve, is_full};
 use writer::{Writer, closing_mark};
 

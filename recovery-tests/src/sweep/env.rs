@@ -17,7 +17,6 @@ use super::script::Script;
 /// Where every life's clock begins. It is then behind the newest batch, whose time plus one interval is that of the next, so that a
 /// batch has the same time in every run.
 pub(super) const START_MS: u64 = 1_700_000_000_000;
-pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 const SEGMENT_BYTES: u64 = 4 << 10;
 const RESERVE_BYTES: u64 = 16 << 10;
 
@@ -38,6 +37,9 @@ pub struct Env {
 }
 
 impl Env {
+    /// The batch interval of [`builder`](Self::builder): one tick of the script.
+    pub const INTERVAL: Duration = Duration::from_millis(100);
+
     pub(super) fn new(
         world: World,
         script: Arc<Script>,
@@ -54,7 +56,7 @@ impl Env {
     pub fn builder(&self, job: &str) -> StreamingContextBuilder {
         StreamingContext::builder(job)
             .checkpoint(self.place.join(&self.state))
-            .batch_interval(INTERVAL)
+            .batch_interval(Self::INTERVAL)
             .checkpoint_every(4)
             .workers(2)
             .partitions(4)

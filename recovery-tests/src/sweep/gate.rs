@@ -1,12 +1,15 @@
 //! What happens at the moment of a fault: a death leaves its image, a held step waits, a clock jumps.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use floodmark::ManualClock;
-use floodmark::testing::disk::{Image, Loss, SimulatedDisk, TracedStep, Watcher};
+use floodmark::testing::disk::{Image, Loss, SimulatedDisk, Step, TracedStep, Watcher};
+use floodmark::{BatchId, ManualClock};
 
 use super::fault::Fault;
+use super::oracle::{Divergence, Oracle};
+use super::stored;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -18,6 +21,16 @@ pub(super) struct Gate {
     clock: ManualClock,
     state: Mutex<State>,
     changed: Condvar,
+    publications: Option<Publications>,
+}
+
+/// What is looked at whenever a batch is about to be published.
+struct Publications {
+    /// The name of the job's directory.
+    state: String,
+    /// The batch.
+    begun: Arc<AtomicU64>,
+    disorder: Mutex<Option<Divergence>>,
 }
 
 #[derive(Default)]
@@ -29,8 +42,20 @@ struct State {
 }
 
 impl Gate {
-    pub fn new(fault: Option<Fault>, loss: Loss, disk: SimulatedDisk, clock: ManualClock) -> Arc<Self> {
-        Arc::new(Self { fault, loss, disk, clock, state: Mutex::default(), changed: Condvar::new() })
+    pub fn new(fault: Option<Fault>, loss: Loss, disk: SimulatedDisk, clock: ManualClock) -> Self {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        Self { fault, loss, disk, clock, state, changed, publications: None }
+    }
+
+    /// From now on, whenever a batch is about to be published, what a power cut would leave must know its commit.
+    pub fn look_at_publications(&mut self, state: String, begun: Arc<AtomicU64>) {
+        self.publications = Some(Publications { state, begun, disorder: Mutex::default() });
+    }
+
+    /// The first publication before its time.
+    pub fn disorder(&self) -> Option<Divergence> {
+        let publications = self.publications.as_ref()?;
+        publications.disorder.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub fn fault(&self) -> Option<Fault> {
@@ -65,7 +90,26 @@ impl Gate {
     }
 }
 
+impl Publications {
+    fn look(&self, disk: &SimulatedDisk) -> Result<(), Divergence> {
+        let unusable = |error: io::Error| Divergence::new(Oracle::Order, format!("the image cannot be made: {error}"));
+        let base = super::scratch().map_err(unusable)?;
+        let place = base.path().join("image");
+        disk.image(Loss::Everything).and_then(|image| image.write_to(&place)).map_err(unusable)?;
+        stored::knows_commit(&place.join(&self.state), BatchId(self.begun.load(Ordering::SeqCst)))
+    }
+}
+
 impl Watcher for Gate {
+    fn begins(&self, step: &TracedStep) {
+        let Some(publications) = self.publications.as_ref().filter(|_| step.what == "pass") else { return };
+        if step.step == Step::SinkPublish
+            && let Err(disorder) = publications.look(&self.disk)
+        {
+            publications.disorder.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(disorder);
+        }
+    }
+
     fn struck(&self, step: &TracedStep) {
         self.lock().struck = Some(step.clone());
         match self.fault {

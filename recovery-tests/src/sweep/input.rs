@@ -92,9 +92,8 @@ impl<T: Record> Receiver for ScriptReceiver<T> {
             let Some(Push { number, stored }) = push else { return Ok(()) };
             let records = self.script.batch::<T>(&self.uid, number);
             let outcome = context.store_block_at(Position(number), records).await;
-            let answered = stored.send(outcome.is_ok());
-            if answered.is_err() {
-                return Ok(()); // whoever asked has given up
+            if stored.send(outcome.is_ok()).is_err() {
+                continue; // whoever asked has given up
             }
             if outcome.is_err() {
                 // No restart: what was sent meanwhile is not answered, so it is refused.

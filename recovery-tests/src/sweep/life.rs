@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use floodmark::{Clock, Error, Running, Status};
 
 use super::Build;
-use super::env::{Env, INTERVAL};
+use super::env::Env;
 use super::fault::Fault;
 use super::gate::Gate;
 use super::input::{Feed, Given};
 
 /// What takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(4);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a held step is looked for.
 const GLANCE: Duration = Duration::from_millis(1);
 /// For how long a slow step is left alone.
@@ -125,7 +125,7 @@ impl Life {
             }
         }
         let before = self.running.status().planned;
-        let interval = INTERVAL.as_millis() as u64;
+        let interval = Env::INTERVAL.as_millis() as u64;
         self.env.clock.advance_to(self.env.clock.epoch_ms() / interval * interval + interval);
         self.settle(before.0)
     }

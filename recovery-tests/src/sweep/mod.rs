@@ -64,13 +64,6 @@ struct Setup {
 }
 
 impl Setup {
-    /// A directory for one run; in memory, where there is such a file system.
-    fn scratch(&self) -> std::io::Result<tempfile::TempDir> {
-        let memory = std::path::Path::new("/dev/shm");
-        let builder = || tempfile::Builder::new().prefix("floodmark-sweep-").rand_bytes(12).to_owned();
-        if memory.is_dir() { builder().tempdir_in(memory) } else { builder().tempdir() }
-    }
-
     fn planted(&self, disk: Arc<dyn Disk>) -> Arc<dyn Disk> {
         match &self.planter {
             Some(planter) => planter(disk),
@@ -106,6 +99,14 @@ impl Setup {
         probe.same_as(&second)?;
         Ok((probe, played))
     }
+}
+
+/// A directory for one run; in memory, where there is such a file system.
+fn scratch() -> std::io::Result<tempfile::TempDir> {
+    let memory = std::path::Path::new("/dev/shm");
+    let mut builder = tempfile::Builder::new();
+    builder.prefix("floodmark-sweep-").rand_bytes(12);
+    if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() }
 }
 
 /// Interrupts a job at every durable step of its life and compares what comes of it with a plain run.
@@ -161,6 +162,12 @@ impl Sweep {
             shrinks: true,
             progress: None,
         }
+    }
+
+    /// The name under which replay files know it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The records of an input, batch by batch. Unless [`restarts`](Self::restarts) are given, the job is restarted twice on the
@@ -341,11 +348,7 @@ impl Sweep {
                     loop {
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let Some(schedule) = schedules.get(index) else { return };
-                        let t = std::time::Instant::now();
                         let (one, _) = play(&self.setup, schedule, Some(probe));
-                        if t.elapsed().as_secs() > 1 || one.divergence.is_some() {
-                            eprintln!("DBG {schedule} {:?} {:?} {:#?}", t.elapsed(), one.divergence, one.story);
-                        }
                         played.lock().unwrap_or_else(PoisonError::into_inner).push((index, one));
                         let through = through.fetch_add(1, Ordering::Relaxed) + 1;
                         if let Some(progress) = &self.progress {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use floodmark::testing::disk::{FaultyDisk, Image, Loss, SimulatedDisk, TracedStep};
+use floodmark::testing::Inspection;
+use floodmark::testing::disk::{FaultyDisk, Image, Loss, SimulatedDisk, Step, TracedStep};
 use floodmark::{BatchId, Error};
 
 use super::Setup;
@@ -16,6 +18,7 @@ use super::oracle::{Divergence, Files, Fingerprints, Oracle, Outputs, same_files
 use super::run::Run;
 use super::schedule::Schedule;
 use super::script::Restart;
+use super::stored;
 
 /// The directory of a run: a name that is the same in every run, for the trace.
 const RUN: &str = "run";
@@ -129,6 +132,10 @@ struct Player<'s> {
     state: String,
     disk: SimulatedDisk,
     seen: Seen,
+    /// As `seen.begun`, for other threads.
+    begun: Arc<AtomicU64>,
+    /// What was stored before the life that begins.
+    inspection: Option<Inspection>,
     /// The life that follows recovers from a strike.
     recovers: bool,
     time_changed: bool,
@@ -138,7 +145,7 @@ struct Player<'s> {
 
 impl<'s> Player<'s> {
     fn new(setup: &'s Setup, schedule: &'s Schedule, probe: Option<&'s Probe>) -> std::io::Result<Self> {
-        let base = setup.scratch()?;
+        let base = super::scratch()?;
         let place = base.path().join(RUN).join("1");
         std::fs::create_dir_all(&place)?;
         std::fs::create_dir(place.join(OUT))?;
@@ -154,6 +161,8 @@ impl<'s> Player<'s> {
             state: STATE.to_string(),
             disk,
             seen: Seen::default(),
+            begun: Arc::default(),
+            inspection: None,
             recovers: false,
             time_changed: false,
             played: Played::default(),
@@ -177,6 +186,7 @@ impl<'s> Player<'s> {
 
     /// Starts the next life and looks at what it has recovered; nothing, when the life has ended over it.
     fn start(&mut self) -> Checked<Option<Life>> {
+        self.inspection = stored::check(&self.place.join(&self.state))?;
         let birth = self.begin();
         self.attend(birth)
     }
@@ -190,7 +200,11 @@ impl<'s> Player<'s> {
         let loss = fault.map_or(Loss::Nothing, |fault| fault.loss(self.seed));
         let loss = if fault == Some(Fault::IoError) { Loss::Nothing } else { loss };
         let clock = floodmark::ManualClock::at(super::env::START_MS);
-        let gate = Gate::new(fault, loss, self.disk.clone(), clock.clone());
+        let mut gate = Gate::new(fault, loss, self.disk.clone(), clock.clone());
+        if self.probe.is_none() {
+            gate.look_at_publications(self.state.clone(), self.begun.clone());
+        }
+        let gate = Arc::new(gate);
         let door = FaultyDisk::watched(self.setup.planted(Arc::new(self.disk.clone())), gate.clone());
         if let Some(strike) = strike {
             door.arm_at(strike.point, strike.fault.at_the_disk());
@@ -203,14 +217,20 @@ impl<'s> Player<'s> {
         match birth.wait() {
             Ok(life) => {
                 self.note_steps(&life);
-                self.note(format!("life {}: {}", self.played.lives, life.running.recovery()));
+                let recovery = life.running.recovery().to_string();
+                self.note(format!("life {}: {recovery}", self.played.lives));
+                if let Some(said) = self.inspection.take() {
+                    stored::compare(&said, &recovery)?;
+                }
                 self.check_recovered(&life)?;
                 Ok(Some(life))
             }
-            Err(Ended::Held) => {
-                let taken_over = self.take_over(&birth.env, &birth.gate, &mut || birth.wait().ok())?;
-                Ok(taken_over)
+            Err(Ended::Held) if !has_claimed(&birth) => {
+                // Nothing is claimed yet: to others it has not started, and it finds out who has when it goes on.
+                birth.gate.release();
+                self.attend(birth)
             }
+            Err(Ended::Held) => self.take_over(&birth.env, &birth.gate, &mut || birth.wait().ok()),
             Err(ended) => {
                 self.bury(&birth.env, &birth.gate, ended)?;
                 Ok(None)
@@ -223,6 +243,7 @@ impl<'s> Player<'s> {
         while self.seen.done < target {
             let number = self.seen.done + 1;
             self.seen.begun = self.seen.begun.max(number);
+            self.begun.store(self.seen.begun, Ordering::SeqCst);
             self.seen.acknowledged.resize(life.inputs(), 0);
             let resends = !self.played.struck.is_empty() && self.seed.is_multiple_of(2);
             let mut acknowledged = std::mem::take(&mut self.seen.acknowledged);
@@ -258,6 +279,9 @@ impl<'s> Player<'s> {
         self.note_strike(&life.gate);
         if self.probe.is_some() {
             return Ok(());
+        }
+        if let Some(disorder) = life.gate.disorder() {
+            return Err(disorder);
         }
         if published.0 != self.seen.done {
             let what = format!("batch {} of the script has become batch {published} of the job", self.seen.done);
@@ -298,24 +322,50 @@ impl<'s> Player<'s> {
 
     /// The input is used up: what has come of it?
     fn finish(&mut self, life: Life) -> Checked<()> {
-        let state = self.state_of(&life)?;
-        let (outputs, files) = (self.world.outputs(), self.files()?);
-        if let Some(probe) = self.probe.filter(|_| !self.time_changed) {
+        let files = self.files()?;
+        self.setup.check(&Run { running: &life.running, world: &self.world, files: &files })?;
+        self.note_strike(&life.gate);
+        if self.time_changed {
+            return self.finish_out_of_time(life);
+        }
+        let (state, outputs) = (self.state_of(&life)?, self.world.outputs());
+        if let Some(probe) = self.probe {
             let expected = probe.states.last().expect("a probe has a first state");
             same_state(Oracle::ExactlyOnce, "at the end", expected, &state)?;
             same_outputs(Oracle::ExactlyOnce, "at the end", &probe.outputs, &outputs, false)?;
             same_files(Oracle::ExactlyOnce, "at the end", &probe.files, &files)?;
-        }
-        self.setup.check(&Run { running: &life.running, world: &self.world, files: &files })?;
-        if self.probe.is_none() {
+        } else {
             self.own.steps.push(life.env.disk.trace());
         }
-        self.note_strike(&life.gate);
         life.kill();
-        self.check_stored()?;
+        stored::check(&self.place.join(&self.state))?;
         self.recover_again("the end", &state, &outputs, &files)?;
         (self.own.outputs, self.own.files) = (outputs, files);
         Ok(())
+    }
+
+    /// A clock has jumped, so results may be others, and a tick more may be under way: what is there after a graceful stop must
+    /// be there after every recovery.
+    fn finish_out_of_time(&mut self, life: Life) -> Checked<()> {
+        if let Err(ended) = life.stop() {
+            let what = format!("after the clock has jumped the job does not stop: {}", why(&ended));
+            return Err(Divergence::new(Oracle::Liveness, what));
+        }
+        let (outputs, files) = (self.world.outputs(), self.files()?);
+        life.kill();
+        stored::check(&self.place.join(&self.state))?;
+        let state = match self.begin().wait() {
+            Ok(life) => {
+                let state = self.state_of(&life)?;
+                life.kill();
+                state
+            }
+            Err(ended) => {
+                let what = format!("after the clock has jumped the job does not start again: {}", why(&ended));
+                return Err(Divergence::new(Oracle::Survives, what));
+            }
+        };
+        self.recover_again("a jump of the clock", &state, &outputs, &files)
     }
 
     /// A life more, after which nothing may have changed.
@@ -421,8 +471,12 @@ impl<'s> Player<'s> {
         self.note_strike(gate);
         self.recovers = true;
         let old = std::mem::replace(&mut self.state, format!("{STATE}-{}", self.played.lives + 1));
-        let copied = Image::of(&env.state_directory()).and_then(|image| image.write_to(&self.place.join(&self.state)));
-        copied.map_err(unplayable)?;
+        let copy = || match Image::of(&env.state_directory()) {
+            Ok(image) => image.write_to(&self.place.join(&self.state)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()), // paused before it was made
+            Err(error) => Err(error),
+        };
+        copy().map_err(unplayable)?;
         // The copy is as durable as anything that a machine finds when it starts.
         self.disk = SimulatedDisk::new(&self.place).map_err(unplayable)?;
         let birth = self.begin();
@@ -461,11 +515,6 @@ impl<'s> Player<'s> {
         Ok(Some(life))
     }
 
-    /// What a stopped job has stored.
-    fn check_stored(&self) -> Checked<()> {
-        super::stored::check(&self.place.join(&self.state))
-    }
-
     fn state_of(&self, life: &Life) -> Checked<Fingerprints> {
         let failed = |error: Error| Divergence::new(Oracle::Survives, format!("the state cannot be read: {error}"));
         life.running.fingerprints().map_err(failed)
@@ -494,6 +543,13 @@ impl<'s> Player<'s> {
     fn note(&mut self, line: String) {
         self.played.story.push(line);
     }
+}
+
+/// Whether a driver that is paused in its start has claimed its epoch.
+fn has_claimed(birth: &Birth) -> bool {
+    let trace = birth.env.disk.trace();
+    let before = trace.iter().take_while(|step| step.fault.is_none());
+    before.filter(|step| step.step == Step::ManifestCreate).any(|step| step.what.starts_with("link"))
 }
 
 fn why(ended: &Ended) -> String {

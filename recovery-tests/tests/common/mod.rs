@@ -6,6 +6,7 @@
 #![allow(dead_code)] // each test file takes what it needs
 
 pub mod place;
+pub mod stored;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use floodmark::testing::disk::Disk;
 use floodmark::testing::wal::WalSettings;
 use floodmark::{
     BatchId, BatchTime, Clock, DStream, DirectSource, Error, KeyedState, ManualClock, MemorySink, OfferLimits,
-    Position, RangeReader, ReadSummary, Receiver, ReceiverContext, ReceiverError, Running, SourceError, StateSpec,
-    StreamingContext, StreamingContextBuilder,
+    Position, RangeReader, ReadSummary, Receiver, ReceiverContext, ReceiverError, Running, Sink, SourceError,
+    StateSpec, StreamingContext, StreamingContextBuilder,
 };
 
 /// Batches of a whole run.
@@ -152,6 +153,12 @@ impl World {
         sessions.union(&counts).union(&merged).sink("timed out", self.timed.clone());
     }
 
+    /// Sinks that hold what these hold, and go on by themselves.
+    pub fn copy(&self) -> Self {
+        let [sink, timed, windows] = [&self.sink, &self.timed, &self.windows].map(copy_of);
+        Self { sink, timed, windows }
+    }
+
     /// The partitions of every batch that was published, in the order of publication; each batch is there once.
     pub fn published(&self) -> Vec<(BatchId, Vec<Vec<Entry>>)> {
         self.sink.batches().into_iter().map(|batch| (batch.batch, batch.partitions)).collect()
@@ -163,6 +170,17 @@ impl World {
         let batches = sinks.into_iter().flat_map(MemorySink::batches).filter(|batch| batch.batch.0 <= BATCHES);
         batches.map(|batch| (batch.batch, batch.time, batch.partitions)).collect()
     }
+}
+
+fn copy_of(sink: &MemorySink<Entry>) -> MemorySink<Entry> {
+    let mut copy = MemorySink::new();
+    for (epoch, lineage) in sink.fences() {
+        copy.fence(epoch, lineage).expect("fences rise");
+        for batch in sink.batches().iter().filter(|batch| (batch.epoch, batch.lineage) == (epoch, lineage)) {
+            copy.publish(batch).expect("an empty sink takes what another one has taken");
+        }
+    }
+    copy
 }
 
 impl Life {

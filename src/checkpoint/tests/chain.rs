@@ -105,6 +105,30 @@ fn missing_manifests_beside_other_files_of_the_job_are_a_refusal() {
 }
 
 #[test]
+fn a_damaged_newest_manifest_does_not_take_those_for_missing_that_it_had_made_superfluous() {
+    let job = tempfile::tempdir().unwrap();
+    // Two checkpoints are kept, so the fourth manifest says that the first is no longer part of the chain.
+    let mut chain = chain_of(job.path(), vec![first_claim(1), draft(1, 1, "a"), draft(1, 2, "b"), draft(1, 3, "c")]);
+    chain.remove_superseded(&LocalDisk).unwrap();
+    assert!(!path(job.path(), 2).exists(), "the chain begins with the checkpoint before the newest");
+    let mut bytes = fs::read(path(job.path(), 4)).unwrap();
+    bytes[30] ^= 1;
+    fs::remove_file(path(job.path(), 4)).unwrap();
+    fs::write(path(job.path(), 4), &bytes).unwrap();
+    let facts = observe(job.path()).unwrap();
+    assert_eq!(facts.newest().unwrap().sequence, ManifestSequence(3));
+    // What follows says where the chain begins now.
+    let mut chain = ManifestChain::new(job.path(), facts, 2);
+    chain.publish(&LocalDisk, first_claim(2)).unwrap();
+    assert_eq!(observe(job.path()).unwrap().boundary(), ManifestSequence(3));
+    // The newest one is gone instead: what is missing cannot be told from the first.
+    fs::remove_file(path(job.path(), 5)).unwrap();
+    fs::remove_file(path(job.path(), 4)).unwrap();
+    let error = observe(job.path()).unwrap_err().to_string();
+    assert!(error.contains("00000000000000000002 is missing") && error.contains("the newest"), "{error}");
+}
+
+#[test]
 fn a_chain_with_a_hole_is_refused_and_the_missing_manifest_named() {
     let job = tempfile::tempdir().unwrap();
     chain_of(job.path(), vec![first_claim(1), draft(1, 1, "a"), first_claim(2)]);

@@ -1,0 +1,111 @@
+//! `make chaos`: the suite by which Floodmark proves itself. Ends with 0 when it survived, 1 when it did not, 2 when asked wrongly.
+#![allow(clippy::disallowed_methods)] // runs real processes on the real clock
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use recovery_tests::process::{ProcessError, argument, seed};
+use recovery_tests::suite;
+use recovery_tests::sweep::{REPLAY, Replay, Report, Sweep};
+
+const USAGE: &str = "chaos [--seed N] [--seeds N] [--nested N] [--sample N] [--report DIRECTORY]
+chaos replay FILE";
+/// Pairs of faults for one seed.
+const NESTED: u64 = 2_000;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(problem) => {
+            eprintln!("{problem}\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<bool, String> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [verb, file] = arguments.as_slice()
+        && verb == "replay"
+    {
+        return replay(Path::new(file));
+    }
+    let number = |name: &str| argument(name).map_err(|error: ProcessError| error.to_string());
+    let first = seed().map_err(|error| error.to_string())?;
+    let seeds = number("--seeds")?.unwrap_or(1);
+    let (nested, sample) = (number("--nested")?.unwrap_or(NESTED) as usize, number("--sample")?);
+    let directory = text_argument("--report")?.map(PathBuf::from);
+    let mut survived = true;
+    for seed in first..first + seeds {
+        println!("seed {seed}");
+        let mut sweep = suite::everything().seed(seed).nested(nested);
+        if let Some(sample) = sample {
+            sweep = sweep.sample(sample as usize);
+        }
+        let report = watched("sweep", sweep);
+        survived &= report.survived();
+        keep(&report, directory.as_deref())?;
+    }
+    Ok(survived)
+}
+
+/// The text that follows `--name`, if it is there.
+fn text_argument(name: &str) -> Result<Option<String>, String> {
+    let mut arguments = std::env::args().skip_while(|argument| argument != name);
+    let Some(name) = arguments.next() else { return Ok(None) };
+    arguments.next().map(Some).ok_or(format!("{name} wants a directory"))
+}
+
+/// Runs a sweep with a progress bar, and prints its report.
+fn watched(title: &str, sweep: Sweep) -> Report {
+    let started = Instant::now();
+    let bar = ProgressBar::new(0); // drawn on a terminal only
+    let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {elapsed} of about {duration}");
+    bar.set_style(style.expect("the template is right"));
+    bar.set_message(title.to_string());
+    let drawn = bar.clone();
+    let report = sweep
+        .progress(move |through, all| {
+            drawn.set_length(all as u64);
+            drawn.set_position(through as u64);
+        })
+        .run();
+    bar.finish_and_clear();
+    println!("{report}");
+    let (seconds, cycles) = (started.elapsed().as_secs_f64(), report.recoveries);
+    println!("{seconds:.0} s, {:.0} crash-and-recover cycles a minute\n", cycles as f64 * 60.0 / seconds);
+    report
+}
+
+/// Writes the report as JSON, and the replay files of its failures.
+fn keep(report: &Report, directory: Option<&Path>) -> Result<(), String> {
+    let failed = |error: std::io::Error| format!("the report cannot be written: {error}");
+    let target = Path::new("target/chaos");
+    for replay in report.failures.iter().filter_map(|failure| failure.replay.as_ref()) {
+        let path = replay.write_into(target).map_err(failed)?;
+        println!("play it again: make replay FILE={}", path.display());
+    }
+    if let Some(directory) = directory {
+        std::fs::create_dir_all(directory).map_err(failed)?;
+        let path = directory.join(format!("{}-{}.json", report.sweep, report.seed));
+        std::fs::write(&path, report.to_json()).map_err(failed)?;
+        println!("{}", path.display());
+    }
+    Ok(())
+}
+
+fn replay(file: &Path) -> Result<bool, String> {
+    let replay = Replay::read(file)?;
+    let sweeps = [suite::everything(), suite::clock_in_a_map(), suite::appending_sink()];
+    let sweep = sweeps.into_iter().find(|sweep| sweep.name() == replay.sweep);
+    let sweep = sweep.ok_or(format!(
+        "\"{}\" is no sweep of this suite; for one of a test, set {REPLAY} to the file and run the test",
+        replay.sweep
+    ))?;
+    let report = sweep.replay(&replay);
+    println!("{report}");
+    Ok(report.failures.is_empty())
+}

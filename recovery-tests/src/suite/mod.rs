@@ -1,0 +1,7 @@
+//! The jobs by which Floodmark proves itself: one with everything that keeps state, and some that are broken on purpose.
+
+mod broken;
+mod everything;
+
+pub use broken::{appending_sink, clock_in_a_map};
+pub use everything::{BATCHES, everything};

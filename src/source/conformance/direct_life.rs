@@ -1,0 +1,122 @@
+//! One life of a driver, as far as a direct source sees it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::codec;
+use crate::source::direct::{Direct, DirectSource, ErasedDirect, OfferLimits, RangeReader};
+use crate::source::error::SourceError;
+use crate::source::task::ReadSummary;
+
+/// A range as it stands in a plan.
+pub(super) type Range = Vec<u8>;
+
+/// What reads the ranges of a source.
+pub(super) type Reader<S> = Arc<dyn RangeReader<Item = <S as DirectSource>::Item, Range = <S as DirectSource>::Range>>;
+
+/// A source with its position, both used as the driver and the workers use them.
+pub(super) struct Life<S: DirectSource> {
+    direct: Direct<S>,
+    reader: Reader<S>,
+}
+
+impl<S: DirectSource> Life<S> {
+    /// The first life.
+    pub fn begin(source: S) -> Self {
+        let reader = source.reader();
+        Self { direct: Direct::new(source), reader }
+    }
+
+    /// A life that goes on from a stored position.
+    pub fn restored(source: S, position: &[u8]) -> Self {
+        let mut life = Self::begin(source);
+        let restored = life.direct.restore(Some(position));
+        restored.unwrap_or_else(|error| panic!("a stored position was not taken: {error}"));
+        life
+    }
+
+    pub fn offer(&mut self, limits: &OfferLimits) -> Vec<Range> {
+        self.direct.offer(limits).unwrap_or_else(|error| panic!("the source could not offer: {error}"))
+    }
+
+    /// Plans all that is offered.
+    pub fn take(&mut self, limits: &OfferLimits) -> Vec<Range> {
+        let ranges = self.offer(limits);
+        self.advance(&ranges);
+        ranges
+    }
+
+    /// Takes planned ranges.
+    pub fn advance(&mut self, ranges: &[Range]) {
+        for range in ranges {
+            self.direct.advance(range).unwrap_or_else(|error| panic!("a planned range was not taken: {error}"));
+        }
+    }
+
+    pub fn position(&self) -> Vec<u8> {
+        self.direct.position().unwrap_or_else(|error| panic!("the position could not be stored: {error}"))
+    }
+
+    pub fn release(&mut self, position: &[u8]) {
+        self.direct.release(position).unwrap_or_else(|error| panic!("input could not be released: {error}"));
+    }
+
+    pub fn reader(&self) -> Reader<S> {
+        Arc::clone(&self.reader)
+    }
+
+    pub fn read(&self, range: &Range) -> Result<(Vec<S::Item>, ReadSummary), SourceError> {
+        read(&*self.reader, range)
+    }
+
+    /// The records of ranges that must be readable.
+    pub fn read_all(&self, ranges: &[Range]) -> Vec<S::Item> {
+        read_all(&*self.reader, ranges)
+    }
+}
+
+type AnyReader<T, R> = dyn RangeReader<Item = T, Range = R>;
+
+fn read<T, R: serde::de::DeserializeOwned>(
+    reader: &AnyReader<T, R>,
+    range: &Range,
+) -> Result<(Vec<T>, ReadSummary), SourceError> {
+    let range: R = codec::decode(range).unwrap_or_else(|error| panic!("a planned range cannot be decoded: {error}"));
+    let mut records = Vec::new();
+    let summary = reader.read(&range, &mut |record| records.push(record))?;
+    Ok((records, summary))
+}
+
+/// The records of ranges, by a reader that waits with its first record until `readers` have one, or until it is clear that they
+/// read one after the other.
+pub(super) fn read_all_together<T, R: serde::de::DeserializeOwned>(
+    reader: &AnyReader<T, R>,
+    ranges: &[Range],
+    begun: &AtomicUsize,
+    readers: usize,
+) -> Vec<T> {
+    let mut records = Vec::new();
+    for range in ranges {
+        let range: R = codec::decode(range).unwrap_or_else(|error| panic!("a planned range: {error}"));
+        let read = reader.read(&range, &mut |record| {
+            if records.is_empty() {
+                begun.fetch_add(1, Ordering::SeqCst);
+                for _ in 0..200 {
+                    if begun.load(Ordering::SeqCst) >= readers {
+                        break;
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            records.push(record);
+        });
+        read.unwrap_or_else(|error| panic!("a planned range cannot be read: {error}"));
+    }
+    records
+}
+
+pub(super) fn read_all<T, R: serde::de::DeserializeOwned>(reader: &AnyReader<T, R>, ranges: &[Range]) -> Vec<T> {
+    let read = |range| read(reader, range).unwrap_or_else(|error| panic!("a planned range cannot be read: {error}")).0;
+    ranges.iter().flat_map(read).collect()
+}
