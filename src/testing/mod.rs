@@ -34,6 +34,8 @@ pub use job::TestJob;
 #[cfg(feature = "testing")]
 pub use crate::checkpoint::CheckpointTrial;
 #[cfg(feature = "testing")]
+pub use crate::planted::PlantedBug;
+#[cfg(feature = "testing")]
 pub use crate::sink::conformance::{SinkPlace, check_sink};
 
 /// The disk that fails on command, and the door that it stands in.
