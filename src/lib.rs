@@ -45,6 +45,8 @@ mod disk;
 mod error;
 mod id;
 mod text;
+// Bugs that tests plant; nothing of it is in a build without the feature `testing`.
+mod planted;
 
 // Where records come from, and the blocks that receivers make of them.
 mod source;

@@ -3,11 +3,13 @@
 //! - [`sweep`]: a job on a simulated disk, interrupted at every durable step by every fault.
 //! - [`suite`]: the jobs by which Floodmark proves itself.
 //! - [`damage`]: a stored job's files flipped, cut, removed and swapped, one after the other.
+//! - [`planted`]: doors to the disk with a known bug each, to see that the tests find it.
 //! - [`process`]: real processes, killed with SIGKILL at random moments, whose results are compared with a plain count.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods)] // real processes run on the real clock
 
 pub mod damage;
+pub mod planted;
 pub mod process;
 pub mod suite;
 pub mod sweep;

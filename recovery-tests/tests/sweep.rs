@@ -1,22 +1,18 @@
-//! The sweep over a job that has everything.
+//! The sweep: what a job with everything survives, and that a report is the same each time.
 
-use floodmark::StreamingContext;
-use recovery_tests::sweep::{Env, Sweep};
+use recovery_tests::suite;
+use recovery_tests::sweep::Fault;
 
-fn totals(env: &Env) -> floodmark::Result<StreamingContext> {
-    let context = env.builder("totals").build()?;
-    env.input::<(String, u64)>(&context, "payments")
-        .update_state_by_key("totals", |new: &[u64], old: Option<u64>| Some(old.unwrap_or(0) + new.iter().sum::<u64>()))
-        .sink("out", env.sink("totals"));
-    Ok(context)
+/// Every kind of step and every fault, but not every step: `make chaos` has all of them.
+#[test]
+fn a_job_with_everything_survives_a_sample_of_all_faults() {
+    suite::everything().seed(20_261_121).sample(500).nested(100).run().assert_survived();
 }
 
 #[test]
-fn a_job_with_one_operator_survives() {
-    Sweep::new("totals", totals)
-        .input("payments", (1..=12_u64).map(|n| vec![("ann".to_string(), n), ("bob".to_string(), 2 * n)]))
-        .nested(200)
-        .check("nothing is lost", |run| run.state::<String, u64>("totals").values().sum::<u64>() == 3 * 78)
-        .run()
-        .assert_survived();
+fn the_same_seed_gives_the_same_report_byte_for_byte() {
+    let sweep = || suite::everything().seed(7).faults(Fault::CRASHES).sample(40).nested(20);
+    let (first, second) = (sweep().run(), sweep().threads(1).run());
+    first.assert_survived();
+    assert_eq!(first.to_json(), second.to_json());
 }

@@ -50,6 +50,11 @@ impl PublishedManifest {
         self.oldest_needed
     }
 
+    /// Takes what older manifests need for unneeded: for [`TruncateTooMuch`](crate::planted::PlantedBug::TruncateTooMuch).
+    pub(super) fn forget_older(&mut self, needed_by_newest: Sequence) {
+        self.oldest_needed = needed_by_newest;
+    }
+
     /// The positions in the sources before which no retained manifest can ask for anything again.
     pub fn oldest_positions(&self) -> &[(Uid, Vec<u8>)] {
         &self.oldest_positions
@@ -153,6 +158,16 @@ impl ManifestChain {
             disk.remove(Step::ManifestRemove, &path).map_err(|source| io_error("remove", &path, source))?;
         }
         Ok(superseded.len())
+    }
+
+    /// Takes for superseded what the next checkpoint will make superfluous: for
+    /// [`DeleteBeforeManifest`](crate::planted::PlantedBug::DeleteBeforeManifest).
+    pub(super) fn supersede_early(&mut self) {
+        if self.keep > 1 {
+            let boundary = retained(&self.facts, self.keep - 1).boundary;
+            let counted = self.facts.links.split_off(&boundary);
+            self.facts.superseded.extend(std::mem::replace(&mut self.facts.links, counted).into_keys());
+        }
     }
 
     fn proof(&self, sequence: ManifestSequence) -> PublishedManifest {

@@ -13,6 +13,7 @@ use super::{
 use crate::codec::{KeyHash, KeyHasher};
 use crate::disk::LocalDisk;
 use crate::id::{BatchId, BatchTime, Lineage, LogId, Sequence, WriterNonce};
+use crate::planted::Planted;
 use crate::state::{OperatorNumber, StateStore, StateTable, decode_entries};
 
 const OPERATOR: OperatorNumber = OperatorNumber(1);
@@ -66,6 +67,7 @@ impl CheckpointTrial {
             nonce,
             keep: 2,
             parent_files,
+            planted: Planted::default(),
             monotonic: Box::new(|| Duration::ZERO),
         };
         let report = move |report| sender.send(report).expect("the trial listens");

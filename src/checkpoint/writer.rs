@@ -30,6 +30,7 @@ use super::{
 };
 use crate::disk::{Disk, Step};
 use crate::id::{BatchId, Epoch, WriterNonce};
+use crate::planted::{Planted, PlantedBug};
 use crate::state::{FrozenRun, OperatorNumber, StateStore};
 
 /// The directory of checkpoints inside of a job's directory.
@@ -69,6 +70,8 @@ pub(crate) struct CheckpointerSettings {
     /// Files of the checkpoint from which the live directory was built: those that stay keep their CRCs. Empty for a store that
     /// was created empty.
     pub parent_files: Vec<CheckpointFile>,
+    /// The bug in the job, if a test has planted one.
+    pub planted: Planted,
     /// Monotonic time since any fixed moment.
     pub monotonic: Box<dyn Fn() -> Duration + Send>,
 }
@@ -149,8 +152,13 @@ impl Writer {
 
     fn write(&mut self, request: CheckpointRequest) -> Result<CheckpointDone, CheckpointError> {
         let started = (self.settings.monotonic)();
-        let CheckpointRequest { runs, point } = request;
-        let batch = point.batch;
+        let CheckpointRequest { runs, mut point } = request;
+        let (batch, needed, planted) = (point.batch, point.log.oldest_needed, self.settings.planted);
+        if planted.has_bug(PlantedBug::DeleteBeforeManifest) {
+            self.settings.chain.supersede_early();
+            self.collect(batch)?;
+        }
+        misstate(&mut point, planted);
         let state = |source| CheckpointError::State { batch, source };
 
         // A crash up to here leaves nothing: what is ingested is in the live directory only.
@@ -162,12 +170,9 @@ impl Writer {
         self.settings.store.checkpoint(&directory).map_err(state)?;
 
         // RocksDB syncs neither all it links nor the parent of what it creates: everything is synced again, parents included.
-        self.settings.disk.sync_tree(Step::CheckpointFiles, &directory).map_err(|source| CheckpointError::Io {
-            batch,
-            doing: "sync",
-            path: directory.clone(),
-            source,
-        })?;
+        if !planted.has_bug(PlantedBug::ManifestBeforeFiles) {
+            self.sync(batch, &directory)?;
+        }
         let (files, new_bytes) = self.inspect(batch, &directory)?;
 
         // The commit point. A crash before it leaves the parent checkpoint in force; after it, this one.
@@ -178,17 +183,29 @@ impl Writer {
             point,
             checkpoint: Some(CheckpointFiles { directory: name, files: files.clone() }),
         };
-        let published = self
+        let mut published = self
             .settings
             .chain
             .publish(&*self.settings.disk, draft)
             .map_err(|source| CheckpointError::Chain { batch, source })?;
+        if planted.has_bug(PlantedBug::ManifestBeforeFiles) {
+            self.sync(batch, &directory)?;
+        }
+        if planted.has_bug(PlantedBug::TruncateTooMuch) {
+            published.forget_older(needed);
+        }
 
         let files_count = files.len();
         self.inherited = files.into_iter().map(|file| (file.name.clone(), file)).collect();
         let duration = (self.settings.monotonic)().saturating_sub(started);
         tracing::debug!(%batch, files = files_count, new_bytes, ?duration, "checkpoint published");
         Ok(CheckpointDone { batch, published, new_bytes, duration })
+    }
+
+    /// Makes the files of a checkpoint durable, and all names that lead to them.
+    fn sync(&self, batch: BatchId, directory: &Path) -> Result<(), CheckpointError> {
+        let synced = self.settings.disk.sync_tree(Step::CheckpointFiles, directory);
+        synced.map_err(|source| CheckpointError::Io { batch, doing: "sync", path: directory.to_path_buf(), source })
     }
 
     /// Sizes and CRCs of a checkpoint's files, and the bytes that are new in it.
@@ -241,5 +258,19 @@ impl Writer {
             tracing::debug!(%batch, manifests, checkpoints = ?unneeded, "removed what no retained checkpoint needs");
         }
         Ok(())
+    }
+}
+
+/// Says another batch than the one that is held, if a test has planted that; initial state comes before any batch.
+fn misstate(point: &mut JobPoint, planted: Planted) {
+    if point.batch == BatchId(0) {
+        return;
+    }
+    if planted.has_bug(PlantedBug::CoversNextBatch) {
+        (point.batch, point.next_batch) = (point.batch.next(), point.next_batch.next());
+        point.published_through = point.batch;
+    } else if planted.has_bug(PlantedBug::HoldsNextBatch) {
+        (point.batch, point.next_batch) = (BatchId(point.batch.0 - 1), point.batch);
+        point.published_through = point.batch;
     }
 }

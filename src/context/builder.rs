@@ -16,6 +16,9 @@ use crate::driver::settings::{DEFAULT_ATTEMPTS, DEFAULT_LISTENER_QUEUE, JobSetti
 use crate::dstream::GraphBuilder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::listener::{Listeners, StreamingListener};
+use crate::planted::Planted;
+#[cfg(feature = "testing")]
+use crate::planted::PlantedBug;
 use crate::source::ReceiverSettings;
 use crate::wal::WalSettings;
 
@@ -63,6 +66,7 @@ impl StreamingContextBuilder {
             wal: WalSettings::default(),
             clock: Arc::new(SystemClock::default()),
             disk: Arc::new(LocalDisk),
+            planted: Planted::default(),
         };
         Self {
             settings,
@@ -235,6 +239,13 @@ impl StreamingContextBuilder {
         self.set(|settings| settings.disk = disk)
     }
 
+    /// Plants a bug in the job, which tests of its recovery must find.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn plant(self, bug: PlantedBug) -> Self {
+        self.set(|settings| settings.planted = Planted::new(bug))
+    }
+
     /// The sizes of the log, so that a small one rolls and is truncated.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
@@ -291,6 +302,7 @@ impl StreamingContextBuilder {
             Some(version) => version,
             None => build_fingerprint()?,
         };
+        settings.wal.planted = settings.planted;
         let graph = GraphBuilder::new(settings.interval_ms, remember, settings.disk.clone());
         Ok(StreamingContext { settings, checkpoint_every, graph, sources: RefCell::default() })
     }

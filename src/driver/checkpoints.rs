@@ -10,6 +10,7 @@ use crate::driver::{CheckpointClock, Stopping};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Sequence};
 use crate::listener::events::CheckpointCompleted;
+use crate::planted::PlantedBug;
 use crate::state::descriptor::StateDescriptor;
 use crate::state::loader::StoredOperator;
 use crate::state::{FrozenRun, OperatorNumber};
@@ -41,13 +42,15 @@ impl Driver {
     fn job_point(&self, batch: BatchId) -> Result<JobPoint> {
         let needed_here = self.history.get(batch).planned_at;
         let oldest_needed = self.inputs.tracker.oldest_unplanned().unwrap_or(needed_here).min(needed_here);
+        let positions = self.inputs.positions()?;
+        let forgets = self.settings.has_bug(PlantedBug::ForgetPositions);
         Ok(JobPoint {
             batch,
             next_batch: batch.next(),
             last_batch_time: self.last_time.unwrap_or_default(),
             zero_time: self.zero_time,
             published_through: batch,
-            positions: self.inputs.positions()?,
+            positions: if forgets { self.without_receivers(positions) } else { positions },
             log: LogPoint { log: self.log, next: needed_here.next(), oldest_needed },
             ..self.settings.first_point(self.lineage, self.log, &self.retired)
         })

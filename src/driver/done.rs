@@ -18,6 +18,7 @@ use crate::driver::tell::OutputWord;
 use crate::driver::{Driver, InFlight};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, Uid};
+use crate::planted::PlantedBug;
 use crate::sink::SinkError;
 use crate::source::BatchSample;
 use crate::state::FrozenRun;
@@ -84,7 +85,13 @@ impl Driver {
         }
         let commit = self.commit_of(&done, &result, processing_ms);
         let digests = commit.digests.clone();
+        if self.settings.publishes_too_early() {
+            self.publish_too_early(done.batch, std::mem::take(&mut result.outputs))?;
+        }
         let live = self.commit(commit)?;
+        if !live && self.settings.has_bug(PlantedBug::SkipRepublish) {
+            self.history.get_mut(done.batch).published = true;
+        }
         self.publish(done.batch, std::mem::take(&mut result.outputs))?;
         self.forget_payloads(done.batch);
         self.checkpoint.batches += 1;
@@ -121,7 +128,11 @@ impl Driver {
             Some(known) => self.compare(known, &commit)?,
         };
         if !stands {
-            self.log_events(&[BatchEvent::Committed(commit.clone())])?;
+            let mut events = vec![BatchEvent::Committed(commit.clone())];
+            if self.settings.has_bug(PlantedBug::RecordBeforePublish) {
+                events.push(BatchEvent::Published { batch });
+            }
+            self.log_events(&events)?;
             self.history.get_mut(batch).commit = Some(commit);
         }
         Ok(live)
@@ -150,7 +161,11 @@ impl Driver {
     }
 
     /// Hands a committed batch to every output, unless that is on record (I-4).
-    fn publish(&mut self, batch: BatchId, mut outputs: BTreeMap<NodeId, Vec<(Origin, Records)>>) -> Result<()> {
+    pub(super) fn publish(
+        &mut self,
+        batch: BatchId,
+        mut outputs: BTreeMap<NodeId, Vec<(Origin, Records)>>,
+    ) -> Result<()> {
         let past = self.history.get(batch);
         if past.published {
             self.published_through = self.published_through.max(batch);
@@ -163,7 +178,8 @@ impl Driver {
         for (node, deliver) in &mut self.deliveries {
             // A stream that slides by more than the interval has nothing to say in the batches between.
             let Some(time) = timing.due(self.graph.node(*node).slide) else { continue };
-            let delivery = Delivery { lineage: self.lineage, epoch: self.epoch, batch, time };
+            let epoch = self.settings.epoch_for_outputs(self.epoch);
+            let delivery = Delivery { lineage: self.lineage, epoch, batch, time };
             let name = &self.graph.node(*node).name;
             let parts = outputs.remove(node).unwrap_or_default().into_iter().map(|(_, records)| records).collect();
             let told = OutputWord::started(&self.events, &*self.settings.clock, delivery, name);

@@ -84,6 +84,12 @@ impl History {
         self.batches.back().is_some_and(|last| last.plan.batch == batch)
     }
 
+    /// Forgets the newest batch if it is committed: for [`SkipLastReplay`](crate::planted::PlantedBug::SkipLastReplay).
+    pub fn forget_last_committed(&mut self) -> Option<BatchId> {
+        let last = self.batches.pop_back_if(|last| last.commit.is_some())?;
+        Some(last.plan.batch)
+    }
+
     /// A checkpoint of `batch` is published: it and what came before need not be recomputed any more.
     pub fn checkpointed(&mut self, batch: BatchId) {
         while self.batches.front().is_some_and(|past| past.plan.batch <= batch) {

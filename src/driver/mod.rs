@@ -18,6 +18,7 @@ mod live;
 mod lock;
 pub(crate) mod message;
 mod plan;
+mod planted;
 pub(crate) mod questions;
 pub(crate) mod settings;
 pub(crate) mod start;

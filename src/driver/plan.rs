@@ -10,9 +10,12 @@ use crate::batch::ticker::next_batch_time;
 use crate::batch::timing::Timing;
 use crate::block::BatchLimits;
 use crate::driver::history::PastBatch;
+use crate::driver::planted::NOT_LOGGED;
 use crate::driver::{Driver, Stopping};
 use crate::error::Result;
+use crate::id::Sequence;
 use crate::listener::events::ClockJumped;
+use crate::planted::PlantedBug;
 use crate::source::OfferLimits;
 
 /// How fast direct sources are read, in bytes per millisecond of the interval, while it is not known how fast the job is.
@@ -54,8 +57,7 @@ impl Driver {
         let (time, merged_ticks) =
             next_batch_time(self.last_time, self.settings.clock.epoch_ms(), self.settings.interval_ms);
         let plan = Plan { batch: self.next_batch, time, merged_ticks, inputs: taken.inputs };
-        let attempt = BatchEvent::AttemptStarted { batch: plan.batch, attempt: 1 };
-        let at = self.log_events(&[BatchEvent::Planned(plan.clone()), attempt])?;
+        let planned_at = self.log_plan(&plan)?;
         if self.last_time.is_none() {
             self.zero_time.0 = time.0.saturating_sub(self.settings.interval_ms);
         }
@@ -79,7 +81,7 @@ impl Driver {
         self.history.push(PastBatch {
             plan,
             timing,
-            planned_at: at[0],
+            planned_at,
             blocks: taken.blocks,
             letters: Vec::new(),
             commit: None,
@@ -90,6 +92,15 @@ impl Driver {
             attempts: 1,
         });
         Ok(())
+    }
+
+    /// Makes a plan durable; says where it stands in the log.
+    fn log_plan(&mut self, plan: &Plan) -> Result<Sequence> {
+        if self.settings.has_bug(PlantedBug::ComputeBeforePlan) {
+            return Ok(NOT_LOGGED);
+        }
+        let attempt = BatchEvent::AttemptStarted { batch: plan.batch, attempt: 1 };
+        Ok(self.log_events(&[BatchEvent::Planned(plan.clone()), attempt])?[0])
     }
 
     fn batch_limits(&self) -> BatchLimits {

@@ -9,6 +9,7 @@ use crate::dataflow::engine::Width;
 use crate::disk::Disk;
 use crate::id::Uid;
 use crate::listener::Listeners;
+use crate::planted::Planted;
 use crate::source::ReceiverSettings;
 use crate::wal::WalSettings;
 
@@ -54,4 +55,5 @@ pub(crate) struct JobSettings {
     pub wal: WalSettings,
     pub clock: Arc<dyn Clock>,
     pub disk: Arc<dyn Disk>,
+    pub planted: Planted,
 }

@@ -25,8 +25,10 @@ use crate::driver::message::DriverMessage;
 use crate::driver::settings::JobSettings;
 use crate::driver::status::Shared;
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::Epoch;
 use crate::listener::Events;
 use crate::listener::events::Ending;
+use crate::planted::PlantedBug;
 use crate::recovery::decide::{Decision, Rejected, decide};
 use crate::recovery::declared::Declared;
 use crate::recovery::facts::{BatchFacts, CHECKPOINTS, Facts, LIVE, observe};
@@ -80,7 +82,10 @@ impl Job {
         let mut job = self;
         loop {
             let facts = observe(&*job.settings.disk, &job.settings.location)?;
-            let decision = decide(&facts, &declared, &unusable)?;
+            let mut decision = decide(&facts, &declared, &unusable)?;
+            if job.settings.has_bug(PlantedBug::SameEpoch) {
+                decision.epoch = Epoch(decision.epoch.0.max(2) - 1);
+            }
             let mut report = RecoveryReport::new(&decision);
             tracing::info!(epoch = %decision.epoch, "{report}");
             back_off(&decision);

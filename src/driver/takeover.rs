@@ -25,6 +25,7 @@ use crate::driver::start::{Job, chain_failed, environment};
 use crate::driver::{CheckpointClock, Driver, Stopping, Tick};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Position, Uid, WriterNonce};
+use crate::planted::PlantedBug;
 use crate::recovery::decide::Decision;
 use crate::recovery::declared::DROPPED;
 use crate::recovery::facts::{Facts, WAL};
@@ -204,6 +205,7 @@ impl Job {
             nonce,
             keep: self.settings.keep,
             parent_files: parent_files.unwrap_or_default(),
+            planted: self.settings.planted,
             monotonic: Box::new(move || Duration::from_millis(clock.monotonic_ms())),
         };
         let sender = self.sender.clone();
@@ -248,7 +250,9 @@ impl Job {
         }
         let tracker = BlockTracker::new(self.settings.receive, of_receivers);
         decision.planned_blocks.values().for_each(|block| tracker.accept_planned(block));
-        decision.unplanned.iter().for_each(|block| tracker.accept(block.clone(), None));
+        if !self.settings.has_bug(PlantedBug::ForgetUnplanned) {
+            decision.unplanned.iter().for_each(|block| tracker.accept(block.clone(), None));
+        }
         let nodes = self.graph.sources().map(|(node, source)| (source.uid().clone(), node)).collect();
         Ok(Inputs { nodes, directs, tracker: Arc::new(tracker) })
     }
@@ -261,6 +265,7 @@ impl Job {
         lineage: Lineage,
         newest: BatchId,
     ) -> Result<Vec<(NodeId, Box<dyn Deliver>)>> {
+        let epoch = self.settings.epoch_for_outputs(epoch);
         let mut deliveries = std::mem::take(&mut self.deliveries);
         if deliveries.is_empty() {
             deliveries.extend(self.graph.outputs().map(|(node, output)| (node, output.delivery())));

@@ -42,6 +42,8 @@ pub use job::TestJob;
 #[cfg(feature = "testing")]
 pub use crate::checkpoint::CheckpointTrial;
 #[cfg(feature = "testing")]
+pub use crate::planted::PlantedBug;
+#[cfg(feature = "testing")]
 pub use crate::sink::conformance::{SinkPlace, check_sink};
 #[cfg(feature = "testing")]
 pub use crate::source::conformance::direct::{DirectPlace, Spoil, check_direct_source};

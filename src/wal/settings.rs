@@ -1,5 +1,7 @@
 //! The sizes of the log.
 
+use crate::planted::Planted;
+
 /// How large the parts of the log may become. All in bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WalSettings {
@@ -15,6 +17,8 @@ pub struct WalSettings {
     pub reserve_bytes: u64,
     /// All of the work, unless its cost is measured: `switched_off`, `without_sync`.
     pub effort: Effort,
+    /// The bug in the job, if a test has planted one.
+    pub planted: Planted,
 }
 
 /// How much of the work is done; less than all of it only to measure what it costs.
@@ -40,6 +44,7 @@ impl Default for WalSettings {
             quota_bytes: 16 << 30,
             reserve_bytes: 4 << 20,
             effort: Effort::WriteAndSync,
+            planted: Planted::default(),
         }
     }
 }

@@ -17,6 +17,7 @@ use super::shared::{Segment, Shared, full, give_up_reserve, is_full};
 use super::{FrameAt, FrameKind};
 use crate::disk::{DiskFile, Step};
 use crate::id::{Epoch, SegmentNumber, Sequence};
+use crate::planted::PlantedBug;
 
 /// A body up to this size is copied next to its header: cheaper than a slice of its own.
 const COPIED_BODY_BYTES: usize = 1024;
@@ -71,11 +72,11 @@ impl Writer {
         if self.ends_with_mark && group.iter().all(Request::is_mark) {
             return acknowledge(group.into_iter().map(|request| (request.done, Vec::new())));
         }
-        let group = if self.shared.disk_is_full() { self.without_blocks(group) } else { group };
+        let mut group = if self.shared.disk_is_full() { self.without_blocks(group) } else { group };
         if group.is_empty() {
             return;
         }
-        match self.write(&group) {
+        match self.write(&mut group) {
             Ok(places) => acknowledge(group.into_iter().map(|request| request.done).zip(places)),
             Err(Failure::Broken(error)) => self.poison(group, &error),
             Err(Failure::Full(error)) => self.make_room(group, &error),
@@ -83,12 +84,16 @@ impl Writer {
     }
 
     /// Writes and syncs a group; nothing of this writer changes unless all of it is durable.
-    fn write(&mut self, group: &[Request]) -> Result<Vec<Vec<FrameAt>>, Failure> {
+    fn write(&mut self, group: &mut [Request]) -> Result<Vec<Vec<FrameAt>>, Failure> {
         if self.offset >= self.shared.settings.segment_bytes && self.shared.settings.effort != Effort::Nothing {
             self.roll()?;
         }
         let (places, pieces, bytes) = self.lay_out(group);
-        self.put(group, &pieces)?;
+        self.append(group, &pieces)?;
+        if self.shared.settings.planted.has_bug(PlantedBug::AckBeforeSync) {
+            acknowledge_blocks(group, &places);
+        }
+        self.sync()?;
         let written = places.iter().map(Vec::len).sum::<usize>() as u64;
         self.offset += bytes;
         self.next = Sequence(self.next.0 + written);
@@ -143,10 +148,9 @@ impl Writer {
         }
     }
 
-    /// Appends the pieces and syncs once. A failed sync is never retried (I-7).
-    fn put(&mut self, group: &[Request], pieces: &[Piece]) -> Result<(), Failure> {
-        let effort = self.shared.settings.effort;
-        if effort == Effort::Nothing {
+    /// Appends the pieces.
+    fn append(&mut self, group: &[Request], pieces: &[Piece]) -> Result<(), Failure> {
+        if self.shared.settings.effort == Effort::Nothing {
             return Ok(());
         }
         let mut scratch = &self.scratch[..];
@@ -167,7 +171,13 @@ impl Writer {
             let error = WalError::io(&file, self.offset, error);
             return Err(if no_space { Failure::Full(error) } else { Failure::Broken(error) });
         }
-        if effort == Effort::WriteAndSync {
+        Ok(())
+    }
+
+    /// Syncs what was appended, once. A failed sync is never retried (I-7).
+    fn sync(&mut self) -> Result<(), Failure> {
+        if self.shared.settings.effort == Effort::WriteAndSync {
+            let file = segment_path(&self.shared.directory, self.segment);
             self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
             let synced = self.file.sync(Step::WalSync);
             synced.map_err(|error| Failure::Broken(WalError::io(&file, self.offset, error)))?;
@@ -208,11 +218,11 @@ impl Writer {
             return self.poison(group, &error);
         }
         // Only now are the refused blocks known to be superseded, should a part of them have reached the old segment.
-        let group = self.without_blocks(group);
+        let mut group = self.without_blocks(group);
         if group.is_empty() {
             return;
         }
-        match self.write(&group) {
+        match self.write(&mut group) {
             Ok(places) => acknowledge(group.into_iter().map(|request| request.done).zip(places)),
             Err(Failure::Full(error) | Failure::Broken(error)) => self.poison(group, &error),
         }
@@ -234,6 +244,13 @@ impl Writer {
 fn acknowledge(places: impl Iterator<Item = (Done, Vec<FrameAt>)>) {
     for (done, places) in places {
         done(Ok(places));
+    }
+}
+
+/// Acknowledges the blocks of a group, which then have nobody to answer to: for [`PlantedBug::AckBeforeSync`].
+fn acknowledge_blocks(group: &mut [Request], places: &[Vec<FrameAt>]) {
+    for (request, places) in group.iter_mut().zip(places).filter(|(request, _)| request.has_blocks()) {
+        std::mem::replace(&mut request.done, Box::new(drop))(Ok(places.clone()));
     }
 }
 

@@ -1,6 +1,6 @@
 //! A job with everything that keeps state, and with every kind of output.
 
-use floodmark::{DStream, FileSink, KeyedState, StateSpec, StreamingContext};
+use floodmark::{DStream, FileSink, KeyedState, StateSpec, StreamingContext, StreamingContextBuilder};
 
 use crate::sweep::{Env, Restart, Run, Sweep};
 
@@ -18,7 +18,14 @@ type Entry = (u64, Total);
 ///
 /// Twelve batches, a checkpoint every four, a graceful restart and a killed one.
 pub fn everything() -> Sweep {
-    Sweep::new("everything", job)
+    everything_with(|builder| builder)
+}
+
+/// As [`everything`], with other settings.
+pub fn everything_with(
+    configure: impl Fn(StreamingContextBuilder) -> StreamingContextBuilder + Send + Sync + 'static,
+) -> Sweep {
+    Sweep::new("everything", move |env| job(env, &configure))
         .input("blocks", (1..=BATCHES).map(|batch| records(batch, BLOCK_RECORDS, 0, KEYS)))
         .input("ranges", (1..=BATCHES).map(|batch| records(batch, RANGE_RECORDS, 32, KEYS + 3)))
         .restarts([Restart::Graceful(4), Restart::Kill(9)])
@@ -49,8 +56,11 @@ fn fold(a: u64, b: u64) -> u64 {
     a.wrapping_mul(31).wrapping_add(b)
 }
 
-fn job(env: &Env) -> floodmark::Result<StreamingContext> {
-    let context = env.builder("everything").build()?;
+fn job(
+    env: &Env,
+    configure: &dyn Fn(StreamingContextBuilder) -> StreamingContextBuilder,
+) -> floodmark::Result<StreamingContext> {
+    let context = configure(env.builder("everything")).build()?;
     let blocks = env.input::<(u64, u64)>(&context, "blocks");
     let ranges = env.direct_input::<(u64, u64)>(&context, "ranges");
     totals(env, &blocks, &ranges);

@@ -4,4 +4,4 @@ mod broken;
 mod everything;
 
 pub use broken::{appending_sink, clock_in_a_map};
-pub use everything::{BATCHES, everything};
+pub use everything::{BATCHES, everything, everything_with};

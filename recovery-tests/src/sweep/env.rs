@@ -32,6 +32,8 @@ pub struct Env {
     /// The name of the job's directory.
     pub(super) state: String,
     pub(super) disk: FaultyDisk,
+    /// The same, or what was planted in front of it.
+    shown: Arc<dyn Disk>,
     pub(super) clock: ManualClock,
     feeds: Mutex<Vec<Feed>>,
 }
@@ -46,9 +48,10 @@ impl Env {
         place: PathBuf,
         state: &str,
         disk: FaultyDisk,
+        shown: Arc<dyn Disk>,
         clock: ManualClock,
     ) -> Self {
-        Self { world, script, place, state: state.to_string(), disk, clock, feeds: Mutex::default() }
+        Self { shown, world, script, place, state: state.to_string(), disk, clock, feeds: Mutex::default() }
     }
 
     /// The settings of the job: its directory, disk and clock are the harness's; batches of 100 ms, a checkpoint every 4, two
@@ -124,7 +127,7 @@ impl Env {
     /// The door to the simulated disk.
     #[must_use]
     pub fn disk(&self) -> Arc<dyn Disk> {
-        Arc::new(self.disk.clone())
+        self.shown.clone()
     }
 
     /// The clock of this life.

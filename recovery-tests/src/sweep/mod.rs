@@ -27,7 +27,7 @@ mod shrink;
 mod stored;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use floodmark::testing::disk::Disk;
@@ -140,6 +140,7 @@ pub struct Sweep {
     nested: usize,
     threads: usize,
     shrinks: bool,
+    stops: bool,
     progress: Option<Progress>,
 }
 
@@ -160,6 +161,7 @@ impl Sweep {
             nested: 0,
             threads: 3,
             shrinks: true,
+            stops: false,
             progress: None,
         }
     }
@@ -254,6 +256,12 @@ impl Sweep {
         self
     }
 
+    /// Whether the sweep is over when a run has diverged: to see whether anything is found at all.
+    pub fn stops_at_first_failure(mut self) -> Self {
+        self.stops = true;
+        self
+    }
+
     /// Is called after every run, with how many are through and how many there are.
     pub fn progress(mut self, progress: impl Fn(usize, usize) + Send + Sync + 'static) -> Self {
         self.progress = Some(Arc::new(progress));
@@ -275,7 +283,8 @@ impl Sweep {
         };
         let singles = self.singles(&probe);
         let mut performed = self.perform(&probe, &singles, 0);
-        let pairs = self.pairs(&singles, &performed);
+        let is_over = self.stops && performed.iter().any(|played| played.divergence.is_some());
+        let pairs = if is_over { Vec::new() } else { self.pairs(&singles, &performed) };
         performed.extend(self.perform(&probe, &pairs, singles.len()));
         let mut report = Report::new(&self.name, self.setup.seed, &self.setup.script, &probe, &plain);
         let expected = self.sample.is_none().then_some(self.faults.as_slice());
@@ -339,16 +348,20 @@ impl Sweep {
 
     /// Plays all schedules on a few threads; what comes of them, in their order.
     fn perform(&self, probe: &Probe, schedules: &[Schedule], before: usize) -> Vec<Played> {
-        let (next, through) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (next, through, failed) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
         let total = if before == 0 { schedules.len() + self.nested } else { before + schedules.len() };
         let played = Mutex::new(Vec::with_capacity(schedules.len()));
         std::thread::scope(|scope| {
             for _ in 0..self.threads {
                 scope.spawn(|| {
                     loop {
+                        if self.stops && failed.load(Ordering::Relaxed) {
+                            return;
+                        }
                         let index = next.fetch_add(1, Ordering::Relaxed);
                         let Some(schedule) = schedules.get(index) else { return };
                         let (one, _) = play(&self.setup, schedule, Some(probe));
+                        failed.fetch_or(one.divergence.is_some(), Ordering::Relaxed);
                         played.lock().unwrap_or_else(PoisonError::into_inner).push((index, one));
                         let through = through.fetch_add(1, Ordering::Relaxed) + 1;
                         if let Some(progress) = &self.progress {

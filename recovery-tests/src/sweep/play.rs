@@ -205,11 +205,20 @@ impl<'s> Player<'s> {
             gate.look_at_publications(self.state.clone(), self.begun.clone());
         }
         let gate = Arc::new(gate);
-        let door = FaultyDisk::watched(self.setup.planted(Arc::new(self.disk.clone())), gate.clone());
+        let door = FaultyDisk::watched(Arc::new(self.disk.clone()), gate.clone());
         if let Some(strike) = strike {
             door.arm_at(strike.point, strike.fault.at_the_disk());
         }
-        let env = Env::new(self.world.clone(), self.setup.script.clone(), self.place.clone(), &self.state, door, clock);
+        let shown = self.setup.planted(Arc::new(door.clone()));
+        let env = Env::new(
+            self.world.clone(),
+            self.setup.script.clone(),
+            self.place.clone(),
+            &self.state,
+            door,
+            shown,
+            clock,
+        );
         Birth::begin(&self.setup.build, env, gate)
     }
 

@@ -9,6 +9,7 @@ use super::super::*;
 use crate::codec::{KeyHash, KeyHasher};
 use crate::disk::{Disk, LocalDisk};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence, WriterNonce};
+use crate::planted::Planted;
 use crate::state::{OperatorNumber, StateStore, StateTable, decode_entries};
 
 /// A disk without faults.
@@ -108,6 +109,7 @@ impl Life {
             nonce,
             keep: 2,
             parent_files,
+            planted: Planted::default(),
             monotonic: Box::new(|| Duration::ZERO),
         };
         let spawned = Checkpointer::spawn(settings, move |report| sender.send(report).unwrap());

@@ -81,7 +81,8 @@ const SOME: u64 = 2_000;
 ///     type Position = usize;
 ///
 ///     fn offer(&mut self, position: &usize, limits: &OfferLimits) -> Result<Vec<(usize, usize)>, SourceError> {
-///         let end = self.0.lock().unwrap().len().min(position + usize::try_from(limits.records).unwrap_or(usize::MAX - position));
+///         let most = usize::try_from(limits.records).unwrap_or(usize::MAX);
+///         let end = self.0.lock().unwrap().len().min(position.saturating_add(most));
 ///         Ok(if *position < end { vec![(*position, end)] } else { vec![] })
 ///     }
 ///

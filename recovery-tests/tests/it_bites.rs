@@ -1,0 +1,108 @@
+//! The sweep finds every planted bug: what it would be worth without that, nobody knows.
+
+use std::sync::Arc;
+
+use floodmark::testing::PlantedBug;
+use recovery_tests::planted::{BuggyDisk, DoorBug};
+use recovery_tests::suite;
+use recovery_tests::sweep::{Fault, Oracle, Report, Sweep};
+
+/// Runs of a sweep over a job with a bug; most are found by the first few of them.
+const SAMPLE: usize = 400;
+
+/// Sweeps until something is found.
+fn sweep(sweep: Sweep, faults: &[Fault]) -> Report {
+    sweep.faults(faults.iter().copied()).sample(SAMPLE).nested(60).shrinks(false).stops_at_first_failure().run()
+}
+
+fn found(what: &str, report: &Report, expected: &[Oracle]) {
+    let oracles = report.oracles();
+    let by = oracles.first().copied();
+    println!(
+        "{what}: {}",
+        report.failures.first().map_or("NOT FOUND".to_string(), |failure| failure.divergence.to_string())
+    );
+    assert!(
+        by.is_some_and(|by| expected.contains(&by)),
+        "{what} is to be found by {expected:?}, not by {by:?}\n{report}"
+    );
+}
+
+/// The bugs of the engine's own order, the faults under which each is looked for, and the oracles of which one finds it.
+const ENGINE: [(PlantedBug, &[Fault], &[Oracle]); 16] = [
+    (PlantedBug::AckBeforeSync, &[Fault::PowerCut, Fault::LostBytes], &[Oracle::ExactlyOnce]),
+    (PlantedBug::ForgetUnplanned, &Fault::CRASHES, &[Oracle::ExactlyOnce]),
+    (PlantedBug::ComputeBeforePlan, &Fault::CRASHES, &[Oracle::Order]),
+    (PlantedBug::SkipLastReplay, &Fault::CRASHES, &[Oracle::Prefix, Oracle::Deterministic]),
+    (PlantedBug::PublishBeforeCommit, &Fault::CRASHES, &[Oracle::Order]),
+    (PlantedBug::RecordBeforePublish, &Fault::CRASHES, &[Oracle::ExactlyOnce]),
+    (PlantedBug::SkipRepublish, &Fault::CRASHES, &[Oracle::ExactlyOnce]),
+    (PlantedBug::CoversNextBatch, &Fault::CRASHES, &[Oracle::Prefix, Oracle::Survives]),
+    (PlantedBug::HoldsNextBatch, &Fault::CRASHES, &[Oracle::Prefix, Oracle::Survives]),
+    (PlantedBug::ForgetPositions, &Fault::CRASHES, &[Oracle::ExactlyOnce, Oracle::Prefix]),
+    (PlantedBug::ManifestBeforeFiles, &[Fault::PowerCut, Fault::LostBytes], &[Oracle::Retention]),
+    (PlantedBug::DeleteBeforeManifest, &Fault::CRASHES, &[Oracle::Retention]),
+    (PlantedBug::TruncateTooMuch, &Fault::CRASHES, &[Oracle::Retention]),
+    (
+        PlantedBug::TrustTheTail,
+        &Fault::CRASHES,
+        &[Oracle::Prefix, Oracle::ExactlyOnce, Oracle::Survives, Oracle::Monotone],
+    ),
+    (PlantedBug::SameEpoch, &[Fault::Zombie], &[Oracle::Fencing, Oracle::Survives]),
+    (PlantedBug::NoSinkFence, &[Fault::Zombie], &[Oracle::Fencing, Oracle::Survives]),
+];
+
+/// The bugs of the door to the disk.
+const DOOR: [(DoorBug, &[Fault], &[Oracle]); 12] = [
+    (DoorBug::LogNotSynced, &[Fault::PowerCut, Fault::LostBytes], &[Oracle::Order]),
+    (DoorBug::LogSyncedLate, &[Fault::PowerCut, Fault::LostBytes], &[Oracle::Order]),
+    (DoorBug::SegmentNameNotSynced, &[Fault::PowerCut, Fault::LostNames], &[Oracle::Order, Oracle::Survives]),
+    (DoorBug::NamesNotSynced, &[Fault::PowerCut, Fault::LostNames], &[Oracle::Order, Oracle::Survives]),
+    (
+        DoorBug::SyncErrorsIgnored,
+        &[Fault::IoError],
+        &[Oracle::Monotone, Oracle::ExactlyOnce, Oracle::Retention, Oracle::Heard],
+    ),
+    (DoorBug::SyncRetried, &[Fault::IoError], &[Oracle::Heard]),
+    (
+        DoorBug::CheckpointNotSynced,
+        &[Fault::PowerCut, Fault::LostBytes],
+        &[Oracle::Retention, Oracle::Survives, Oracle::Order],
+    ),
+    (
+        DoorBug::ManifestNotSynced,
+        &[Fault::PowerCut, Fault::LostBytes],
+        &[Oracle::Retention, Oracle::Survives, Oracle::Order],
+    ),
+    (DoorBug::ManifestInPlace, &Fault::CRASHES, &[Oracle::Retention, Oracle::Survives]),
+    (DoorBug::ManifestReplaces, &[Fault::Zombie], &[Oracle::Fencing]),
+    (DoorBug::SinkNotSynced, &[Fault::PowerCut, Fault::LostBytes], &[Oracle::ExactlyOnce, Oracle::Survives]),
+    (DoorBug::SinkNamesNotSynced, &[Fault::PowerCut, Fault::LostNames], &[Oracle::ExactlyOnce, Oracle::Survives]),
+];
+
+#[test]
+fn every_bug_that_is_planted_in_the_engine_is_found() {
+    assert_eq!(ENGINE.map(|(bug, ..)| bug), PlantedBug::ALL);
+    for (bug, faults, oracles) in ENGINE {
+        found(&format!("{bug:?}"), &sweep(suite::everything_with(move |builder| builder.plant(bug)), faults), oracles);
+    }
+}
+
+#[test]
+fn every_bug_that_is_planted_in_the_door_to_the_disk_is_found() {
+    assert_eq!(DOOR.map(|(bug, ..)| bug), DoorBug::ALL);
+    for (bug, faults, oracles) in DOOR {
+        let planted = suite::everything().planted(move |disk| Arc::new(BuggyDisk::new(disk, bug)));
+        found(&format!("{bug:?}"), &sweep(planted, faults), oracles);
+    }
+}
+
+#[test]
+fn a_job_that_reads_a_clock_in_a_map_is_not_deterministic() {
+    found("a clock in a map", &suite::clock_in_a_map().run(), &[Oracle::Deterministic]);
+}
+
+#[test]
+fn a_sink_that_appends_publishes_twice() {
+    found("a sink that appends", &suite::appending_sink().faults(Fault::CRASHES).run(), &[Oracle::ExactlyOnce]);
+}
