@@ -67,7 +67,7 @@ fn an_acknowledgement_that_comes_too_early_is_found() {
 
 #[test]
 fn a_function_that_depends_on_the_life_in_which_it_is_called_is_found() {
-    let report = interrupted(None, Some(Step::SinkPublish), Some(Planted::LifeInState));
+    let report = interrupted(Some(24), Some(Step::SinkPublish), Some(Planted::LifeInState));
     let differs = |story: &str| story.contains("\"totals\"") || story.contains("batch 1 of the results");
     assert!(!report.divergences.is_empty(), "nothing was found");
     assert!(report.divergences.iter().all(|divergence| differs(&divergence.story)));

@@ -161,13 +161,14 @@ enum Aim {
 }
 
 /// Steps that are rare, or short, and are aimed at.
-const RARE: [Step; 8] = [
+const RARE: [Step; 9] = [
     Step::WalRoll,
     Step::WalTruncate,
     Step::ManifestCreate,
     Step::ManifestRemove,
     Step::CheckpointFiles,
     Step::CheckpointRemove,
+    Step::SinkFence,
     Step::SinkPublish,
     Step::LiveBuild,
 ];

@@ -1,5 +1,8 @@
 //! The victim's job: every kind of source, state and output.
 
+use std::sync::Arc;
+
+use floodmark::testing::disk::Disk;
 use floodmark::testing::wal::WalSettings;
 use floodmark::{
     DStream, Error, FileSink, KeyedState, ManualClock, Running, StateSpec, StreamingContext, StreamingContextBuilder,
@@ -14,8 +17,9 @@ use super::source::BlockReceiver;
 pub const CHECKPOINT_EVERY: u64 = 3;
 
 /// The settings: small ones, so that the log rolls and is cut, and checkpoints come, all the time.
-pub(super) fn builder(options: &Options, clock: Option<ManualClock>) -> StreamingContextBuilder {
+pub(super) fn builder(options: &Options, disk: &Arc<dyn Disk>, clock: Option<ManualClock>) -> StreamingContextBuilder {
     let builder = StreamingContext::builder("victim")
+        .disk(disk.clone())
         .checkpoint(options.place.state())
         .batch_interval(INTERVAL)
         .checkpoint_every(CHECKPOINT_EVERY)
@@ -30,27 +34,35 @@ pub(super) fn builder(options: &Options, clock: Option<ManualClock>) -> Streamin
     }
 }
 
+/// Where, and by which door, the job publishes.
+#[derive(Clone, Copy)]
+struct Outputs<'p> {
+    place: &'p Place,
+    disk: &'p Arc<dyn Disk>,
+}
+
 /// Starts the job.
 pub(super) fn start(
     builder: StreamingContextBuilder,
     options: &Options,
+    disk: &Arc<dyn Disk>,
     receiver: BlockReceiver,
 ) -> Result<Running, Error> {
     let context = builder.build()?;
-    let place = &options.place;
+    let outputs = Outputs { place: &options.place, disk };
     // 0, unless that bug is planted: then every life has its own.
     let life = u64::from(options.planted == Some(Planted::LifeInState)) * u64::from(std::process::id());
     let received = context.receiver_stream("blocks", receiver);
-    let read = context.text_file_stream("files", place.input()).map(|line| data::parse(&line));
-    declare_results(&context, place, life, &received, &read);
-    declare_windows(place, &received, &read);
+    let read = context.text_file_stream("files", options.place.input()).map(|line| data::parse(&line));
+    declare_results(&context, outputs, life, &received, &read);
+    declare_windows(outputs, &received, &read);
     context.start()
 }
 
 /// What yields in every batch: the input itself, totals, sessions, and both sources joined.
 fn declare_results<'c>(
     context: &'c StreamingContext,
-    place: &Place,
+    outputs: Outputs<'_>,
     life: u64,
     received: &DStream<'c, Pair>,
     read: &DStream<'c, Pair>,
@@ -77,15 +89,18 @@ fn declare_results<'c>(
         received.join(read).map(|(key, values)| line::joined(key, values)),
     ];
     // One partition, so that a batch costs few syncs.
-    context.union(&lines).repartition(1).sink("results", FileSink::new(place.results()));
+    context
+        .union(&lines)
+        .repartition(1)
+        .sink("results", FileSink::new(outputs.place.results()).on_disk(outputs.disk.clone()));
 }
 
 /// What yields less often: windows over both sources, with an inverse and without, joined.
-fn declare_windows<'c>(place: &Place, received: &DStream<'c, Pair>, read: &DStream<'c, Pair>) {
+fn declare_windows<'c>(outputs: Outputs<'_>, received: &DStream<'c, Pair>, read: &DStream<'c, Pair>) {
     let sums = received.reduce_by_key_and_window_inverse("sums", u64::wrapping_add, u64::wrapping_sub, WINDOW, SLIDE);
     let chains = read.map_values(data::link).window("recent", WINDOW, SLIDE).reduce_by_key(data::chained);
     let lines = sums.full_outer_join(&chains).map(|(key, (sum, chain))| line::windows(key, sum, chain));
-    lines.repartition(1).sink("windows", FileSink::new(place.windows()));
+    lines.repartition(1).sink("windows", FileSink::new(outputs.place.windows()).on_disk(outputs.disk.clone()));
 }
 
 /// The state after one batch, as text: a line that names the batch, then the entries, sorted; for each operator.

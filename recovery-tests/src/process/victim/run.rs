@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use floodmark::testing::disk::Disk;
 use floodmark::{
     BatchCompleted, BatchStarted, CheckpointCompleted, Clock, Error, ErrorKind, ManualClock, Phase, RecoveryReport,
     Running, StreamingListener,
@@ -56,11 +57,12 @@ fn live(options: &Options) -> Result<(), Failure> {
     fs::create_dir_all(&input).map_err(ProcessError::file("create", &input))?;
     let gate = Arc::new(Gate::new(options.stop_at.clone()));
     let clock = (options.pace == Pace::Lockstep).then(|| ManualClock::at(START_MS));
-    let builder = job::builder(options, clock.clone()).disk(Arc::new(WatchedDisk::new(gate.clone()))).listener(Teller);
+    let disk: Arc<dyn Disk> = Arc::new(WatchedDisk::new(gate.clone()));
+    let builder = job::builder(options, &disk, clock.clone()).listener(Teller);
     let (blocks, receiver) = Blocks::new(options.planted);
     Word::Recovering.tell()?;
     let started = Instant::now();
-    let running = job::start(builder, options, receiver)?;
+    let running = job::start(builder, options, &disk, receiver)?;
     gate.enter(Stage::Running);
     recovered(running.recovery(), started.elapsed()).tell()?;
 
