@@ -2,7 +2,7 @@
 //!
 //! It reads blocks of a reliable receiver, with positions, and files that it moves into a directory; it keeps totals by
 //! `update_state_by_key`, sessions that time out by `map_with_state`, windows with and without an inverse, joins two streams, and
-//! publishes through two file sinks ([`job`]). What it reads is a function of a number ([`data`]), so whoever watches it can tell
+//! publishes through two file sinks (`job.rs`). What it reads is a function of a number ([`data`]), so whoever watches it can tell
 //! what must come out.
 //!
 //! It runs at one of two paces ([`Pace`]). In real time, blocks and files come when they come, and ticks merge where the disk is
