@@ -76,12 +76,13 @@ pub fn points(plan: &Points, progress: &(dyn Fn(&Progress) + Sync)) -> Result<Po
     let started = Instant::now();
     let mut random = StdRng::seed_from_u64(plan.seed);
     let plain = plain_run(plan)?;
-    let mut cases = cases(plan, &plain, &mut random)?;
+    let mut diverged = Vec::new();
+    let mut cases = cases(plan, &plain, &mut random, &mut diverged)?;
     if let Some(most) = plan.most {
         cases.shuffle(&mut random);
         cases.truncate(most);
     }
-    let report = Mutex::new(empty_report(plan, cases.len()));
+    let report = Mutex::new(PointReport { divergences: diverged, ..empty_report(plan, cases.len()) });
     let unplayed = Mutex::new(None);
     in_parallel(&cases, plan.at_once, |case| {
         let played = play(plan, case, &plain);
@@ -146,7 +147,12 @@ fn plain_run(plan: &Points) -> Result<Plain, ProcessError> {
 }
 
 /// All points: of first lives, and of recoveries after a kill.
-fn cases(plan: &Points, plain: &Plain, random: &mut StdRng) -> Result<Vec<Case>, ProcessError> {
+fn cases(
+    plan: &Points,
+    plain: &Plain,
+    random: &mut StdRng,
+    diverged: &mut Vec<Divergence>,
+) -> Result<Vec<Case>, ProcessError> {
     let mut found: Vec<(Option<Point>, Point)> =
         points_of(&plain.operations).into_iter().map(|point| (None, point)).collect();
     if let Some(only) = plan.only {
@@ -157,7 +163,7 @@ fn cases(plan: &Points, plain: &Plain, random: &mut StdRng) -> Result<Vec<Case>,
     scars.shuffle(random);
     scars.truncate(if plan.only.is_none() { SCARS } else { 0 });
     for scar in scars {
-        let Some(operations) = recovery_after(plan, &scar)? else { continue };
+        let operations = recovery_after(plan, &scar, diverged)?;
         found.extend(points_of(&operations).into_iter().map(|point| (Some(scar.clone()), point)));
     }
     let case = |(number, (scar, point)): (usize, (Option<Point>, Point))| {
@@ -168,17 +174,28 @@ fn cases(plan: &Points, plain: &Plain, random: &mut StdRng) -> Result<Vec<Case>,
     Ok(found.into_iter().enumerate().map(case).collect())
 }
 
-/// The operations of the recovery after this kill; none when the life did not come to the point.
-fn recovery_after(plan: &Points, scar: &Point) -> Result<Option<Operations>, ProcessError> {
+/// The operations of the recovery after this kill: none when the life did not come to the point, or when something diverged.
+fn recovery_after(plan: &Points, scar: &Point, diverged: &mut Vec<Divergence>) -> Result<Operations, ProcessError> {
     let directory = scratch(&plan.directory)?;
     let mut witness = Witness::new(&plan.program, &Place::new(directory.path()), Pace::Lockstep);
-    if !held_life(plan, &mut witness, scar, Duration::ZERO)? {
-        return Ok(None);
+    let mut killed_and_recovered = || match held_life(plan, &mut witness, scar, Duration::ZERO)? {
+        true => witness.finish(Until::Batches(BATCHES)).map(|(_, sight)| sight.operations),
+        false => Ok(Operations::new()),
+    };
+    match killed_and_recovered() {
+        Ok(mut operations) => {
+            operations.retain(|(stage, ..), _| *stage == Stage::Recovering);
+            Ok(operations)
+        }
+        Err(error) => {
+            diverged.push(divergence(format!("killed at {scar}"), error.to_string(), &witness, directory.keep()));
+            Ok(Operations::new())
+        }
     }
-    let (_, sight) = witness.finish(Until::Batches(BATCHES))?;
-    let mut operations = sight.operations;
-    operations.retain(|(stage, ..), _| *stage == Stage::Recovering);
-    Ok(Some(operations))
+}
+
+fn divergence(victim: String, story: String, witness: &Witness, left: PathBuf) -> Divergence {
+    Divergence { story, victim, pace: Pace::Lockstep, lives: witness.lives().to_vec(), left }
 }
 
 /// Of every kind of operation the first, a middle and the last one, at every moment that it has.
@@ -302,8 +319,7 @@ impl PointReport {
                     None => format!("killed at {}", case.point),
                     Some(scar) => format!("killed at {scar}, then at {}", case.point),
                 };
-                let lives = witness.lives().to_vec();
-                self.divergences.push(Divergence { story, victim, pace: Pace::Lockstep, lives, left });
+                self.divergences.push(divergence(victim, story, &witness, left));
             }
         }
     }

@@ -5,11 +5,15 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use floodmark::testing::disk::{Disk, DiskFile, Kind, LocalDisk, Step};
 
 use super::point::{Moment, Point, Stage};
 use super::word::Word;
+
+/// How often a victim that is held says so.
+const TOLD_AGAIN: Duration = Duration::from_secs(1);
 
 /// What every operation passes: it tells of it, and holds the one that it was told to hold.
 #[derive(Debug)]
@@ -74,11 +78,12 @@ impl Gate {
 impl Held {
     /// Stops this thread for ever, if it is held at this moment. The others go on.
     fn at(self, moment: Moment) -> io::Result<()> {
-        if self.0 == Some(moment) {
-            Word::Holding.tell()?;
-            loop {
-                std::thread::park();
+        while self.0 == Some(moment) {
+            // Again and again: when the parent has gone without a kill, this fails, and the victim ends too.
+            if Word::Holding.tell().is_err() {
+                std::process::exit(1);
             }
+            std::thread::park_timeout(TOLD_AGAIN);
         }
         Ok(())
     }
