@@ -30,8 +30,8 @@ fn found(what: &str, report: &Report, expected: &[Oracle]) {
 
 /// The bugs of the engine's own order, the faults under which each is looked for, and the oracles of which one finds it.
 const ENGINE: [(PlantedBug, &[Fault], &[Oracle]); 16] = [
-    (PlantedBug::AckBeforeSync, &[Fault::PowerCut, Fault::LostBytes], &[Oracle::ExactlyOnce]),
-    (PlantedBug::ForgetUnplanned, &Fault::CRASHES, &[Oracle::ExactlyOnce]),
+    (PlantedBug::AckBeforeSync, &[Fault::PowerCut, Fault::LostBytes], &[Oracle::ExactlyOnce, Oracle::Prefix]),
+    (PlantedBug::ForgetUnplanned, &Fault::CRASHES, &[Oracle::ExactlyOnce, Oracle::Prefix]),
     (PlantedBug::ComputeBeforePlan, &Fault::CRASHES, &[Oracle::Order]),
     (PlantedBug::SkipLastReplay, &Fault::CRASHES, &[Oracle::Prefix, Oracle::Deterministic]),
     (PlantedBug::PublishBeforeCommit, &Fault::CRASHES, &[Oracle::Order]),

@@ -16,7 +16,7 @@ pub fn clock_in_a_map() -> Sweep {
             .sink("out", env.sink("newest"));
         Ok(context)
     };
-    Sweep::new("clock-in-a-map", job).input("orders", (1..=6).map(|batch| vec![batch, batch + 1]))
+    Sweep::new("clock-in-a-map", job).input("orders", (1..=6_u64).map(|batch| vec![batch, batch + 1]))
 }
 
 fn nanoseconds() -> u64 {
@@ -30,7 +30,7 @@ pub fn appending_sink() -> Sweep {
         env.input::<u64>(&context, "orders").sink("table", Appending(env.output("table")));
         Ok(context)
     };
-    Sweep::new("appending-sink", job).input("orders", (1..=6).map(|batch| vec![batch, batch + 1]))
+    Sweep::new("appending-sink", job).input("orders", (1..=6_u64).map(|batch| vec![batch, batch + 1]))
 }
 
 struct Appending(Output<u64>);

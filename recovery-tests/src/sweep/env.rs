@@ -76,14 +76,22 @@ impl Env {
 
     /// An input of the sweep as a reliable receiver with positions: what was not acknowledged is sent again, and the newest
     /// blocks are sent once more after every restart.
+    ///
+    /// # Panics
+    /// When the sweep has no such input, or its records are of another type.
     pub fn input<'c, T: Record>(&self, context: &'c StreamingContext, uid: &str) -> DStream<'c, T> {
+        self.script.input::<T>(uid);
         let (feed, receiver) = ScriptReceiver::<T>::new(uid, self.script.clone());
         self.add(feed);
         context.receiver_stream(uid, receiver)
     }
 
     /// An input of the sweep as a direct source: ranges are planned and read again.
+    ///
+    /// # Panics
+    /// As [`input`](Self::input).
     pub fn direct_input<'c, T: Record>(&self, context: &'c StreamingContext, uid: &str) -> DStream<'c, T> {
+        self.script.input::<T>(uid);
         let (feed, source) = ScriptSource::<T>::new(uid, self.script.clone());
         self.add(feed);
         context.direct_stream(uid, source)

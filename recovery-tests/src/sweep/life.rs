@@ -130,6 +130,18 @@ impl Life {
         self.settle(before.0)
     }
 
+    /// Waits until no checkpoint is under way: one may be when the job has recovered.
+    pub fn rest(&self) -> Result<(), Ended> {
+        let started = Instant::now();
+        loop {
+            let rests = self.running.wait_until_timeout(|status| !status.checkpointing, patience(&self.gate));
+            if rests.map_err(Ended::Failed)?.is_some() {
+                return Ok(());
+            }
+            watch(&self.gate, started, "a checkpoint is under way after the recovery")?;
+        }
+    }
+
     /// How many inputs the job has.
     pub fn inputs(&self) -> usize {
         self.feeds.len()

@@ -171,6 +171,9 @@ impl<'s> Player<'s> {
     }
 
     fn play(&mut self) -> Checked<()> {
+        if self.probe.is_none() {
+            self.declare()?;
+        }
         let last = self.setup.script.batches();
         loop {
             let Some(life) = self.start()? else { continue };
@@ -181,6 +184,20 @@ impl<'s> Player<'s> {
                 None => return self.finish(life),
                 Some(restart) => self.restart(life, restart)?,
             }
+        }
+    }
+
+    /// Declares the job once on this thread, so that a mistake in it, or a panic, is told as it is.
+    fn declare(&self) -> Checked<()> {
+        let clock = floodmark::ManualClock::at(super::env::START_MS);
+        let door = FaultyDisk::new(Arc::new(self.disk.clone()));
+        let shown = Arc::new(door.clone());
+        // Its outputs are looked at by nobody.
+        let (world, script) = (World::default(), self.setup.script.clone());
+        let env = Env::new(world, script, self.place.clone(), &self.state, door, shown, clock);
+        match (self.setup.build)(&env) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Divergence::new(Oracle::Survives, format!("the job cannot be declared: {error}"))),
         }
     }
 
@@ -224,16 +241,7 @@ impl<'s> Player<'s> {
 
     fn attend(&mut self, birth: Birth) -> Checked<Option<Life>> {
         match birth.wait() {
-            Ok(life) => {
-                self.note_steps(&life);
-                let recovery = life.running.recovery().to_string();
-                self.note(format!("life {}: {recovery}", self.played.lives));
-                if let Some(said) = self.inspection.take() {
-                    stored::compare(&said, &recovery)?;
-                }
-                self.check_recovered(&life)?;
-                Ok(Some(life))
-            }
+            Ok(life) => self.recovered(life),
             Err(Ended::Held) if !has_claimed(&birth) => {
                 // Nothing is claimed yet: to others it has not started, and it finds out who has when it goes on.
                 birth.gate.release();
@@ -242,6 +250,33 @@ impl<'s> Player<'s> {
             Err(Ended::Held) => self.take_over(&birth.env, &birth.gate, &mut || birth.wait().ok()),
             Err(ended) => {
                 self.bury(&birth.env, &birth.gate, ended)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// A life has come to live input; nothing, when it ends over what it does besides.
+    fn recovered(&mut self, life: Life) -> Checked<Option<Life>> {
+        self.note_steps(&life);
+        let recovery = life.running.recovery().to_string();
+        self.note(format!("life {}: {recovery}", self.played.lives));
+        if let Some(said) = self.inspection.take() {
+            stored::compare(&said, &recovery)?;
+        }
+        match life.rest() {
+            Ok(()) => {
+                self.check_recovered(&life)?;
+                Ok(Some(life))
+            }
+            Err(Ended::Held) => {
+                let (env, gate) = (life.env.clone(), life.gate.clone());
+                let mut zombie = Some(life);
+                self.take_over(&env, &gate, &mut || zombie.take())
+            }
+            Err(ended) => {
+                let (env, gate) = (life.env.clone(), life.gate.clone());
+                life.kill();
+                self.bury(&env, &gate, ended)?;
                 Ok(None)
             }
         }
@@ -286,6 +321,7 @@ impl<'s> Player<'s> {
     /// After each batch of the probe its state is kept; in other runs a clock that has jumped is noticed.
     fn after_batch(&mut self, life: &Life, published: BatchId) -> Checked<()> {
         self.note_strike(&life.gate);
+        heard(&life.gate)?;
         if self.probe.is_some() {
             return Ok(());
         }
@@ -321,7 +357,8 @@ impl<'s> Player<'s> {
             self.own.steps.push(steps);
         }
         match stopped {
-            Ok(()) | Err(Ended::Held) => {
+            Ok(()) => heard(&gate).map(|()| self.recovers |= struck),
+            Err(Ended::Held) => {
                 self.recovers |= struck;
                 Ok(())
             }
@@ -489,16 +526,20 @@ impl<'s> Player<'s> {
         // The copy is as durable as anything that a machine finds when it starts.
         self.disk = SimulatedDisk::new(&self.place).map_err(unplayable)?;
         let birth = self.begin();
-        let life = match birth.wait() {
+        let life = match birth.wait().and_then(|life| life.rest().map(|()| life)) {
             Ok(life) => life,
             Err(ended) => {
-                // The paused driver holds the lock of an output; nobody can take over before it is gone.
-                self.note(format!("life {}: cannot take over: {}", self.played.lives, why(&ended)));
-                self.state = old;
                 env.disk.kill();
                 gate.release();
                 if let Some(zombie) = zombie() {
                     zombie.kill();
+                }
+                if birth.gate.struck().is_some() {
+                    self.bury(&birth.env, &birth.gate, ended)?;
+                } else {
+                    // The paused driver holds the lock of an output; nobody could take over before it was gone.
+                    self.note(format!("life {}: cannot take over: {}", self.played.lives, why(&ended)));
+                    self.state = old;
                 }
                 return Ok(None);
             }
@@ -551,6 +592,16 @@ impl<'s> Player<'s> {
 
     fn note(&mut self, line: String) {
         self.played.story.push(line);
+    }
+}
+
+/// An error of the disk ends the life in which it comes: nothing may go on as if it had not been.
+fn heard(gate: &Gate) -> Checked<()> {
+    match gate.struck() {
+        Some(struck) if gate.fault() == Some(Fault::IoError) => {
+            Err(Divergence::new(Oracle::Heard, format!("the job goes on after {struck}")))
+        }
+        _ => Ok(()),
     }
 }
 

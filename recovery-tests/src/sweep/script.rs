@@ -83,18 +83,21 @@ impl Script {
     }
 
     /// Batch `number`, counted from 1, of an input; nothing where it has ended.
+    pub(super) fn batch<T: Record>(&self, uid: &str, number: u64) -> Vec<T> {
+        self.input::<T>(uid).get(number as usize - 1).cloned().unwrap_or_default()
+    }
+
+    /// All batches of an input.
     ///
     /// # Panics
     /// When the sweep has no such input, or its records are of another type.
-    pub(super) fn batch<T: Record>(&self, uid: &str, number: u64) -> Vec<T> {
+    pub(super) fn input<T: Record>(&self, uid: &str) -> &Vec<Vec<T>> {
         let input = self.inputs.get(uid);
         let input =
             input.unwrap_or_else(|| panic!("the job asks for the input \"{uid}\", which the sweep does not have"));
-        let batches = input.as_any().downcast_ref::<Vec<Vec<T>>>();
-        let batches = batches.unwrap_or_else(|| {
+        (**input).as_any().downcast_ref().unwrap_or_else(|| {
             panic!("the records of the input \"{uid}\" are not of type {}", std::any::type_name::<T>())
-        });
-        batches.get(number as usize - 1).cloned().unwrap_or_default()
+        })
     }
 
     /// The first so many batches.
