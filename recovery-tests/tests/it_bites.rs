@@ -33,7 +33,7 @@ const ENGINE: [(PlantedBug, &[Fault], &[Oracle]); 16] = [
     (PlantedBug::AckBeforeSync, &[Fault::PowerCut, Fault::LostBytes], &[Oracle::ExactlyOnce, Oracle::Prefix]),
     (PlantedBug::ForgetUnplanned, &Fault::CRASHES, &[Oracle::ExactlyOnce, Oracle::Prefix]),
     (PlantedBug::ComputeBeforePlan, &Fault::CRASHES, &[Oracle::Order]),
-    (PlantedBug::SkipLastReplay, &Fault::CRASHES, &[Oracle::Prefix, Oracle::Deterministic]),
+    (PlantedBug::SkipLastReplay, &Fault::CRASHES, &[Oracle::Prefix, Oracle::Check]),
     (PlantedBug::PublishBeforeCommit, &Fault::CRASHES, &[Oracle::Order]),
     (PlantedBug::RecordBeforePublish, &Fault::CRASHES, &[Oracle::ExactlyOnce]),
     (PlantedBug::SkipRepublish, &Fault::CRASHES, &[Oracle::ExactlyOnce]),
@@ -53,7 +53,7 @@ const ENGINE: [(PlantedBug, &[Fault], &[Oracle]); 16] = [
 ];
 
 /// The bugs of the door to the disk.
-const DOOR: [(DoorBug, &[Fault], &[Oracle]); 12] = [
+const DOOR: [(DoorBug, &[Fault], &[Oracle]); 11] = [
     (DoorBug::LogNotSynced, &[Fault::PowerCut, Fault::LostBytes], &[Oracle::Order]),
     (DoorBug::LogSyncedLate, &[Fault::PowerCut, Fault::LostBytes], &[Oracle::Order]),
     (DoorBug::SegmentNameNotSynced, &[Fault::PowerCut, Fault::LostNames], &[Oracle::Order, Oracle::Survives]),
@@ -75,7 +75,6 @@ const DOOR: [(DoorBug, &[Fault], &[Oracle]); 12] = [
         &[Oracle::Retention, Oracle::Survives, Oracle::Order],
     ),
     (DoorBug::ManifestInPlace, &Fault::CRASHES, &[Oracle::Retention, Oracle::Survives]),
-    (DoorBug::ManifestReplaces, &[Fault::Zombie], &[Oracle::Fencing]),
     (DoorBug::SinkNotSynced, &[Fault::PowerCut, Fault::LostBytes], &[Oracle::ExactlyOnce, Oracle::Survives]),
     (DoorBug::SinkNamesNotSynced, &[Fault::PowerCut, Fault::LostNames], &[Oracle::ExactlyOnce, Oracle::Survives]),
 ];
@@ -90,7 +89,10 @@ fn every_bug_that_is_planted_in_the_engine_is_found() {
 
 #[test]
 fn every_bug_that_is_planted_in_the_door_to_the_disk_is_found() {
-    assert_eq!(DOOR.map(|(bug, ..)| bug), DoorBug::ALL);
+    // One shows only where two drivers write into one directory at once, from which their lock keeps them: the unit test
+    // `of_two_writers_that_create_the_same_manifest_one_is_fenced` has it.
+    let in_reach = DoorBug::ALL.into_iter().filter(|bug| *bug != DoorBug::ManifestReplaces);
+    assert!(in_reach.eq(DOOR.map(|(bug, ..)| bug)));
     for (bug, faults, oracles) in DOOR {
         let planted = suite::everything().planted(move |disk| Arc::new(BuggyDisk::new(disk, bug)));
         found(&format!("{bug:?}"), &sweep(planted, faults), oracles);
@@ -104,5 +106,5 @@ fn a_job_that_reads_a_clock_in_a_map_is_not_deterministic() {
 
 #[test]
 fn a_sink_that_appends_publishes_twice() {
-    found("a sink that appends", &suite::appending_sink().faults(Fault::CRASHES).run(), &[Oracle::ExactlyOnce]);
+    found("a sink that appends", &suite::appending_sink().faults(Fault::CRASHES).run(), &[Oracle::Idempotent]);
 }

@@ -14,5 +14,8 @@ fn the_same_seed_gives_the_same_report_byte_for_byte() {
     let sweep = || suite::everything().seed(7).faults(Fault::CRASHES).sample(40).nested(20);
     let (first, second) = (sweep().run(), sweep().threads(1).run());
     first.assert_survived();
+    for (first, second) in first.outcomes.iter().zip(&second.outcomes) {
+        assert_eq!(first, second);
+    }
     assert_eq!(first.to_json(), second.to_json());
 }

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use floodmark::testing::Inspection;
 use floodmark::testing::disk::{FaultyDisk, Image, Loss, SimulatedDisk, Step, TracedStep};
-use floodmark::{BatchId, Error};
+use floodmark::{BatchId, Error, ErrorKind};
+use serde::{Deserialize, Serialize};
 
 use super::Setup;
 use super::env::{Env, OUT, World, visible_files};
@@ -71,8 +72,9 @@ impl Probe {
 }
 
 /// Which side of a fault's step the recovery has come down on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Side {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Side {
     /// What was under way is not there.
     Old,
     /// It is.
@@ -419,10 +421,7 @@ impl<'s> Player<'s> {
         let birth = self.begin();
         let again = match birth.wait() {
             Ok(life) => life,
-            Err(ended) => {
-                let what = format!("after {when} the job does not start again: {ended:?}");
-                return Err(Divergence::new(Oracle::Survives, what));
-            }
+            Err(ended) => return Err(unprovoked(&ended)),
         };
         let when = format!("after recovering again from {when}");
         let found = self.state_of(&again)?;
@@ -474,13 +473,7 @@ impl<'s> Player<'s> {
         env.disk.kill();
         self.note_strike(gate);
         let Some(struck) = gate.struck() else {
-            return Err(match ended {
-                Ended::Hangs(what) => Divergence::new(Oracle::Liveness, what),
-                ended => Divergence::new(
-                    Oracle::Survives,
-                    format!("the job fails, though nothing happened to it: {}", why(&ended)),
-                ),
-            });
+            return Err(unprovoked(&ended));
         };
         if let Ended::Hangs(what) = ended {
             return Err(Divergence::new(Oracle::Liveness, format!("after {struck}: {what}")));
@@ -593,6 +586,17 @@ impl<'s> Player<'s> {
     fn note(&mut self, line: String) {
         self.played.story.push(line);
     }
+}
+
+/// A job fails, though nothing happened to it.
+fn unprovoked(ended: &Ended) -> Divergence {
+    let oracle = match ended {
+        Ended::Hangs(_) => Oracle::Liveness,
+        // A batch that was recomputed gave another result.
+        Ended::Failed(error) if error.kind() == ErrorKind::UserCode => Oracle::Deterministic,
+        _ => Oracle::Survives,
+    };
+    Divergence::new(oracle, format!("nothing happened to the job, but {}", why(ended)))
 }
 
 /// An error of the disk ends the life in which it comes: nothing may go on as if it had not been.

@@ -37,11 +37,26 @@ pub struct Report {
     /// Faults that never struck: the run had fewer steps of that kind.
     pub idle: usize,
     pub rows: Vec<Row>,
+    /// Every run, in order.
+    pub outcomes: Vec<Outcome>,
     pub failures: Vec<Failure>,
     /// Failures that are counted only.
     pub untold: usize,
     /// Why the sweep proves less than it should.
     pub vacuous: Vec<String>,
+}
+
+/// What came of one run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    pub schedule: Schedule,
+    /// Where its faults struck.
+    pub struck: Vec<String>,
+    /// For each recovery, whether what was under way was there afterwards.
+    pub sides: Vec<Side>,
+    pub lives: usize,
+    /// The oracle that found something, if one did.
+    pub diverged: Option<Oracle>,
 }
 
 /// The runs whose fault struck at one kind of step.
@@ -85,6 +100,7 @@ impl Report {
             new: 0,
             idle: 0,
             rows: Vec::new(),
+            outcomes: Vec::new(),
             failures: Vec::new(),
             untold: 0,
             vacuous: Vec::new(),
@@ -119,6 +135,13 @@ impl Report {
             self.old += played.sides.iter().filter(|side| **side == Side::Old).count();
             self.new += played.sides.iter().filter(|side| **side == Side::New).count();
             self.idle += schedule.0.len() - played.struck.len();
+            self.outcomes.push(Outcome {
+                schedule: schedule.clone(),
+                struck: played.struck.iter().map(|step| step.what.clone()).collect(),
+                sides: played.sides.clone(),
+                lives: played.lives,
+                diverged: played.divergence.as_ref().map(|divergence| divergence.oracle),
+            });
             for (strike, step) in schedule.0.iter().zip(&played.struck) {
                 let cell = table.entry(step.step.name().to_string()).or_default().entry(strike.fault).or_default();
                 cell.0 += 1;
