@@ -259,7 +259,6 @@ impl<'s> Player<'s> {
 
     /// A life has come to live input; nothing, when it ends over what it does besides.
     fn recovered(&mut self, life: Life) -> Checked<Option<Life>> {
-        self.note_steps(&life);
         let recovery = life.running.recovery().to_string();
         self.note(format!("life {}: {recovery}", self.played.lives));
         if let Some(said) = self.inspection.take() {
@@ -267,6 +266,7 @@ impl<'s> Player<'s> {
         }
         match life.rest() {
             Ok(()) => {
+                self.note_steps(&life);
                 self.check_recovered(&life)?;
                 Ok(Some(life))
             }
@@ -371,9 +371,9 @@ impl<'s> Player<'s> {
     /// The input is used up: what has come of it?
     fn finish(&mut self, life: Life) -> Checked<()> {
         let files = self.files()?;
-        self.setup.check(&Run { running: &life.running, world: &self.world, files: &files })?;
         self.note_strike(&life.gate);
         if self.time_changed {
+            self.setup.check(&Run { running: &life.running, world: &self.world, files: &files })?;
             return self.finish_out_of_time(life);
         }
         let (state, outputs) = (self.state_of(&life)?, self.world.outputs());
@@ -385,6 +385,7 @@ impl<'s> Player<'s> {
         } else {
             self.own.steps.push(life.env.disk.trace());
         }
+        self.setup.check(&Run { running: &life.running, world: &self.world, files: &files })?;
         life.kill();
         stored::check(&self.place.join(&self.state))?;
         self.recover_again("the end", &state, &outputs, &files)?;
