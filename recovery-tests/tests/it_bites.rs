@@ -45,7 +45,7 @@ const ENGINE: [(PlantedBug, &[Fault], &[Oracle]); 16] = [
     ),
     (PlantedBug::ForgetPositions, &Fault::CRASHES, &[Oracle::ExactlyOnce, Oracle::Prefix]),
     (PlantedBug::ManifestBeforeFiles, &[Fault::PowerCut, Fault::LostBytes], &[Oracle::Retention]),
-    (PlantedBug::DeleteBeforeManifest, &Fault::CRASHES, &[Oracle::Retention]),
+    (PlantedBug::DeleteBeforeManifest, &Fault::CRASHES, &[Oracle::Retention, Oracle::Survives]),
     (PlantedBug::TruncateTooMuch, &Fault::CRASHES, &[Oracle::Retention]),
     (
         PlantedBug::TrustTheTail,

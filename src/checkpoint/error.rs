@@ -66,6 +66,9 @@ pub(crate) enum CheckpointError {
     /// A checkpoint was asked for before its batch was published (I-5).
     #[error("checkpoint of batch {batch} was asked for while batches are published through {published_through} only")]
     NotPublished { batch: BatchId, published_through: BatchId },
+    /// The thread that writes checkpoints has panicked, which is a bug.
+    #[error("checkpoint of batch {batch}: the writer panicked, which is a bug: {panic}")]
+    Panicked { batch: BatchId, panic: String },
     /// The thread that writes checkpoints has ended, after an error that it reported.
     #[error("the checkpoint writer has stopped")]
     Stopped,

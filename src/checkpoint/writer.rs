@@ -16,6 +16,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -28,6 +29,7 @@ use super::{
     CheckpointError, CheckpointFile, CheckpointFiles, JobPoint, ManifestChain, ManifestDraft, ManifestKind,
     PublishedManifest,
 };
+use crate::dataflow::blame::panic_message;
 use crate::disk::{Disk, Step};
 use crate::id::{BatchId, Epoch, WriterNonce};
 use crate::planted::{Planted, PlantedBug};
@@ -139,8 +141,11 @@ impl Writer {
     ) -> ManifestChain {
         while let Ok(request) = inbox.recv() {
             let batch = request.point.batch;
-            // Collected only now: the manifest that makes these files unneeded is durable (I-5).
-            let done = self.write(request).and_then(|done| self.collect(batch).map(|()| done));
+            // Collected only then: the manifest that makes these files unneeded is durable (I-5).
+            let work = AssertUnwindSafe(|| self.write(request).and_then(|done| self.collect(batch).map(|()| done)));
+            // A panic is reported, too: the driver would wait for its answer for ever.
+            let done = catch_unwind(work)
+                .unwrap_or_else(|panic| Err(CheckpointError::Panicked { batch, panic: panic_message(&*panic) }));
             let failed = done.is_err();
             report(done);
             if failed {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::super::*;
 use super::kit::*;
-use crate::disk::{Fault, FaultyDisk, LocalDisk, Step};
+use crate::disk::{Fault, FaultyDisk, LocalDisk, Point, Step, TracedStep, Watcher};
 use crate::id::{BatchId, WriterNonce};
 
 #[test]
@@ -142,6 +142,25 @@ fn a_damaged_newest_checkpoint_is_rejected_and_the_older_one_carries_on() {
     }
     let life = Life::start(job.path(), disk).unwrap();
     assert_eq!(life.sum(), 200);
+    assert!(life.end().is_none());
+}
+
+struct Bug;
+
+impl Watcher for Bug {
+    fn struck(&self, _: &TracedStep) {
+        panic!("planted");
+    }
+}
+
+#[test]
+fn a_panic_of_the_writer_is_reported_as_an_error() {
+    let job = tempfile::tempdir().unwrap();
+    let door = FaultyDisk::watched(disk(), Arc::new(Bug));
+    door.arm_at(Point { step: Step::CheckpointFiles, nth: 1 }, Fault::Hold);
+    let mut life = Life::start(job.path(), Arc::new(door)).unwrap();
+    let error = life.batch(1, 0..10).unwrap_err();
+    assert_eq!(error.to_string(), "checkpoint of batch 1: the writer panicked, which is a bug: planted");
     assert!(life.end().is_none());
 }
 
