@@ -1,7 +1,7 @@
 # Everything is built with `cargo … --release`: one profile, so that RocksDB is compiled once for all of it
 # (docs/decisions/0002-one-build-of-rocksdb.md).
 
-.PHONY: help setup demo test test-code test-docs bench kill-loop random-graphs ci
+.PHONY: help setup demo test test-code test-docs bench chaos chaos-long replay kill-loop random-graphs ci
 .DEFAULT_GOAL := help
 
 BENCHES := $(patsubst benches/%.rs,%,$(wildcard benches/*.rs))
@@ -35,6 +35,18 @@ bench: setup ## all measurements, one after the other
 kill-loop: setup ## real processes under SIGKILL: 500 random kills, every named point, 30 kills of two examples each (KILLS=n, SEED=n)
 	cargo build --release --workspace --example network_word_count --example file_word_count --bin victim --bin kill_loop
 	cargo run --release --quiet --package recovery-tests --bin kill_loop -- $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
+
+chaos: setup ## every durable step x every fault, every byte of a stored job, 500 SIGKILLs: some minutes (SEED=n)
+	cargo build --release --workspace --examples --bins
+	cargo run --release --quiet --package recovery-tests --bin chaos -- $(if $(SEED),--seed $(SEED))
+	cargo test --release --package recovery-tests --test damage -- --ignored --nocapture
+	cargo run --release --quiet --package recovery-tests --bin kill_loop -- --example-kills 0 $(if $(SEED),--seed $(SEED))
+
+chaos-long: setup ## the sweep with 2,000 pairs of faults for so many seeds (SEEDS=n, SEED=first)
+	cargo run --release --quiet --package recovery-tests --bin chaos -- --seeds $(or $(SEEDS),10) $(if $(SEED),--seed $(SEED))
+
+replay: setup ## one run of a sweep again, from its replay file (FILE=target/chaos/...)
+	cargo run --release --quiet --package recovery-tests --bin chaos -- replay $(FILE)
 
 random-graphs: setup ## random graphs of operators against a model (CASES=n, SEED=n)
 	$(if $(wildcard /dev/shm),TMPDIR=/dev/shm) FLOODMARK_GRAPH_CASES=$(CASES) FLOODMARK_GRAPH_SEED=$(SEED) cargo test --release --lib random_graphs -- --nocapture
