@@ -370,6 +370,8 @@ impl<'s> Player<'s> {
 
     /// The input is used up: what has come of it?
     fn finish(&mut self, life: Life) -> Checked<()> {
+        // The driver itself may be held in a slow step, and would not answer.
+        life.rest().map_err(|ended| unprovoked(&ended))?;
         let files = self.files()?;
         self.note_strike(&life.gate);
         if self.time_changed {
