@@ -285,7 +285,7 @@ impl Sweep {
         let singles = self.singles(&probe);
         let mut performed = self.perform(&probe, &singles, 0);
         let is_over = self.stops && performed.iter().any(|played| played.divergence.is_some());
-        let pairs = if is_over { Vec::new() } else { self.pairs(&singles, &performed) };
+        let pairs = if is_over { Vec::new() } else { self.pairs(&probe, &singles, &performed) };
         performed.extend(self.perform(&probe, &pairs, singles.len()));
         let mut report = Report::new(&self.name, self.setup.seed, &self.setup.script, &probe, &plain);
         let expected = self.sample.is_none().then_some(self.faults.as_slice());
@@ -329,7 +329,10 @@ impl Sweep {
     }
 
     /// First faults that end a life, and another one in the recovery from each.
-    fn pairs(&self, singles: &[Schedule], performed: &[Played]) -> Vec<Schedule> {
+    fn pairs(&self, probe: &Probe, singles: &[Schedule], performed: &[Played]) -> Vec<Schedule> {
+        // A fault that fits nowhere is not drawn, so that a job's pairs do not depend on faults that are none of its business.
+        let fits = |fault: &Fault| probe.steps.iter().flatten().any(|step| fault.fits(step));
+        let faults: Vec<Fault> = self.faults.iter().copied().filter(fits).collect();
         let mut random = StdRng::seed_from_u64(self.setup.seed ^ 0x9e37);
         let firsts = singles.iter().zip(performed).filter(|(_, played)| !played.steps_of_recovery.is_empty());
         let firsts: Vec<_> = firsts.filter(|(schedule, _)| schedule.0[0].fault.is_crash()).collect();
@@ -338,7 +341,7 @@ impl Sweep {
         while pairs.len() < self.nested {
             let (first, played) = firsts[random.random_range(0..firsts.len())];
             let step = &played.steps_of_recovery[random.random_range(0..played.steps_of_recovery.len())];
-            let fault = self.faults[random.random_range(0..self.faults.len())];
+            let fault = faults[random.random_range(0..faults.len())];
             if fault.fits(step) && !fault.changes_time() {
                 let second = Strike { life: first.0[0].life + 1, point: step.point(), fault };
                 pairs.push(Schedule(vec![first.0[0], second]));

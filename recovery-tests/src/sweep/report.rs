@@ -279,6 +279,7 @@ fn short(fault: Fault) -> &'static str {
         Fault::Zombie => "zombie",
         Fault::ClockBack => "clock-",
         Fault::ClockForward => "clock+",
+        Fault::ListLag => "lag",
     }
 }
 
