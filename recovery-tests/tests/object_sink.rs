@@ -8,17 +8,20 @@
 
 use std::sync::Arc;
 
+use floodmark::testing::disk::Step;
 use floodmark::{BatchId, Epoch, Lineage, PublishedBatch, Sink, SinkError, StreamingContext};
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode};
-use recovery_tests::sweep::{Env, Fault, Oracle, Sweep};
+use recovery_tests::sweep::{Env, Fault, Oracle, Restart, Sweep};
 use tokio::runtime::{Builder, Runtime};
 
 const BATCHES: &str = "batches";
 const FENCES: &str = ".fences";
 const NEWEST: &str = ".newest";
 const ATTEMPTS: usize = 3;
+const SEED: u64 = 20_261_121;
+const STEPS: [Step; 3] = [Step::StorePut, Step::StoreDelete, Step::StoreList];
 
 /// How a sink goes about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,23 +234,32 @@ fn sweep(name: &str, way: Way) -> Sweep {
         env.input::<u64>(&context, "orders").sink("objects", sink);
         Ok(context)
     };
-    Sweep::new(name, job).seed(20_261_121).input("orders", (1..=8_u64).map(|batch| vec![batch, 10 * batch]))
+    // The graceful stop after a checkpoint, the kill between two of them.
+    let restarts = [Restart::Graceful(4), Restart::Kill(6)];
+    let orders = (1..=8_u64).map(|batch| vec![batch, 10 * batch]);
+    Sweep::new(name, job).seed(SEED).input("orders", orders).restarts(restarts)
 }
 
 #[test]
-fn a_sink_by_the_protocol_survives_every_fault_at_every_step() {
-    let report = sweep("object-sink", Way::Right).nested(100).run();
+fn a_sink_by_the_protocol_survives_every_fault_at_every_step_of_the_store() {
+    let report = sweep("object-sink", Way::Right).at(STEPS).run();
     report.assert_survived();
-    let struck = |step: &str, fault: Fault| {
-        let row = report.rows.iter().find(|row| row.step == step);
+    let struck = |step: Step, fault: Fault| {
+        let row = report.rows.iter().find(|row| row.step == step.name());
         row.is_some_and(|row| row.cells.iter().any(|cell| cell.fault == fault.name() && cell.runs > 0))
     };
-    for step in ["store.put", "store.delete", "store.list"] {
+    for step in STEPS {
         for fault in [Fault::CrashBefore, Fault::CrashAfter, Fault::IoError, Fault::LostAck, Fault::Zombie] {
             assert!(struck(step, fault), "{fault} never struck at {step}");
         }
+        assert_eq!(struck(step, Fault::ListLag), step == Step::StoreList, "at {step}");
     }
-    assert!(struck("store.list", Fault::ListLag) && !struck("store.put", Fault::ListLag));
+    assert_eq!(report.rows.len(), STEPS.len(), "faults strike at no other step");
+}
+
+#[test]
+fn a_sink_by_the_protocol_survives_a_sample_of_faults_at_all_steps_and_of_two_faults() {
+    sweep("object-sink-sample", Way::Right).sample(150).nested(100).run().assert_survived();
 }
 
 #[test]
