@@ -257,9 +257,11 @@ fn a_sink_by_the_protocol_survives_every_fault_at_every_step_of_the_store() {
     assert_eq!(report.rows.len(), STEPS.len(), "faults strike at no other step");
 }
 
+/// Without errors of the local disk: they are no business of a sink on a store, whose own errors come at every step of it above.
 #[test]
 fn a_sink_by_the_protocol_survives_a_sample_of_faults_at_all_steps_and_of_two_faults() {
-    sweep("object-sink-sample", Way::Right).sample(150).nested(100).run().assert_survived();
+    let faults = Fault::ALL.into_iter().filter(|fault| *fault != Fault::IoError);
+    sweep("object-sink-sample", Way::Right).faults(faults).sample(150).nested(100).run().assert_survived();
 }
 
 #[test]

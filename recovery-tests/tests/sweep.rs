@@ -19,3 +19,10 @@ fn the_same_seed_gives_the_same_report_byte_for_byte() {
     }
     assert_eq!(first.to_json(), second.to_json());
 }
+
+#[test]
+fn a_fault_that_fits_nowhere_in_a_job_does_not_change_its_report() {
+    let sweep = || suite::everything().seed(7).sample(15).nested(15);
+    let without = Fault::ALL.into_iter().filter(|fault| *fault != Fault::ListLag);
+    assert_eq!(sweep().run().to_json(), sweep().faults(without).run().to_json());
+}

@@ -407,8 +407,12 @@ impl Sweep {
             }
             let replay = Replay::new(&self.name, self.setup.seed, schedule);
             if self.shrinks {
-                let (replay, played) = shrink::shrink(&self.setup, probe, replay, divergence.oracle);
-                report.tell(replay, &played);
+                let (shrunk, again) = shrink::shrink(&self.setup, probe, replay.clone(), divergence.oracle);
+                match again.divergence {
+                    Some(_) => report.tell(shrunk, &again),
+                    // A failure all the same: something in it is not decided by the seed.
+                    None => report.tell_unrepeated(replay, played),
+                }
             } else {
                 report.tell(replay, played);
             }

@@ -181,6 +181,14 @@ impl Report {
         }
     }
 
+    /// As [`tell`](Self::tell), of a run that did not diverge when it was played again.
+    pub(super) fn tell_unrepeated(&mut self, replay: Replay, played: &Played) {
+        self.tell(replay, played);
+        if let Some(failure) = self.failures.last_mut() {
+            failure.story.push("played again, it did not diverge".to_string());
+        }
+    }
+
     /// Whether nothing diverged, and the sweep shows what it should.
     #[must_use]
     pub fn survived(&self) -> bool {
