@@ -1,6 +1,7 @@
 //! The chaos and recovery harness: for Floodmark itself, and for jobs that are built on it.
 //!
 //! - [`sweep`]: a job on a simulated disk, interrupted at every durable step by every fault.
+//! - [`store`]: an object store in memory that a sweep strikes at.
 //! - [`suite`]: the jobs by which Floodmark proves itself.
 //! - [`damage`]: a stored job's files flipped, cut, removed and swapped, one after the other.
 //! - [`planted`]: doors to the disk with a known bug each, to see that the tests find it.
@@ -11,5 +12,6 @@
 pub mod damage;
 pub mod planted;
 pub mod process;
+pub mod store;
 pub mod suite;
 pub mod sweep;

@@ -1,7 +1,9 @@
 //! The sweep: what a job with everything survives, and that a report is the same each time.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use recovery_tests::suite;
-use recovery_tests::sweep::Fault;
+use recovery_tests::sweep::{Fault, Oracle, Run};
 
 /// Every kind of step and every fault, but not every step: `make chaos` has all of them.
 #[test]
@@ -18,4 +20,23 @@ fn the_same_seed_gives_the_same_report_byte_for_byte() {
         assert_eq!(first, second);
     }
     assert_eq!(first.to_json(), second.to_json());
+}
+
+#[test]
+fn a_fault_that_fits_nowhere_in_a_job_does_not_change_its_report() {
+    let sweep = || suite::everything().seed(7).sample(15).nested(15);
+    let without = Fault::ALL.into_iter().filter(|fault| *fault != Fault::ListLag);
+    assert_eq!(sweep().run().to_json(), sweep().faults(without).run().to_json());
+}
+
+#[test]
+fn a_divergence_that_does_not_come_again_is_told_all_the_same() {
+    let calls = AtomicUsize::new(0);
+    // The first two are the runs without faults.
+    let check = move |_: &Run<'_>| calls.fetch_add(1, Ordering::Relaxed) != 3;
+    let sweep = suite::everything().faults([Fault::CrashBefore]).sample(3).threads(1);
+    let report = sweep.check("holds but once", check).run();
+    assert!(!report.survived(), "{report}");
+    assert_eq!(report.oracles(), [Oracle::Check], "{report}");
+    assert_eq!(report.failures[0].story.last().unwrap(), "played again, it did not diverge");
 }

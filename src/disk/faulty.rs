@@ -31,6 +31,8 @@ pub enum Fault {
     FailAfter,
     /// No byte is free any more, until [`FaultyDisk::heal`]; removing a file frees as many bytes as it held.
     DiskFull,
+    /// What a step of [`FaultyDisk::look`] sees is behind. Other steps: nothing.
+    Stale,
     /// Nothing: the [`Watcher`] is told, and may hold the step, or do what it likes meanwhile.
     Hold,
 }
@@ -126,6 +128,7 @@ enum Course {
     GoThenFail,
     Tear(Fault),
     Fail,
+    Stale,
 }
 
 /// A disk that misbehaves on command; clones share one state.
@@ -190,6 +193,36 @@ impl FaultyDisk {
         self.lock().trace.clone()
     }
 
+    /// Takes a step that is not one of a disk, but of something else outside of the process, such as an object store: it happens
+    /// whole or not at all, and every fault strikes it as it does a step of the disk.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use floodmark::testing::disk::{Fault, FaultyDisk, LocalDisk, Point, Step};
+    ///
+    /// let door = FaultyDisk::new(Arc::new(LocalDisk));
+    /// door.arm_at(Point { step: Step::StorePut, nth: 1 }, Fault::FailAfter);
+    /// let mut put = false;
+    /// assert!(door.perform(Step::StorePut, "put a".to_string(), || Ok(put = true)).is_err());
+    /// assert!(put, "it is done, and its answer is lost");
+    /// ```
+    ///
+    /// # Errors
+    /// What `act` fails with, what the fault that strikes makes of it, or that the process is dead.
+    pub fn perform<T>(&self, step: Step, what: String, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        self.whole(step, what, act)
+    }
+
+    /// As [`perform`](Self::perform), for a step that looks at what is there: `act` is told whether it sees all of it, or, at
+    /// [`Fault::Stale`], what is behind (`true`).
+    ///
+    /// # Errors
+    /// As [`perform`](Self::perform).
+    pub fn look<T>(&self, step: Step, what: String, act: impl FnOnce(bool) -> io::Result<T>) -> io::Result<T> {
+        let course = self.begin(step, what, false)?;
+        self.finish(&course, || act(matches!(course, Course::Stale)))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -209,6 +242,7 @@ impl FaultyDisk {
                 self.lock().free_bytes = Some(0);
                 Ok(Course::Go)
             }
+            Fault::Stale => Ok(Course::Stale),
             Fault::Hold => Ok(Course::Go),
         }
     }
@@ -242,7 +276,7 @@ impl FaultyDisk {
 
     fn finish<T>(&self, course: &Course, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
         match course {
-            Course::Go => act(),
+            Course::Go | Course::Stale => act(),
             Course::GoThenDie => {
                 act()?;
                 Err(self.die())

@@ -31,12 +31,18 @@ pub enum Step {
     DeadLetters,
     /// A directory in which other steps work is created.
     DirectoryCreate,
+    /// An object is put into an object store.
+    StorePut,
+    /// An object is deleted from an object store.
+    StoreDelete,
+    /// The objects of an object store are listed. It changes nothing, but a list may be behind.
+    StoreList,
 }
 
 impl Step {
     /// Every step, in the order of a batch's life.
     #[cfg(any(test, feature = "testing"))]
-    pub const ALL: [Step; 13] = [
+    pub const ALL: [Step; 16] = [
         Step::WalAppend,
         Step::WalSync,
         Step::WalRoll,
@@ -50,6 +56,9 @@ impl Step {
         Step::SinkPublish,
         Step::DeadLetters,
         Step::DirectoryCreate,
+        Step::StorePut,
+        Step::StoreDelete,
+        Step::StoreList,
     ];
 
     /// The name of the step, `area.verb`.
@@ -69,6 +78,9 @@ impl Step {
             Step::SinkPublish => "sink.publish",
             Step::DeadLetters => "letters.create",
             Step::DirectoryCreate => "directory.create",
+            Step::StorePut => "store.put",
+            Step::StoreDelete => "store.delete",
+            Step::StoreList => "store.list",
         }
     }
 }

@@ -11,8 +11,11 @@ use floodmark::testing::disk::{Disk, FaultyDisk};
 use floodmark::testing::wal::WalSettings;
 use floodmark::{DStream, ManualClock, MemorySink, Record, StreamingContext, StreamingContextBuilder};
 
+use object_store::ObjectStore;
+
 use super::input::{Feed, ScriptReceiver, ScriptSource};
 use super::script::Script;
+use crate::store::SimulatedStore;
 
 /// Where every life's clock begins. It is then behind the newest batch, whose time plus one interval is that of the next, so that a
 /// batch has the same time in every run.
@@ -118,6 +121,22 @@ impl Env {
         let seen = (*output).clone();
         self.world.observe(name, move || seen.contents().iter().map(|record| format!("{record:?}")).collect());
         (*output).clone()
+    }
+
+    /// An object store, which outlives the lives of the driver. Every put, delete and list of this life is a durable step at which
+    /// the sweep strikes. Its objects, names and bytes, are compared with those of a plain run, except those of which a part of
+    /// the name begins with a dot.
+    ///
+    /// Unlike an error of the disk, one of the store may be passed over: a job that tries again is in its right.
+    ///
+    /// # Panics
+    /// When something else of the run has this name.
+    #[must_use]
+    pub fn object_store(&self, name: &str) -> Arc<dyn ObjectStore> {
+        let store = self.world.object(name, SimulatedStore::new);
+        let seen = (*store).clone();
+        self.world.observe(name, move || seen.visible());
+        Arc::new(store.through(self.disk.clone()))
     }
 
     /// Anything else that outlives the lives of the driver within a run, and is new in the next run.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use floodmark::testing::disk::{Fault as DiskFault, Loss, TracedStep};
+use floodmark::testing::disk::{Fault as DiskFault, Loss, Step, TracedStep};
 
 /// A fault, which strikes at one durable step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,11 +38,13 @@ pub enum Fault {
     ClockBack,
     /// The clock that shows the date goes forward by an hour.
     ClockForward,
+    /// The list of an object store lacks its newest objects.
+    ListLag,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::CrashBefore,
         Self::CrashAfter,
         Self::Torn512,
@@ -58,6 +60,7 @@ impl Fault {
         Self::Zombie,
         Self::ClockBack,
         Self::ClockForward,
+        Self::ListLag,
     ];
 
     /// Those that end a process or a machine, and nothing else.
@@ -91,14 +94,17 @@ impl Fault {
             Self::Zombie => "zombie",
             Self::ClockBack => "clock-back",
             Self::ClockForward => "clock-forward",
+            Self::ListLag => "list-lag",
         }
     }
 
-    /// Whether it makes a difference at this step: only what writes can be torn or find no room.
+    /// Whether it makes a difference at this step: only what writes can be torn or find no room, and
+    /// only what lists can be behind.
     #[must_use]
     pub fn fits(self, step: &TracedStep) -> bool {
         match self {
             Self::Torn512 | Self::Torn4096 | Self::DiskFull => step.writes,
+            Self::ListLag => step.step == Step::StoreList,
             _ => true,
         }
     }
@@ -124,6 +130,7 @@ impl Fault {
             Self::IoError => DiskFault::FailOnce,
             Self::DiskFull => DiskFault::DiskFull,
             Self::LostAck => DiskFault::FailAfter,
+            Self::ListLag => DiskFault::Stale,
             Self::SlowIo | Self::Zombie | Self::ClockBack | Self::ClockForward => DiskFault::Hold,
         }
     }

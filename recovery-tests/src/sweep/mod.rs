@@ -30,7 +30,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use floodmark::testing::disk::Disk;
+use floodmark::testing::disk::{Disk, Step, TracedStep};
 use floodmark::{Record, StreamingContext};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -137,6 +137,8 @@ pub struct Sweep {
     name: String,
     setup: Setup,
     faults: Vec<Fault>,
+    /// The kinds of steps at which faults strike; all of them, unless said.
+    steps: Option<Vec<Step>>,
     sample: Option<usize>,
     nested: usize,
     threads: usize,
@@ -158,6 +160,7 @@ impl Sweep {
             name: name.to_string(),
             setup,
             faults: Fault::ALL.to_vec(),
+            steps: None,
             sample: None,
             nested: 0,
             threads: 3,
@@ -212,6 +215,12 @@ impl Sweep {
     /// The faults that strike; [all](Fault::ALL) by default.
     pub fn faults(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
         self.faults = faults.into_iter().collect();
+        self
+    }
+
+    /// Only at steps of these kinds does a first fault strike; at all of them by default.
+    pub fn at(mut self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.steps = Some(steps.into_iter().collect());
         self
     }
 
@@ -285,11 +294,11 @@ impl Sweep {
         let singles = self.singles(&probe);
         let mut performed = self.perform(&probe, &singles, 0);
         let is_over = self.stops && performed.iter().any(|played| played.divergence.is_some());
-        let pairs = if is_over { Vec::new() } else { self.pairs(&singles, &performed) };
+        let pairs = if is_over { Vec::new() } else { self.pairs(&probe, &singles, &performed) };
         performed.extend(self.perform(&probe, &pairs, singles.len()));
         let mut report = Report::new(&self.name, self.setup.seed, &self.setup.script, &probe, &plain);
-        let expected = self.sample.is_none().then_some(self.faults.as_slice());
-        report.add(singles.iter().chain(&pairs), &performed, expected, &probe);
+        let expected = self.sample.is_none().then_some(singles.as_slice());
+        report.add(singles.iter().chain(&pairs), &performed, expected);
         self.tell_failures(&mut report, &probe, singles.iter().chain(&pairs), &performed);
         report
     }
@@ -305,7 +314,7 @@ impl Sweep {
         };
         let (played, _) = play(&setup, &replay.schedule, Some(&probe));
         let mut report = Report::new(&self.name, setup.seed, &setup.script, &probe, &plain);
-        report.add([&replay.schedule].into_iter(), std::slice::from_ref(&played), None, &probe);
+        report.add([&replay.schedule].into_iter(), std::slice::from_ref(&played), None);
         report.tell(replay.clone(), &played);
         report
     }
@@ -313,8 +322,9 @@ impl Sweep {
     /// Every point with every fault that fits, or a sample of them.
     fn singles(&self, probe: &Probe) -> Vec<Schedule> {
         let mut schedules = Vec::new();
+        let is_meant = |step: &&TracedStep| self.steps.as_ref().is_none_or(|steps| steps.contains(&step.step));
         for (life, steps) in probe.steps.iter().enumerate() {
-            for step in steps {
+            for step in steps.iter().filter(is_meant) {
                 for fault in self.faults.iter().copied().filter(|fault| fault.fits(step)) {
                     schedules.push(Schedule(vec![Strike { life: life + 1, point: step.point(), fault }]));
                 }
@@ -329,7 +339,10 @@ impl Sweep {
     }
 
     /// First faults that end a life, and another one in the recovery from each.
-    fn pairs(&self, singles: &[Schedule], performed: &[Played]) -> Vec<Schedule> {
+    fn pairs(&self, probe: &Probe, singles: &[Schedule], performed: &[Played]) -> Vec<Schedule> {
+        // A fault that fits nowhere is not drawn, so that a job's pairs do not depend on faults that are none of its business.
+        let fits = |fault: &Fault| probe.steps.iter().flatten().any(|step| fault.fits(step));
+        let faults: Vec<Fault> = self.faults.iter().copied().filter(fits).collect();
         let mut random = StdRng::seed_from_u64(self.setup.seed ^ 0x9e37);
         let firsts = singles.iter().zip(performed).filter(|(_, played)| !played.steps_of_recovery.is_empty());
         let firsts: Vec<_> = firsts.filter(|(schedule, _)| schedule.0[0].fault.is_crash()).collect();
@@ -338,7 +351,7 @@ impl Sweep {
         while pairs.len() < self.nested {
             let (first, played) = firsts[random.random_range(0..firsts.len())];
             let step = &played.steps_of_recovery[random.random_range(0..played.steps_of_recovery.len())];
-            let fault = self.faults[random.random_range(0..self.faults.len())];
+            let fault = faults[random.random_range(0..faults.len())];
             if fault.fits(step) && !fault.changes_time() {
                 let second = Strike { life: first.0[0].life + 1, point: step.point(), fault };
                 pairs.push(Schedule(vec![first.0[0], second]));
@@ -394,8 +407,12 @@ impl Sweep {
             }
             let replay = Replay::new(&self.name, self.setup.seed, schedule);
             if self.shrinks {
-                let (replay, played) = shrink::shrink(&self.setup, probe, replay, divergence.oracle);
-                report.tell(replay, &played);
+                let (shrunk, again) = shrink::shrink(&self.setup, probe, replay.clone(), divergence.oracle);
+                match again.divergence {
+                    Some(_) => report.tell(shrunk, &again),
+                    // A failure all the same: something in it is not decided by the seed.
+                    None => report.tell_unrepeated(replay, played),
+                }
             } else {
                 report.tell(replay, played);
             }

@@ -602,14 +602,19 @@ fn unprovoked(ended: &Ended) -> Divergence {
     Divergence::new(oracle, format!("nothing happened to the job, but {}", why(ended)))
 }
 
-/// An error of the disk ends the life in which it comes: nothing may go on as if it had not been.
+/// An error of the disk ends the life in which it comes: nothing may go on as if it had not been. One of an object store may be
+/// tried again.
 fn heard(gate: &Gate) -> Checked<()> {
     match gate.struck() {
-        Some(struck) if gate.fault() == Some(Fault::IoError) => {
+        Some(struck) if gate.fault() == Some(Fault::IoError) && !is_of_a_store(struck.step) => {
             Err(Divergence::new(Oracle::Heard, format!("the job goes on after {struck}")))
         }
         _ => Ok(()),
     }
+}
+
+fn is_of_a_store(step: Step) -> bool {
+    matches!(step, Step::StorePut | Step::StoreDelete | Step::StoreList)
 }
 
 /// Whether a driver that is paused in its start has claimed its epoch.

@@ -10,7 +10,7 @@ use super::fault::Fault;
 use super::oracle::{Divergence, Oracle};
 use super::play::{Played, Probe, Side};
 use super::replay::{REPLAY, Replay};
-use super::schedule::Schedule;
+use super::schedule::{Schedule, Strike};
 use super::script::Script;
 
 /// The report of a sweep. It is the same, byte for byte, for the same sweep with the same seed.
@@ -119,13 +119,12 @@ impl Report {
         report
     }
 
-    /// Counts runs. `faults` are those which should have struck at every kind of step.
+    /// Counts runs. Of those that are `expected`, every fault should have struck at every kind of step.
     pub(super) fn add<'a>(
         &mut self,
         schedules: impl Iterator<Item = &'a Schedule>,
         played: &[Played],
-        faults: Option<&[Fault]>,
-        probe: &Probe,
+        expected: Option<&[Schedule]>,
     ) {
         let mut table: BTreeMap<String, BTreeMap<Fault, (usize, usize)>> = BTreeMap::new();
         for (schedule, played) in schedules.zip(played) {
@@ -148,8 +147,8 @@ impl Report {
                 cell.1 += usize::from(played.divergence.is_some());
             }
         }
-        if let Some(faults) = faults {
-            self.look_for_gaps(faults, probe, &table);
+        if let Some(expected) = expected {
+            self.look_for_gaps(expected, &table);
         }
         let cell =
             |(fault, (runs, failures)): (Fault, (usize, usize))| Cell { fault: fault.to_string(), runs, failures };
@@ -158,22 +157,15 @@ impl Report {
         self.rows = table.into_iter().map(row).collect();
     }
 
-    fn look_for_gaps(
-        &mut self,
-        faults: &[Fault],
-        probe: &Probe,
-        table: &BTreeMap<String, BTreeMap<Fault, (usize, usize)>>,
-    ) {
-        for step in probe.steps.iter().flatten() {
-            for fault in faults.iter().filter(|fault| fault.fits(step)) {
-                let struck = table.get(step.step.name()).is_some_and(|cells| cells.contains_key(fault));
-                let gap = format!("{fault} never struck at {}", step.step);
-                if !struck && !self.vacuous.contains(&gap) {
-                    self.vacuous.push(gap);
-                }
+    fn look_for_gaps(&mut self, expected: &[Schedule], table: &BTreeMap<String, BTreeMap<Fault, (usize, usize)>>) {
+        for Strike { point, fault, .. } in expected.iter().flat_map(|schedule| &schedule.0) {
+            let struck = table.get(point.step.name()).is_some_and(|cells| cells.contains_key(fault));
+            let gap = format!("{fault} never struck at {}", point.step);
+            if !struck && !self.vacuous.contains(&gap) {
+                self.vacuous.push(gap);
             }
         }
-        if faults.iter().any(|fault| fault.is_crash()) {
+        if expected.iter().any(|schedule| schedule.0[0].fault.is_crash()) {
             if self.old == 0 {
                 self.vacuous.push("what was under way at a crash was always there afterwards".to_string());
             }
@@ -186,6 +178,14 @@ impl Report {
     pub(super) fn tell(&mut self, replay: Replay, played: &Played) {
         if let Some(divergence) = played.divergence.clone() {
             self.failures.push(Failure { divergence, replay: Some(replay), story: played.story.clone() });
+        }
+    }
+
+    /// As [`tell`](Self::tell), of a run that did not diverge when it was played again.
+    pub(super) fn tell_unrepeated(&mut self, replay: Replay, played: &Played) {
+        self.tell(replay, played);
+        if let Some(failure) = self.failures.last_mut() {
+            failure.story.push("played again, it did not diverge".to_string());
         }
     }
 
@@ -279,6 +279,7 @@ fn short(fault: Fault) -> &'static str {
         Fault::Zombie => "zombie",
         Fault::ClockBack => "clock-",
         Fault::ClockForward => "clock+",
+        Fault::ListLag => "lag",
     }
 }
 
