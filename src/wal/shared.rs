@@ -162,6 +162,12 @@ impl Shared {
             return Ok(true);
         }
         let file = self.directory.join(RESERVE);
+        // Made whole or not at all, so one that is there is as large as it was to be; an earlier life has left it.
+        match self.disk.kind(&file) {
+            Ok(_) => return Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(WalError::io(&file, 0, error)),
+        }
         let zeros = vec![0; self.settings.reserve_bytes as usize];
         match self.disk.create_whole(Step::WalRoll, &file, &zeros) {
             Ok(()) => Ok(true),

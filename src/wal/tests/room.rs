@@ -109,3 +109,16 @@ fn a_log_whose_last_life_ended_on_a_full_disk_resumes_in_the_reserves_room() {
     let (after, seen) = scan(&memory);
     assert_eq!((after.proven_synced_through, &*seen[0].text), (Sequence(1), "hacknowledged"));
 }
+
+#[test]
+fn a_reserve_that_an_earlier_life_has_left_is_not_written_again() {
+    let (memory, disk, wal) = full_at(u64::MAX, 400);
+    wal.close().unwrap();
+    assert!(disk.trace().iter().any(|step| step.what.contains("reserve")));
+    let disk = FaultyDisk::new(Arc::new(memory.clone()));
+    let settings = WalSettings { reserve_bytes: 400, ..WalSettings::default() };
+    let scanned = scan(&memory).0;
+    let wal = Wal::resume(Arc::new(disk.clone()), directory(), &scanned, Epoch(2), settings).unwrap();
+    assert!(disk.trace().iter().all(|step| !step.what.contains("reserve")));
+    wal.close().unwrap();
+}
