@@ -15,17 +15,15 @@ fn sweep(sweep: Sweep, faults: &[Fault]) -> Report {
     sweep.faults(faults.iter().copied()).sample(SAMPLE).nested(60).shrinks(false).stops_at_first_failure().run()
 }
 
-fn found(what: &str, report: &Report, expected: &[Oracle]) {
-    let oracles = report.oracles();
-    let by = oracles.first().copied();
-    println!(
-        "{what}: {}",
-        report.failures.first().map_or("NOT FOUND".to_string(), |failure| failure.divergence.to_string())
-    );
-    assert!(
-        by.is_some_and(|by| expected.contains(&by)),
-        "{what} is to be found by {expected:?}, not by {by:?}\n{report}"
-    );
+/// Whether one of these oracles has found the bug; says which one.
+fn is_found(what: &str, report: &Report, expected: &[Oracle]) -> bool {
+    let first = report.failures.first().map(|failure| &failure.divergence);
+    println!("{what}: {}", first.map_or("NOT FOUND".to_string(), ToString::to_string));
+    let found = first.is_some_and(|divergence| expected.contains(&divergence.oracle));
+    if !found {
+        println!("{what} is to be found by {expected:?}\n{report}");
+    }
+    found
 }
 
 /// The bugs of the engine's own order, the faults under which each is looked for, and the oracles of which one finds it.
@@ -46,7 +44,7 @@ const ENGINE: [(PlantedBug, &[Fault], &[Oracle]); 16] = [
     (PlantedBug::ForgetPositions, &Fault::CRASHES, &[Oracle::ExactlyOnce, Oracle::Prefix]),
     (PlantedBug::ManifestBeforeFiles, &[Fault::PowerCut, Fault::LostBytes], &[Oracle::Retention]),
     (PlantedBug::DeleteBeforeManifest, &Fault::CRASHES, &[Oracle::Retention, Oracle::Survives]),
-    (PlantedBug::TruncateTooMuch, &Fault::CRASHES, &[Oracle::Retention]),
+    (PlantedBug::TruncateTooMuch, &Fault::CRASHES, &[Oracle::Order, Oracle::Retention]),
     (
         PlantedBug::TrustTheTail,
         &Fault::CRASHES,
@@ -86,9 +84,12 @@ const DOOR: [(DoorBug, &[Fault], &[Oracle]); 11] = [
 #[test]
 fn every_bug_that_is_planted_in_the_engine_is_found() {
     assert_eq!(ENGINE.map(|(bug, ..)| bug), PlantedBug::ALL);
-    for (bug, faults, oracles) in ENGINE {
-        found(&format!("{bug:?}"), &sweep(suite::everything_with(move |builder| builder.plant(bug)), faults), oracles);
-    }
+    let missed = ENGINE.into_iter().filter(|(bug, faults, oracles)| {
+        let bug = *bug;
+        let report = sweep(suite::everything_with(move |builder| builder.plant(bug)), faults);
+        !is_found(&format!("{bug:?}"), &report, oracles)
+    });
+    assert_eq!(missed.map(|(bug, ..)| bug).collect::<Vec<_>>(), []);
 }
 
 #[test]
@@ -97,18 +98,21 @@ fn every_bug_that_is_planted_in_the_door_to_the_disk_is_found() {
     // `of_two_writers_that_create_the_same_manifest_one_is_fenced` has it.
     let in_reach = DoorBug::ALL.into_iter().filter(|bug| *bug != DoorBug::ManifestReplaces);
     assert!(in_reach.eq(DOOR.map(|(bug, ..)| bug)));
-    for (bug, faults, oracles) in DOOR {
-        let planted = suite::everything().planted(move |disk| Arc::new(BuggyDisk::new(disk, bug)));
-        found(&format!("{bug:?}"), &sweep(planted, faults), oracles);
-    }
+    let missed = DOOR.into_iter().filter(|(bug, faults, oracles)| {
+        let bug = *bug;
+        let report = sweep(suite::everything().planted(move |disk| Arc::new(BuggyDisk::new(disk, bug))), faults);
+        !is_found(&format!("{bug:?}"), &report, oracles)
+    });
+    assert_eq!(missed.map(|(bug, ..)| bug).collect::<Vec<_>>(), []);
 }
 
 #[test]
 fn a_job_that_reads_a_clock_in_a_map_is_not_deterministic() {
-    found("a clock in a map", &suite::clock_in_a_map().run(), &[Oracle::Deterministic]);
+    assert!(is_found("a clock in a map", &suite::clock_in_a_map().run(), &[Oracle::Deterministic]));
 }
 
 #[test]
 fn a_sink_that_appends_publishes_twice() {
-    found("a sink that appends", &suite::appending_sink().faults(Fault::CRASHES).run(), &[Oracle::Idempotent]);
+    let report = suite::appending_sink().faults(Fault::CRASHES).run();
+    assert!(is_found("a sink that appends", &report, &[Oracle::Idempotent]));
 }

@@ -18,6 +18,7 @@ mod input;
 mod life;
 mod oracle;
 mod play;
+mod probe;
 mod replay;
 mod report;
 mod run;
@@ -46,7 +47,8 @@ pub use run::Run;
 pub use schedule::{Schedule, Strike};
 pub use script::Restart;
 
-use play::{Played, Probe, play};
+use play::{Played, play};
+use probe::Probe;
 use script::Script;
 
 type Build = Arc<dyn Fn(&Env) -> floodmark::Result<StreamingContext> + Send + Sync>;

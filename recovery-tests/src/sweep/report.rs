@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
 use super::oracle::{Divergence, Oracle};
-use super::play::{Played, Probe, Side};
+use super::play::{Played, Side};
+use super::probe::Probe;
 use super::replay::{REPLAY, Replay};
 use super::schedule::{Schedule, Strike};
 use super::script::Script;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::Setup;
 use super::oracle::Oracle;
-use super::play::{Played, Probe, play};
+use super::play::{Played, play};
+use super::probe::Probe;
 use super::replay::{Replay, Shrunk};
 use super::schedule::{Schedule, Strike};
 
