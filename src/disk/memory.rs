@@ -9,10 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, DiskFile, Kind, Step};
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Tree {
     directories: BTreeSet<PathBuf>,
     files: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+impl Default for Tree {
+    /// The root and the working directory are there.
+    fn default() -> Self {
+        Self { directories: ["/", ".", ""].map(PathBuf::from).into(), files: BTreeMap::new() }
+    }
 }
 
 /// Files in memory; clones share them.
@@ -70,7 +77,7 @@ impl Tree {
 impl Disk for MemoryDisk {
     fn kind(&self, path: &Path) -> io::Result<Kind> {
         let tree = self.lock();
-        match (tree.files.contains_key(path), tree.directories.contains(path) || path == Path::new(".")) {
+        match (tree.files.contains_key(path), tree.directories.contains(path)) {
             (true, _) => Ok(Kind::File),
             (_, true) => Ok(Kind::Directory),
             _ => Err(io::ErrorKind::NotFound.into()),
@@ -111,10 +118,7 @@ impl Disk for MemoryDisk {
 
     fn create_dir(&self, _step: Step, path: &Path) -> io::Result<()> {
         let mut tree = self.lock();
-        match tree.is_free(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && path.components().count() == 1 => {}
-            other => other?,
-        }
+        tree.is_free(path)?;
         tree.directories.insert(path.to_path_buf());
         Ok(())
     }

@@ -99,6 +99,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
         let mut there = path;
         while !is_directory(self, there)? {
             missing.push(there);
+            if there == parent_of(there) {
+                return Err(io::ErrorKind::NotFound.into()); // a system without a root
+            }
             there = parent_of(there);
         }
         // A life that died between the creation and the sync may have left this name only in memory.
