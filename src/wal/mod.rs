@@ -320,7 +320,7 @@ impl Drop for WriterThread {
 pub enum FrameKind {
     /// A received block: its header, then its payload as it came in.
     Block = 1,
-    /// A [`BatchEvent`](crate::batch::event::BatchEvent).
+    /// A batch event: a plan, a commit, a publication, an attempt.
     Event = 2,
     /// A closing mark: proves that everything before it is synced.
     Mark = 3,
