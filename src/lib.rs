@@ -70,6 +70,11 @@ mod recovery;
 // Who hears what happens.
 mod listener;
 
+// The command.
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod cli;
+
 pub mod testing;
 
 pub use block::StoreError;

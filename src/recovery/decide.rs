@@ -92,7 +92,7 @@ pub(crate) fn decide(facts: &Facts, declared: &Declared, unusable: &[Rejected]) 
 ///
 /// # Errors
 /// When no program could start.
-#[cfg(feature = "testing")]
+#[cfg(any(feature = "testing", feature = "cli"))]
 pub(crate) fn decide_without_program(facts: &Facts, unusable: &[Rejected]) -> Result<Decision, Refusal> {
     decide_for(facts, None, unusable)
 }
