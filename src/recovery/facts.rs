@@ -10,7 +10,7 @@ use crate::checkpoint::{
 };
 use crate::codec::decode;
 use crate::disk::Disk;
-use crate::id::{BatchId, Epoch, ManifestSequence, Sequence};
+use crate::id::{BatchId, Epoch, Lineage, ManifestSequence, Sequence};
 use crate::recovery::refusal::Refusal;
 use crate::wal::{self, FrameAt, FrameKind, WalScan};
 
@@ -49,6 +49,8 @@ pub(crate) struct LogFacts {
     pub batches: BTreeMap<BatchId, BatchFacts>,
     /// The highest epoch that opened the log.
     pub opened: Option<Epoch>,
+    /// The lineage in which the log was opened last; `None` where all of that is cut off.
+    pub lineage: Option<Lineage>,
 }
 
 impl LogFacts {
@@ -125,7 +127,13 @@ fn observe_log(disk: &dyn Disk, job: &Path, oldest: Option<Sequence>) -> Result<
     if let Some(refusal) = fold.refusal {
         return Err(refusal);
     }
-    Ok(scan.map(|scan| LogFacts { scan, blocks: fold.blocks, batches: fold.batches, opened: fold.opened }))
+    Ok(scan.map(|scan| LogFacts {
+        scan,
+        blocks: fold.blocks,
+        batches: fold.batches,
+        opened: fold.opened,
+        lineage: fold.lineage,
+    }))
 }
 
 /// Whether all that is there is a log that was just begun: a first start that did not come to its first manifest.
@@ -147,6 +155,7 @@ struct Fold {
     blocks: BTreeMap<Sequence, BlockRef>,
     batches: BTreeMap<BatchId, BatchFacts>,
     opened: Option<Epoch>,
+    lineage: Option<Lineage>,
     refusal: Option<Refusal>,
 }
 
@@ -166,7 +175,11 @@ impl Fold {
 
     fn event(&mut self, at: Sequence, event: BatchEvent) {
         match event {
-            BatchEvent::Opened { epoch, .. } => self.opened = self.opened.max(Some(epoch)),
+            BatchEvent::Opened { epoch, lineage } => {
+                self.opened = self.opened.max(Some(epoch));
+                self.lineage = Some(lineage);
+            }
+            // A plan that comes again is that of a new lineage: what an abandoned one made of the batch does not count.
             BatchEvent::Planned(plan) => {
                 let batch = BatchFacts {
                     planned_at: at,
