@@ -49,8 +49,10 @@ mod tests;
 mod truncation;
 mod writer;
 
+#[cfg(any(test, feature = "testing", feature = "cli"))]
+pub use damage::Lost;
 #[cfg(any(test, feature = "testing"))]
-pub use damage::{Lost, WalDamage};
+pub use damage::WalDamage;
 pub use error::WalError;
 #[cfg(any(test, feature = "testing"))]
 pub use frame::{FRAME_HEADER_LEN, FrameFault, FrameHeader, payload_checksum};
