@@ -181,7 +181,8 @@ fn abandon(known: &mut [KnownCheckpoint<'_>], manifest: &Manifest) {
     let target = manifest.checkpoint.as_ref().map(|files| &files.directory);
     let place = known.iter().position(|checkpoint| Some(&checkpoint.files.directory) == target);
     for (index, checkpoint) in known.iter_mut().enumerate() {
-        let is_newer = checkpoint.manifest.point.batch > manifest.point.batch || place.is_none_or(|place| index > place);
+        let is_newer =
+            checkpoint.manifest.point.batch > manifest.point.batch || place.is_none_or(|place| index > place);
         match checkpoint.standing {
             Standing::Usable if is_newer && Some(index) != place => {
                 checkpoint.standing = Standing::Abandoned { by: manifest.sequence };

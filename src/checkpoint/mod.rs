@@ -17,7 +17,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use chain::{ManifestChain, PublishedManifest};
+pub(crate) use chain::{MANIFESTS, ManifestChain, PublishedManifest};
 pub(crate) use error::{ChainError, CheckpointError};
 pub(crate) use facts::{ChainFacts, Link, Standing};
 pub(crate) use files::{CheckpointFile, verify_files};

@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::exit::Exit;
 use super::failure::{Failure, Result};
+pub(crate) use crate::checkpoint::MANIFESTS;
 use crate::driver::lock::{Owner, owner_of};
 use crate::recovery::facts::{CHECKPOINTS, WAL};
-
-/// The directory of manifests inside of a store.
-pub(crate) const MANIFESTS: &str = "manifests";
 
 /// A directory that holds what a job has stored; it may be damaged.
 #[derive(Clone, Debug)]

@@ -114,7 +114,7 @@ fn candidates(job: &Path, chain: &ChainFacts) -> Vec<Candidate> {
 }
 
 /// The newest manifest that names a checkpoint.
-fn newest_naming<'c>(chain: &'c ChainFacts, files: &CheckpointFiles) -> Option<&'c Manifest> {
+pub(crate) fn newest_naming<'c>(chain: &'c ChainFacts, files: &CheckpointFiles) -> Option<&'c Manifest> {
     let manifests = chain.links.values().rev().filter_map(Link::manifest);
     manifests
         .into_iter()

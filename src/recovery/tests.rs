@@ -137,7 +137,11 @@ fn facts(batches: impl IntoIterator<Item = BatchFacts>) -> Facts {
     let batches: std::collections::BTreeMap<_, _> =
         batches.into_iter().map(|batch| (batch.plan.batch, batch)).collect();
     let blocks = batches.keys().map(|id| (Sequence(id.0 * 10 - 1), block(id.0 * 10 - 1, "words"))).collect();
-    Facts { chain, candidates, log: Some(LogFacts { scan: scan(), blocks, batches, opened: Some(Epoch(4)), lineage: None }) }
+    Facts {
+        chain,
+        candidates,
+        log: Some(LogFacts { scan: scan(), blocks, batches, opened: Some(Epoch(4)), lineage: None }),
+    }
 }
 
 fn log(facts: &mut Facts) -> &mut LogFacts {
