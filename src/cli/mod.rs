@@ -11,6 +11,7 @@ mod args;
 mod console;
 mod exit;
 mod failure;
+mod finding;
 mod location;
 mod page;
 mod progress;
