@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+#[cfg(feature = "cli")]
+use super::ManifestDraft;
 use super::{CheckpointFiles, Manifest, ManifestKind};
 use crate::id::{Epoch, Lineage, ManifestSequence};
 
@@ -152,6 +154,19 @@ impl ChainFacts {
         }
         known.reverse();
         known
+    }
+
+    /// The chain with this draft behind it: to see what would be decided then.
+    #[cfg(feature = "cli")]
+    pub fn with(&self, draft: ManifestDraft) -> Self {
+        let mut chain = self.clone();
+        let (sequence, parent_crc) = match self.links.last_key_value() {
+            Some((newest, link)) => (newest.next(), link.crc()),
+            None => (ManifestSequence(1), 0),
+        };
+        let manifest = draft.at(sequence, parent_crc, self.boundary());
+        chain.links.insert(sequence, Link::Sound { manifest: Box::new(manifest), crc: 0 });
+        chain
     }
 
     /// The lineage that the job is in.

@@ -26,4 +26,6 @@ pub(crate) use manifest::{
 };
 #[cfg(feature = "testing")]
 pub use measure::CheckpointTrial;
+#[cfg(feature = "cli")]
+pub(crate) use retention::unneeded;
 pub(crate) use writer::{CheckpointDone, CheckpointRequest, Checkpointer, CheckpointerSettings};

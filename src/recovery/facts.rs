@@ -99,8 +99,21 @@ pub(crate) fn glance(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
     Ok(Facts { chain, candidates, log })
 }
 
+/// As [`observe`], as if the chain were this one.
+///
+/// # Errors
+/// As [`observe`].
+#[cfg(feature = "cli")]
+pub(crate) fn observe_behind(disk: &dyn Disk, job: &Path, chain: ChainFacts) -> Result<Facts, Refusal> {
+    let candidates = candidates(job, &chain);
+    let log = observe_log(disk, job, oldest_needed(&candidates), Reading::Whole)?;
+    Ok(Facts { chain, candidates, log })
+}
+
+/// The oldest frame that a candidate needs. One of another log, which was lost, needs nothing of the log that is there.
 fn oldest_needed(candidates: &[Candidate]) -> Option<Sequence> {
-    candidates.iter().map(|candidate| candidate.point.log.oldest_needed).min()
+    let log = candidates.first()?.point.log.log;
+    candidates.iter().map(|candidate| candidate.point.log).filter(|it| it.log == log).map(|it| it.oldest_needed).min()
 }
 
 fn observe_chain(disk: &dyn Disk, job: &Path) -> Result<ChainFacts, Refusal> {

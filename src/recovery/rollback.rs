@@ -35,7 +35,13 @@ pub(crate) fn target(chain: &ChainFacts, batch: BatchId) -> Option<&Manifest> {
     targets(chain).into_iter().find(|manifest| manifest.point.batch == batch)
 }
 
-/// Publishes the rollback to `target`; `opened` is the highest epoch that the log knows. Whoever calls holds the directory's lock.
+/// The rollback to `target`, as a new lineage; `opened` is the highest epoch that the log knows.
+pub(crate) fn draft(chain: &ChainFacts, target: &Manifest, opened: Option<Epoch>) -> ManifestDraft {
+    let epoch = chain.highest_epoch().max(opened).unwrap_or_default().next();
+    ManifestDraft::rollback(target, epoch, WriterNonce::random(), Lineage::random())
+}
+
+/// Publishes the rollback to `target`. Whoever calls holds the directory's lock.
 ///
 /// # Errors
 /// As [`ManifestChain::publish`].
@@ -46,9 +52,8 @@ pub(crate) fn roll_back(
     target: &Manifest,
     opened: Option<Epoch>,
 ) -> Result<Lineage, ChainError> {
-    let epoch = chain.highest_epoch().max(opened).unwrap_or_default().next();
-    let lineage = Lineage::random();
-    let draft = ManifestDraft::rollback(target, epoch, WriterNonce::random(), lineage);
+    let draft = draft(&chain, target, opened);
+    let lineage = draft.point.lineage;
     // Nothing becomes superfluous by a rollback, so the boundary stays where it is.
     ManifestChain::new(job, chain, usize::MAX).publish(disk, draft)?;
     Ok(lineage)

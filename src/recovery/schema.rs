@@ -158,7 +158,7 @@ impl OperatorSchema {
         };
         let migration = |(from, schema): &(u32, Schema)| {
             let state_type = text("the older state type", schema)?;
-            Ok(MigrationSchema { from_version: *from, state_type })
+            Ok::<_, Refusal>(MigrationSchema { from_version: *from, state_type })
         };
         Ok(Self {
             uid: operator.uid.to_string(),

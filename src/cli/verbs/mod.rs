@@ -6,3 +6,8 @@ pub(super) mod man;
 pub(super) mod plan;
 pub(super) mod status;
 pub(super) mod watch;
+pub(super) mod compat;
+pub(super) mod gc;
+pub(super) mod pin;
+pub(super) mod rollback;
+pub(super) mod unpin;
