@@ -23,7 +23,6 @@ fn copy_of(stored: &Stored) -> (tempfile::TempDir, World) {
     (copy, stored.world.copy())
 }
 
-
 /// Each lineage must have what a plain run has of its batches; the last one everything after the target.
 fn check(world: &World, plain: &Batches, target: u64, abandoned_end: u64) {
     let lineages = world.published_by_lineage();
