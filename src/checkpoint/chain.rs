@@ -89,6 +89,17 @@ impl ManifestChain {
         Ok(facts)
     }
 
+    /// The newest sequence that a name in the directory stands for; `None` where there is no manifest. Two equal answers mean that
+    /// nothing was published in between.
+    ///
+    /// # Errors
+    /// When the directory cannot be listed.
+    #[cfg(feature = "cli")]
+    pub fn newest_name(disk: &dyn Disk, job: &Path) -> Result<Option<ManifestSequence>, ChainError> {
+        let names = list_or_absent(disk, &job.join(MANIFESTS))?.unwrap_or_default();
+        Ok(names.iter().filter_map(|name| parse_name(name)).max())
+    }
+
     /// The writer that goes on behind what was observed, and keeps the `keep` newest usable checkpoints.
     ///
     /// # Panics

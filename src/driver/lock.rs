@@ -49,3 +49,76 @@ impl DirectoryLock {
         Ok(Self(file))
     }
 }
+
+/// Who drives the job in a directory, as far as can be told without touching its lock.
+#[cfg(feature = "cli")]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub(crate) enum Owner {
+    /// A process holds the lock.
+    Alive { process: u32 },
+    /// Nobody does.
+    Nobody,
+    /// The system does not say, or the lock is on another machine; `last` is the process that took it last.
+    Unknown { last: Option<u32> },
+}
+
+/// Looks who holds the lock. Trying to take it, even for a moment, could turn a starting driver away, so the system's list of
+/// locks is read instead.
+#[cfg(feature = "cli")]
+pub(crate) fn owner_of(job: &Path) -> Owner {
+    use std::os::unix::fs::MetadataExt;
+    let path = job.join(LOCK);
+    let last = std::fs::read_to_string(&path).ok();
+    let last = last.and_then(|text| text.trim().strip_prefix("process ")?.parse::<u32>().ok());
+    let inode = match std::fs::metadata(&path) {
+        Ok(metadata) => metadata.ino(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Owner::Nobody,
+        Err(_) => return Owner::Unknown { last },
+    };
+    match std::fs::read_to_string("/proc/locks") {
+        Ok(locks) => holder_of(&locks, inode, last),
+        Err(_) => Owner::Unknown { last },
+    }
+}
+
+/// Finds the lock on `inode`: `1: FLOCK  ADVISORY  WRITE 711 fe:00:1180692 0 EOF`. Inodes repeat on other file systems, whose numbers
+/// differ from what files say on layered ones; so the process must be the one that wrote its number down.
+#[cfg(feature = "cli")]
+fn holder_of(locks: &str, inode: u64, last: Option<u32>) -> Owner {
+    let holders = locks.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, "WRITE", process, place, ..] = words.as_slice() else { return None };
+        let locked: u64 = place.rsplit(':').next()?.parse().ok()?;
+        (locked == inode).then(|| process.parse::<u32>().ok())?
+    });
+    match holders.into_iter().find(|process| Some(*process) == last) {
+        Some(process) => Owner::Alive { process },
+        None => Owner::Nobody,
+    }
+}
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_holder_of_a_lock_is_found_by_inode_and_process() {
+        let locks = "1: FLOCK  ADVISORY  WRITE 711 fe:00:1180692 0 EOF\n2: POSIX  ADVISORY  WRITE 712 fe:00:77 0 EOF\n\
+                     3: -> FLOCK  ADVISORY  WRITE 713 fe:00:1180692 0 EOF\n";
+        assert_eq!(holder_of(locks, 1_180_692, Some(711)), Owner::Alive { process: 711 });
+        assert_eq!(holder_of(locks, 1_180_692, Some(9)), Owner::Nobody, "another file with this inode");
+        assert_eq!(holder_of(locks, 77, Some(712)), Owner::Nobody, "a lock of another kind");
+        assert_eq!(holder_of("", 1, None), Owner::Nobody);
+    }
+
+    #[test]
+    fn a_lock_that_is_held_is_seen_without_touching_it() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(owner_of(directory.path()), Owner::Nobody);
+        let lock = DirectoryLock::take(directory.path()).unwrap();
+        assert_eq!(owner_of(directory.path()), Owner::Alive { process: std::process::id() });
+        drop(lock);
+        assert_eq!(owner_of(directory.path()), Owner::Nobody);
+    }
+}

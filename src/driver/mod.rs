@@ -15,7 +15,7 @@ mod history;
 pub(crate) mod inputs;
 mod letters;
 mod live;
-mod lock;
+pub(crate) mod lock;
 pub(crate) mod message;
 mod plan;
 mod planted;

@@ -4,6 +4,8 @@
 pub(crate) mod decide;
 pub(crate) mod declared;
 pub(crate) mod facts;
+#[cfg(any(feature = "testing", feature = "cli"))]
+pub(crate) mod look;
 pub(crate) mod refusal;
 pub(crate) mod report;
 #[cfg(test)]

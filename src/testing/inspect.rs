@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::checkpoint::verify_files;
 use crate::disk::{Disk, LocalDisk};
 use crate::error::Error;
 use crate::id::{BatchId, Epoch, ManifestSequence, Sequence};
-use crate::recovery::decide::{Decision, Rejected, decide_without_program};
-use crate::recovery::facts::{CHECKPOINTS, Candidate, Facts, observe};
+use crate::recovery::decide::Decision;
+use crate::recovery::facts::observe;
+use crate::recovery::look::decide_as_a_start;
 use crate::recovery::report::RecoveryReport;
 use crate::wal::Tail;
 
@@ -62,15 +62,7 @@ pub fn inspect(job: &Path) -> Result<Inspection, Error> {
 /// As [`inspect`].
 pub fn inspect_on(disk: &dyn Disk, job: &Path) -> Result<Inspection, Error> {
     let facts = observe(disk, job)?;
-    let mut unusable = Vec::new();
-    let decision = loop {
-        let decision = decide_without_program(&facts, &unusable)?;
-        // As a start does: the files of the chosen checkpoint are read as a whole before it is believed.
-        match unusable_after_all(job, &facts, &decision) {
-            None => break decision,
-            Some(rejected) => unusable.push(rejected),
-        }
-    };
+    let decision = decide_as_a_start(job, &facts)?;
     let scan = facts.log.as_ref().map(|log| &log.scan);
     let first = scan.and_then(|scan| Some((scan.log_id, scan.segments.first()?.first_sequence)));
     let cut_off = first.and_then(|(log, first)| {
@@ -86,20 +78,6 @@ pub fn inspect_on(disk: &dyn Disk, job: &Path) -> Result<Inspection, Error> {
         proven_synced_through: scan.map(|scan| scan.proven_synced_through),
         known_next_sequence: facts.candidates.iter().map(|candidate| candidate.point.log.next).max(),
         decision,
-    })
-}
-
-/// The chosen checkpoint, when its files are not what its manifest says.
-fn unusable_after_all(job: &Path, facts: &Facts, decision: &Decision) -> Option<Rejected> {
-    let files = decision.from.as_ref()?.checkpoint.as_ref()?;
-    let error = verify_files(&job.join(CHECKPOINTS).join(&files.directory), &files.files, true).err()?;
-    let is_chosen = |candidate: &&Candidate| candidate.checkpoint.as_ref() == Some(files);
-    let chosen = facts.candidates.iter().find(is_chosen)?;
-    Some(Rejected {
-        sequence: chosen.sequence,
-        batch: chosen.point.batch,
-        directory: Some(files.directory.clone()),
-        reason: error.to_string(),
     })
 }
 

@@ -1,0 +1,43 @@
+//! The command line: verbs, and what all of them take.
+
+use clap::{Parser, Subcommand};
+
+use super::console::Console;
+use super::failure::Result;
+use super::verbs;
+
+/// Sees, verifies and repairs what a Floodmark job has stored.
+///
+/// LOCATION is the directory that the job was given by `.checkpoint(…)`. Verbs read only unless their help says otherwise: they take
+/// no lock, work beside a running job, and decode as much of a damaged store as they can.
+#[derive(Debug, Parser)]
+#[command(name = "floodmark", version, max_term_width = 100, infer_subcommands = false, arg_required_else_help = true)]
+#[command(after_help = "Begin with `floodmark status LOCATION`. Exit codes: 0 healthy or done, 1 failed, 2 usage,\n\
+    3 degraded without loss, 4 acknowledged data lost, 5 incompatible, 6 owned by a live\n\
+    driver, 7 differences, 8 verification incomplete, 10 not a store, 130 interrupted.")]
+pub(crate) struct CommandLine {
+    /// Print JSON: one object with the name of its schema in "schema".
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What the command can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Status(verbs::status::Args),
+    Plan(verbs::plan::Args),
+    Watch(verbs::watch::Args),
+}
+
+impl Verb {
+    /// Does it.
+    pub fn run(&self, console: &mut Console<'_>) -> Result {
+        match self {
+            Self::Status(args) => verbs::status::run(args, console),
+            Self::Plan(args) => verbs::plan::run(args, console),
+            Self::Watch(args) => verbs::watch::run(args, console),
+        }
+    }
+}

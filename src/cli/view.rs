@@ -1,0 +1,55 @@
+//! What a store holds, read as a start reads it, and as much of it as can be read where it is damaged.
+//!
+//! Nothing is locked and nothing is written. A driver at work may publish, truncate and collect meanwhile; then what was read does
+//! not fit together, and it is read again: a view is taken only where the newest manifest is the same before and after.
+
+use std::path::Path;
+
+use crate::checkpoint::{ChainError, ChainFacts, ManifestChain};
+use crate::disk::LocalDisk;
+use crate::recovery::facts::{self, Facts, observe};
+use crate::recovery::refusal::Refusal;
+
+/// How often a view is tried, while a driver moves on.
+const TRIES: u32 = 20;
+
+/// Everything that a decision needs, as a start would find it.
+///
+/// # Errors
+/// The refusal, where a start would refuse.
+pub(crate) fn facts(store: &Path) -> Result<Facts, Refusal> {
+    settled(
+        store,
+        || observe(&LocalDisk, store),
+        |facts| facts.as_ref().is_ok_and(|facts| facts.candidates.iter().all(|it| it.damage.is_none())),
+    )
+}
+
+/// As [`facts`], for a quick look: see [`glance`](crate::recovery::facts::glance).
+///
+/// # Errors
+/// As [`facts`].
+pub(crate) fn glance(store: &Path) -> Result<Facts, Refusal> {
+    settled(store, || facts::glance(&LocalDisk, store), Result::is_ok)
+}
+
+/// The chain of manifests.
+///
+/// # Errors
+/// What makes the chain as such unbelievable.
+pub(crate) fn chain(store: &Path) -> Result<ChainFacts, ChainError> {
+    settled(store, || ManifestChain::observe(&LocalDisk, store), Result::is_ok)
+}
+
+/// Reads until nothing has moved meanwhile, or what was read is whole anyway.
+pub(crate) fn settled<T>(store: &Path, mut read: impl FnMut() -> T, is_whole: impl Fn(&T) -> bool) -> T {
+    let newest = || ManifestChain::newest_name(&LocalDisk, store).ok().flatten();
+    for _ in 1..TRIES {
+        let before = newest();
+        let found = read();
+        if is_whole(&found) || newest() == before {
+            return found;
+        }
+    }
+    read()
+}

@@ -1,0 +1,38 @@
+//! Looking at a stored job without its program: what a start would decide, down to the bytes of the checkpoint that it takes.
+
+use std::path::Path;
+
+use crate::checkpoint::verify_files;
+use crate::recovery::decide::{Decision, Rejected, decide_without_program};
+use crate::recovery::facts::{CHECKPOINTS, Candidate, Facts};
+use crate::recovery::refusal::Refusal;
+
+/// What a start would decide, for the program that wrote the store. As a start does, it reads the files of the chosen checkpoint
+/// as a whole before it is believed, and goes back to an older one where they are damaged.
+///
+/// # Errors
+/// The refusal, where a start would refuse.
+pub(crate) fn decide_as_a_start(job: &Path, facts: &Facts) -> Result<Decision, Refusal> {
+    let mut unusable = Vec::new();
+    loop {
+        let decision = decide_without_program(facts, &unusable)?;
+        match unusable_after_all(job, facts, &decision) {
+            None => return Ok(decision),
+            Some(rejected) => unusable.push(rejected),
+        }
+    }
+}
+
+/// The chosen checkpoint, when its files are not what its manifest says.
+fn unusable_after_all(job: &Path, facts: &Facts, decision: &Decision) -> Option<Rejected> {
+    let files = decision.from.as_ref()?.checkpoint.as_ref()?;
+    let error = verify_files(&job.join(CHECKPOINTS).join(&files.directory), &files.files, true).err()?;
+    let is_chosen = |candidate: &&Candidate| candidate.checkpoint.as_ref() == Some(files);
+    let chosen = facts.candidates.iter().find(is_chosen)?;
+    Some(Rejected {
+        sequence: chosen.sequence,
+        batch: chosen.point.batch,
+        directory: Some(files.directory.clone()),
+        reason: error.to_string(),
+    })
+}
