@@ -9,7 +9,8 @@
 //!   export is readable and may be edited, and yet it is exact.
 //! - The last line is the [`End`]: how many entries there were, and the CRC32 of all bytes before it. Without it the export was cut.
 //!
-//! Entries stand in the order of the header's operators, and within one in the order of the store: by key hash.
+//! Entries stand in the order of the header's operators, and within one in the order of the store: by key hash. Whoever edits an
+//! export puts the new CRC into the last line; the reader's message names it.
 
 use std::io::{self, BufRead};
 
@@ -164,7 +165,7 @@ pub(crate) enum ExportError {
     #[error("the export ends after line {line} without its last line: it was cut; expected {expected} entries in all")]
     Cut { line: u64, expected: u64 },
     /// The bytes are not those that were written.
-    #[error("the export is damaged, or was edited: expected crc32 {expected} over all lines before the last, found {found}")]
+    #[error("the export was damaged or edited: its last line says crc32 {expected}, the lines before it have {found}")]
     Checksum { expected: String, found: String },
 }
 
@@ -179,16 +180,11 @@ pub(crate) struct StoredEntry {
 
 /// Reads an export, line by line; holds one line in memory.
 pub(crate) struct ExportReader<R> {
-    lines: R,
+    lines: Lines<R>,
     header: Header,
     /// The shapes of key and state of each operator, or why they are unknown.
     shapes: Vec<(Result<Shape, String>, Result<Shape, String>)>,
-    crc: crc32fast::Hasher,
-    line: Vec<u8>,
-    number: u64,
     entries: u64,
-    /// Whether an export that was edited, so that its CRC is wrong, is taken.
-    pub edited: bool,
     ended: bool,
 }
 
@@ -197,36 +193,26 @@ impl<R: BufRead> ExportReader<R> {
     ///
     /// # Errors
     /// When the first line is not a header of this version.
-    pub fn new(lines: R) -> Result<Self, ExportError> {
-        let mut reader = Self {
-            lines,
-            header: Header::none(),
-            shapes: Vec::new(),
-            crc: crc32fast::Hasher::new(),
-            line: Vec::new(),
-            number: 0,
-            entries: 0,
-            edited: false,
-            ended: false,
-        };
-        if !reader.next_line()? {
-            return Err(reader.wrong("expected a header, found nothing"));
-        }
+    pub fn new(source: R) -> Result<Self, ExportError> {
         #[derive(Deserialize)]
         struct Named {
             schema: String,
         }
-        let named = serde_json::from_slice::<Named>(&reader.line);
-        let named = named.map_err(|error| reader.wrong(format!("expected the header of an export: {error}")))?;
-        if named.schema != SCHEMA {
-            return Err(reader.wrong(format!("expected the schema {SCHEMA}, found {}", named.schema)));
+        let mut lines = Lines { source, line: Vec::new(), number: 0, crc: crc32fast::Hasher::new() };
+        if !lines.next()? {
+            return Err(lines.wrong("expected the header of an export, found nothing"));
         }
-        reader.header = serde_json::from_slice(&reader.line).map_err(|error| reader.wrong(error))?;
+        let named = serde_json::from_slice::<Named>(&lines.line);
+        let named = named.map_err(|error| lines.wrong(format!("expected the header of an export: {error}")))?;
+        if named.schema != SCHEMA {
+            return Err(lines.wrong(format!("expected the schema {SCHEMA}, found {}", named.schema)));
+        }
+        let header: Header = serde_json::from_slice(&lines.line).map_err(|error| lines.wrong(error))?;
+        lines.count();
         let shape = |text: &str| Shape::parse(text).map_err(|error| error.to_string());
-        let operators = reader.header.operators.iter();
-        reader.shapes = operators.map(|operator| (shape(&operator.key_type), shape(&operator.state_type))).collect();
-        reader.crc.update(&reader.line);
-        Ok(reader)
+        let operators = header.operators.iter();
+        let shapes = operators.map(|operator| (shape(&operator.key_type), shape(&operator.state_type))).collect();
+        Ok(Self { lines, header, shapes, entries: 0, ended: false })
     }
 
     /// What the export is of.
@@ -234,7 +220,7 @@ impl<R: BufRead> ExportReader<R> {
         &self.header
     }
 
-    /// The next entry; `None` once the last line was found and says that nothing is missing.
+    /// The next entry; `None` once the last line was found and says that nothing is missing or changed.
     ///
     /// # Errors
     /// When a line is not an entry of the header's operators, or the end is missing or does not fit.
@@ -242,74 +228,70 @@ impl<R: BufRead> ExportReader<R> {
         if self.ended {
             return Ok(None);
         }
-        if !self.next_line()? {
+        if !self.lines.next()? {
             let expected = self.header.operators.iter().map(|operator| operator.entries).sum();
-            return Err(ExportError::Cut { line: self.number, expected });
+            return Err(ExportError::Cut { line: self.lines.number - 1, expected });
         }
-        if self.line.starts_with(LAST_LINE) {
+        if self.lines.line.starts_with(LAST_LINE) {
             self.check_end()?;
             self.ended = true;
             return Ok(None);
         }
-        let entry: Entry = serde_json::from_slice(&self.line).map_err(|error| self.wrong(error))?;
+        let entry: Entry = serde_json::from_slice(&self.lines.line).map_err(|error| self.lines.wrong(error))?;
         let operator = self.header.operators.iter().position(|operator| operator.uid == entry.operator);
-        let operator = operator.ok_or_else(|| self.wrong(format!("the header has no operator \"{}\"", entry.operator)))?;
+        let unknown = || self.lines.wrong(format!("the header has no operator \"{}\"", entry.operator));
+        let operator = operator.ok_or_else(unknown)?;
         let (key_shape, state_shape) = &self.shapes[operator];
         let key = stored(key_shape, &entry.key, entry.raw_key.as_deref());
-        let key = key.map_err(|reason| self.wrong(format!("key {}: {reason}", entry.key)))?;
+        let key = key.map_err(|reason| self.lines.wrong(format!("key {}: {reason}", entry.key)))?;
         let value = stored(state_shape, &entry.value, entry.raw_value.as_deref());
-        let value = value.map_err(|reason| self.wrong(format!("value of key {}: {reason}", entry.key)))?;
-        self.crc.update(&self.line);
+        let value = value.map_err(|reason| self.lines.wrong(format!("value of key {}: {reason}", entry.key)))?;
+        self.lines.count();
         self.entries += 1;
         Ok(Some(StoredEntry { operator, key, value }))
     }
 
     fn check_end(&mut self) -> Result<(), ExportError> {
-        let Last { end } = serde_json::from_slice(&self.line).map_err(|error| self.wrong(error))?;
-        let found = format!("{:08x}", self.crc.clone().finalize());
-        if end.entries != self.entries && !self.edited {
-            return Err(self.wrong(format!("expected {} entries before the end, found {}", end.entries, self.entries)));
+        let Last { end } = serde_json::from_slice(&self.lines.line).map_err(|error| self.lines.wrong(error))?;
+        if end.entries != self.entries {
+            let reason = format!("expected {} entries before the last line, found {}", end.entries, self.entries);
+            return Err(self.lines.wrong(reason));
         }
-        if end.crc32 != found && !self.edited {
+        let found = format!("{:08x}", self.lines.crc.clone().finalize());
+        if end.crc32 != found {
             return Err(ExportError::Checksum { expected: end.crc32, found });
         }
-        if self.next_line()? {
-            return Err(self.wrong("expected nothing behind the last line"));
+        if self.lines.next()? {
+            return Err(self.lines.wrong("expected nothing behind the last line"));
         }
         Ok(())
     }
+}
 
-    fn next_line(&mut self) -> Result<bool, ExportError> {
+/// The lines of an export, each with its number.
+struct Lines<R> {
+    source: R,
+    line: Vec<u8>,
+    number: u64,
+    /// Over the lines that were counted.
+    crc: crc32fast::Hasher,
+}
+
+impl<R: BufRead> Lines<R> {
+    fn next(&mut self) -> Result<bool, ExportError> {
         self.line.clear();
         self.number += 1;
-        let read = self.lines.read_until(b'\n', &mut self.line);
+        let read = self.source.read_until(b'\n', &mut self.line);
         let read = read.map_err(|source| ExportError::Io { line: self.number, source })?;
         Ok(read > 0)
     }
 
+    fn count(&mut self) {
+        self.crc.update(&self.line);
+    }
+
     fn wrong(&self, reason: impl ToString) -> ExportError {
         ExportError::Line { line: self.number, reason: reason.to_string() }
-    }
-}
-
-impl Header {
-    fn none() -> Self {
-        Self {
-            schema: String::new(),
-            job: String::new(),
-            job_version: String::new(),
-            lineage: String::new(),
-            epoch: 0,
-            batch: 0,
-            next_batch: 0,
-            last_batch_time_ms: 0,
-            zero_time_ms: 0,
-            published_through: 0,
-            positions: Vec::new(),
-            keys: Keys { hash: String::new(), test_vector: String::new(), key_groups: 0, partitions: 0 },
-            operators: Vec::new(),
-            complete: false,
-        }
     }
 }
 

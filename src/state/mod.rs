@@ -16,10 +16,14 @@ mod key;
 pub(crate) mod loader;
 mod reader;
 pub(crate) mod schema;
+#[cfg(feature = "cli")]
+pub(crate) mod shape;
 pub(crate) mod spec;
 mod store;
 mod table;
 pub(crate) mod tables;
+#[cfg(feature = "cli")]
+pub(crate) mod view;
 
 #[cfg(test)]
 mod tests;
