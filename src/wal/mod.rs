@@ -53,7 +53,7 @@ mod writer;
 
 #[cfg(any(test, feature = "testing", feature = "cli"))]
 pub use damage::Lost;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "testing", feature = "cli"))]
 pub use damage::WalDamage;
 pub use error::WalError;
 #[cfg(any(test, feature = "testing"))]

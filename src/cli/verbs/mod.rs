@@ -1,5 +1,8 @@
 //! One file a verb: its arguments, its report, and what it does.
 
+pub(super) mod completions;
+pub(super) mod explain;
+pub(super) mod man;
 pub(super) mod plan;
 pub(super) mod status;
 pub(super) mod watch;
