@@ -85,7 +85,8 @@ impl Known {
             Some(operator) => Ok(operator),
             None => {
                 let uids: Vec<String> = self.operators().map(|operator| format!("\"{}\"", operator.uid)).collect();
-                let there = if uids.is_empty() { "there is none".to_string() } else { format!("there is {}", uids.join(", ")) };
+                let there =
+                    if uids.is_empty() { "there is none".to_string() } else { format!("there is {}", uids.join(", ")) };
                 Err(Failure::usage(format!("no operator \"{uid}\" with state at {}: {there}", self.name())))
             }
         }
@@ -132,7 +133,8 @@ impl Checkpoints {
     /// Usage, with the batches that can be asked for.
     pub fn pick(&self, as_of: Option<u64>) -> Result<&Known> {
         let Some(newest) = self.known.first() else {
-            let why = self.given_up.first().map_or(String::new(), |(batch, why)| format!("; that of batch {batch} {why}"));
+            let why =
+                self.given_up.first().map_or(String::new(), |(batch, why)| format!("; that of batch {batch} {why}"));
             let message = format!("the store holds no checkpoint yet, so there is no state to be read{why}");
             return Err(Failure::usage(message));
         };
@@ -143,14 +145,17 @@ impl Checkpoints {
     fn not_retained(&self, batch: u64) -> Failure {
         let given_up = self.given_up.iter().find(|(given_up, _)| given_up.0 == batch);
         let (newest, oldest) = (self.known.first(), self.known.last());
-        let is_between = newest.zip(oldest).is_some_and(|(newest, oldest)| {
-            (oldest.batch().0..=newest.batch().0).contains(&batch)
-        });
+        let is_between =
+            newest.zip(oldest).is_some_and(|(newest, oldest)| (oldest.batch().0..=newest.batch().0).contains(&batch));
         let why = match given_up {
             Some((_, why)) => format!("the checkpoint of batch {batch} {why}"),
             None => format!("there is no checkpoint of batch {batch}"),
         };
-        let replay = if is_between { "; a batch between two of them needs the job's own code: StreamingContext::replay" } else { "" };
+        let replay = if is_between {
+            "; a batch between two of them needs the job's own code: StreamingContext::replay"
+        } else {
+            ""
+        };
         Failure::usage(format!("{why}: {} can be asked for{replay}", self.batches()))
     }
 
@@ -235,7 +240,12 @@ impl Opened {
     }
 
     /// The failure that damage in this checkpoint is, for a verb that has told what could be told.
-    pub fn damaged(&self, store: &Store, told: impl std::fmt::Display, error: Option<&crate::state::StateError>) -> Failure {
+    pub fn damaged(
+        &self,
+        store: &Store,
+        told: impl std::fmt::Display,
+        error: Option<&crate::state::StateError>,
+    ) -> Failure {
         let words = error.or(self.view.damage()).map(|error| self.view.words(error));
         let words = words.map_or(String::new(), |words| format!(": {words}"));
         let message = format!("the checkpoint of {} is damaged: {told}{words}", self.known.name());
@@ -263,7 +273,9 @@ fn newest_naming<'c>(chain: &'c ChainFacts, files: &CheckpointFiles) -> Option<&
 fn pinned(store: &Store) -> Result<Vec<Known>> {
     let directory = store.path().join(PINNED);
     let entries = match fs::read_dir(&directory) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(Vec::new()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
         entries => entries.map_err(|error| Failure::io("list", &directory, &error))?,
     };
     let mut pinned = Vec::new();

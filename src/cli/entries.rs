@@ -59,7 +59,8 @@ impl Types {
     pub fn typed_key(&self, key: Option<&str>, hex: Option<&str>) -> Result<Vec<u8>> {
         let uid = &self.uid;
         if let Some(hex) = hex {
-            return from_hex(hex).ok_or_else(|| Failure::usage(format!("--key-hex {hex}: expected pairs of hex digits")));
+            return from_hex(hex)
+                .ok_or_else(|| Failure::usage(format!("--key-hex {hex}: expected pairs of hex digits")));
         }
         let text = key.unwrap_or_default();
         let shape = self.key.as_ref().map_err(|reason| {

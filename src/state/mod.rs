@@ -32,6 +32,8 @@ pub(crate) use calendar::Calendar;
 pub(crate) use error::StateError;
 pub(crate) use frozen::FrozenRun;
 pub(crate) use key::OperatorNumber;
+#[cfg(feature = "cli")]
+pub(crate) use reader::StateScan;
 pub(crate) use reader::{StateReader, decode_entries};
 pub(crate) use store::StateStore;
 pub(crate) use table::{Slot, StateTable};

@@ -69,13 +69,28 @@ enum Type {
     Bytes,
     Option(TypeId),
     Seq(TypeId),
-    Map { key: TypeId, value: TypeId },
+    Map {
+        key: TypeId,
+        value: TypeId,
+    },
     /// A tuple, and a struct whose fields have no names.
     Tuple(Vec<TypeId>),
-    Array { content: TypeId, size: u64 },
-    Newtype { name: String, inner: TypeId },
-    Struct { name: String, fields: Vec<Field> },
-    Enum { name: String, variants: Vec<Variant> },
+    Array {
+        content: TypeId,
+        size: u64,
+    },
+    Newtype {
+        name: String,
+        inner: TypeId,
+    },
+    Struct {
+        name: String,
+        fields: Vec<Field>,
+    },
+    Enum {
+        name: String,
+        variants: Vec<Variant>,
+    },
     /// Nothing of this type was ever seen: the inside of a list in a type that is recursive through it alone.
     Unknown,
 }
