@@ -12,7 +12,7 @@ mod checkpoints;
 mod console;
 mod entries;
 mod exit;
-mod export;
+pub(crate) mod export;
 mod failure;
 mod finding;
 mod location;
