@@ -20,6 +20,8 @@ mod tests;
 pub(crate) use chain::{MANIFESTS, ManifestChain, PublishedManifest};
 pub(crate) use error::{ChainError, CheckpointError};
 pub(crate) use facts::{ChainFacts, Link, Standing};
+#[cfg(feature = "cli")]
+pub(crate) use files::list_files;
 pub(crate) use files::{CheckpointFile, verify_files};
 pub(crate) use manifest::{
     CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestDraft, ManifestKind, OperatorEntry,
@@ -27,5 +29,5 @@ pub(crate) use manifest::{
 #[cfg(feature = "testing")]
 pub use measure::CheckpointTrial;
 #[cfg(feature = "cli")]
-pub(crate) use retention::unneeded;
+pub(crate) use retention::{directory_name, unneeded};
 pub(crate) use writer::{CheckpointDone, CheckpointRequest, Checkpointer, CheckpointerSettings};

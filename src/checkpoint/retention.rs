@@ -52,7 +52,7 @@ pub(crate) fn unneeded(facts: &ChainFacts, on_disk: &[String]) -> Vec<String> {
 }
 
 /// The name of a new checkpoint's directory; no name is used twice (I-10).
-pub(super) fn directory_name(batch: BatchId, epoch: Epoch, random: WriterNonce) -> String {
+pub(crate) fn directory_name(batch: BatchId, epoch: Epoch, random: WriterNonce) -> String {
     format!("{batch}-{epoch}-{:016x}", random.0 as u64) // the lower half is random enough
 }
 

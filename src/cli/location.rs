@@ -49,6 +49,14 @@ impl Store {
         }
     }
 
+    /// The place where a store is to be made; nothing is judged yet.
+    ///
+    /// # Errors
+    /// Exit code 2 for a location that is no directory's.
+    pub fn place(location: &str) -> Result<Self> {
+        Ok(Self { path: path_of(location)?, shown: location.to_string() })
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

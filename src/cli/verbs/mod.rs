@@ -14,6 +14,7 @@ pub(super) mod status;
 pub(super) mod watch;
 pub(super) mod compat;
 pub(super) mod gc;
+pub(super) mod import;
 pub(super) mod pin;
 pub(super) mod rollback;
 pub(super) mod unpin;
