@@ -8,13 +8,17 @@
 //! - What is printed on standard output is data; hints, questions and progress go to standard error.
 
 mod args;
+mod checkpoints;
 mod console;
+mod entries;
 mod exit;
+pub(crate) mod export;
 mod failure;
 mod finding;
 mod location;
 mod page;
 mod progress;
+mod reading;
 mod sizes;
 mod verbs;
 mod view;

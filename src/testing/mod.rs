@@ -30,6 +30,8 @@ mod inspect;
 mod job;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod rules;
+#[cfg(all(feature = "cli", feature = "testing"))]
+pub mod shapes;
 
 #[cfg(test)]
 mod tests;
