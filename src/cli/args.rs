@@ -27,6 +27,8 @@ pub(crate) struct CommandLine {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
     Status(verbs::status::Args),
+    Plan(verbs::plan::Args),
+    Watch(verbs::watch::Args),
 }
 
 impl Verb {
@@ -34,6 +36,8 @@ impl Verb {
     pub fn run(&self, console: &mut Console<'_>) -> Result {
         match self {
             Self::Status(args) => verbs::status::run(args, console),
+            Self::Plan(args) => verbs::plan::run(args, console),
+            Self::Watch(args) => verbs::watch::run(args, console),
         }
     }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::failure::{Failure, Result};
 use super::page::Page;
 use super::progress::Progress;
+use crate::clock::{Clock, Interrupt, SystemClock};
 
 /// What a verb tells: as JSON by its fields, as text by its page.
 pub(crate) trait Report: Serialize {
@@ -39,7 +40,28 @@ pub(crate) struct Console<'s> {
     input: Box<dyn BufRead + 's>,
     terminal: Terminal,
     json: bool,
-    interrupted: Arc<AtomicBool>,
+    interruption: Interruption,
+}
+
+/// Whether the user wants to stop; clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Interruption {
+    raised: Arc<AtomicBool>,
+    /// Ends a pause.
+    wake: Interrupt,
+}
+
+impl Interruption {
+    /// Says so; whether it was said before.
+    pub fn raise(&self) -> bool {
+        let before = self.raised.swap(true, Ordering::Relaxed);
+        self.wake.raise();
+        before
+    }
+
+    pub fn is_raised(&self) -> bool {
+        self.raised.load(Ordering::Relaxed)
+    }
 }
 
 impl<'s> Console<'s> {
@@ -48,10 +70,10 @@ impl<'s> Console<'s> {
         error: impl Write + 's,
         input: impl BufRead + 's,
         terminal: Terminal,
-        interrupted: Arc<AtomicBool>,
+        interruption: Interruption,
     ) -> Self {
         let (output, error, input) = (Box::new(output), Box::new(error), Box::new(input));
-        Self { output, error, input, terminal, json: false, interrupted }
+        Self { output, error, input, terminal, json: false, interruption }
     }
 
     pub(super) fn set_json(&mut self, json: bool) {
@@ -125,12 +147,20 @@ impl<'s> Console<'s> {
 
     /// Ends the verb where the user has interrupted it; to be asked in every long loop.
     pub fn check(&self) -> Result<()> {
-        if self.interrupted.load(Ordering::Relaxed) { Err(Failure::interrupted()) } else { Ok(()) }
+        if self.interruption.is_raised() { Err(Failure::interrupted()) } else { Ok(()) }
     }
 
     /// Whether the user has interrupted; for threads that do the work of a verb.
-    pub fn interruption(&self) -> Arc<AtomicBool> {
-        Arc::clone(&self.interrupted)
+    pub fn interruption(&self) -> Interruption {
+        self.interruption.clone()
+    }
+
+    /// Waits so many milliseconds, or until the user interrupts.
+    pub fn pause(&self, ms: u64) -> Result<()> {
+        let clock = SystemClock::default();
+        let now_ms = clock.epoch_ms();
+        clock.wait_while(now_ms..now_ms + ms, &self.interruption.wake);
+        self.check()
     }
 
     /// A bar over `total` bytes, on a terminal only.

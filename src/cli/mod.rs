@@ -15,19 +15,18 @@ mod finding;
 mod location;
 mod page;
 mod progress;
+mod sizes;
 mod verbs;
 mod view;
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, IsTerminal};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
 
 use args::CommandLine;
-use console::{Console, Terminal};
+use console::{Console, Interruption, Terminal};
 pub use exit::Exit;
 
 /// Columns where the output is no terminal.
@@ -47,8 +46,8 @@ pub struct Outcome {
 /// Runs the command with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let interrupted = Arc::new(AtomicBool::new(false));
-    listen_to_interruptions(Arc::clone(&interrupted));
+    let interruption = Interruption::default();
+    listen_to_interruptions(interruption.clone());
     let output_is_terminal = io::stdout().is_terminal();
     let width = if output_is_terminal { terminal_width() } else { WIDTH_WITHOUT_TERMINAL };
     let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -60,7 +59,7 @@ pub fn main() -> ExitCode {
         colour: output_is_terminal && !no_colour,
     };
     let output = BufWriter::with_capacity(64 << 10, io::stdout().lock());
-    let mut console = Console::new(output, io::stderr(), io::stdin().lock(), terminal, interrupted);
+    let mut console = Console::new(output, io::stderr(), io::stdin().lock(), terminal, interruption);
     run_on(&mut console, std::env::args_os()).into()
 }
 
@@ -84,7 +83,7 @@ pub fn run_in<A: Into<OsString>>(width: usize, arguments: impl IntoIterator<Item
         colour: false,
     };
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    let mut console = Console::new(&mut stdout, &mut stderr, io::empty(), terminal, Arc::new(AtomicBool::new(false)));
+    let mut console = Console::new(&mut stdout, &mut stderr, io::empty(), terminal, Interruption::default());
     let program = std::iter::once(OsString::from("floodmark"));
     let exit = run_on(&mut console, program.chain(arguments.into_iter().map(Into::into)));
     drop(console);
@@ -129,12 +128,12 @@ fn told_by_clap(console: &mut Console<'_>, error: &clap::Error) -> Exit {
 }
 
 /// The first interruption asks the verb to end; the second does not wait for it.
-fn listen_to_interruptions(interrupted: Arc<AtomicBool>) {
+fn listen_to_interruptions(interruption: Interruption) {
     let listen = move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         runtime.block_on(async {
             while tokio::signal::ctrl_c().await.is_ok() {
-                if interrupted.swap(true, Ordering::Relaxed) {
+                if interruption.raise() {
                     std::process::exit(i32::from(Exit::Interrupted.code()));
                 }
             }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::checkpoint::{ChainError, ChainFacts, ManifestChain};
 use crate::disk::LocalDisk;
-use crate::recovery::facts::{Facts, observe};
+use crate::recovery::facts::{self, Facts, observe};
 use crate::recovery::refusal::Refusal;
 
 /// How often a view is tried, while a driver moves on.
@@ -23,6 +23,14 @@ pub(crate) fn facts(store: &Path) -> Result<Facts, Refusal> {
         || observe(&LocalDisk, store),
         |facts| facts.as_ref().is_ok_and(|facts| facts.candidates.iter().all(|it| it.damage.is_none())),
     )
+}
+
+/// As [`facts`], for a quick look: see [`glance`](crate::recovery::facts::glance).
+///
+/// # Errors
+/// As [`facts`].
+pub(crate) fn glance(store: &Path) -> Result<Facts, Refusal> {
+    settled(store, || facts::glance(&LocalDisk, store), Result::is_ok)
 }
 
 /// The chain of manifests.

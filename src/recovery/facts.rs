@@ -12,7 +12,7 @@ use crate::codec::decode;
 use crate::disk::Disk;
 use crate::id::{BatchId, Epoch, ManifestSequence, Sequence};
 use crate::recovery::refusal::Refusal;
-use crate::wal::{self, FrameAt, FrameKind, WalScan};
+use crate::wal::{self, FrameAt, FrameKind, Reading, WalScan};
 
 /// The directories of a job.
 pub(crate) const WAL: &str = "wal";
@@ -75,16 +75,40 @@ pub(crate) struct BatchFacts {
 /// # Errors
 /// Refusals that need no decision: what is there cannot be read, or is not what it was.
 pub(crate) fn observe(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
+    let chain = observe_chain(disk, job)?;
+    let candidates = candidates(job, &chain);
+    let log = observe_log(disk, job, oldest_needed(&candidates), Reading::Whole)?;
+    Ok(Facts { chain, candidates, log })
+}
+
+/// As [`observe`], for a quick look: candidates older than the newest one that seems whole are left out, and so is what only they need
+/// of the log; of blocks only the heads are read.
+///
+/// # Errors
+/// As [`observe`], as far as it was looked.
+#[cfg(feature = "cli")]
+pub(crate) fn glance(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
+    let chain = observe_chain(disk, job)?;
+    let mut candidates = candidates(job, &chain);
+    if let Some(newest) = candidates.iter().position(|candidate| candidate.damage.is_none()) {
+        candidates.truncate(newest + 1);
+    }
+    let log = observe_log(disk, job, oldest_needed(&candidates), Reading::Heads)?;
+    Ok(Facts { chain, candidates, log })
+}
+
+fn oldest_needed(candidates: &[Candidate]) -> Option<Sequence> {
+    candidates.iter().map(|candidate| candidate.point.log.oldest_needed).min()
+}
+
+fn observe_chain(disk: &dyn Disk, job: &Path) -> Result<ChainFacts, Refusal> {
     let chain = match ManifestChain::observe(disk, job) {
         Ok(chain) => chain,
         // The first manifest comes after the first segment; without any, the log may hold nothing that counts.
         Err(ChainError::ManifestsMissing { .. }) if is_interrupted_first_start(disk, job)? => ChainFacts::default(),
         Err(error) => return Err(error.into()),
     };
-    let candidates = candidates(job, &chain);
-    let oldest = candidates.iter().map(|candidate| candidate.point.log.oldest_needed).min();
-    let log = observe_log(disk, job, oldest)?;
-    Ok(Facts { chain, candidates, log })
+    Ok(chain)
 }
 
 fn candidates(job: &Path, chain: &ChainFacts) -> Vec<Candidate> {
@@ -119,9 +143,16 @@ fn newest_naming<'c>(chain: &'c ChainFacts, files: &CheckpointFiles) -> Option<&
         .find(|manifest| manifest.checkpoint.as_ref().is_some_and(|named| named.directory == files.directory))
 }
 
-fn observe_log(disk: &dyn Disk, job: &Path, oldest: Option<Sequence>) -> Result<Option<LogFacts>, Refusal> {
+fn observe_log(
+    disk: &dyn Disk,
+    job: &Path,
+    oldest: Option<Sequence>,
+    reading: Reading,
+) -> Result<Option<LogFacts>, Refusal> {
     let mut fold = Fold::default();
-    let scan = wal::observe(disk, &job.join(WAL), oldest, &mut |at, kind, head, _body| fold.take(at, kind, head))?;
+    let scan = wal::observe_with(disk, &job.join(WAL), oldest, reading, &mut |at, kind, head, _body| {
+        fold.take(at, kind, head)
+    })?;
     if let Some(refusal) = fold.refusal {
         return Err(refusal);
     }
@@ -136,7 +167,7 @@ fn is_interrupted_first_start(disk: &dyn Disk, job: &Path) -> Result<bool, Refus
     {
         return Ok(false);
     }
-    let Some(log) = observe_log(disk, job, None)? else { return Ok(true) };
+    let Some(log) = observe_log(disk, job, None, Reading::Whole)? else { return Ok(true) };
     let first_life = log.scan.segments.len() == 1 && log.scan.segments[0].first_sequence == Sequence(1);
     Ok(first_life && log.is_unused())
 }

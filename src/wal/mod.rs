@@ -35,6 +35,8 @@ mod damage;
 pub(crate) mod decoding;
 mod error;
 mod frame;
+#[cfg(feature = "cli")]
+mod heads;
 mod poison;
 mod queue;
 mod reader;
@@ -60,7 +62,9 @@ pub use queue::Done;
 pub use reader::read_frame;
 #[cfg(any(test, feature = "testing"))]
 pub use scan::Visit;
-pub use scan::{SegmentSummary, WalScan, observe};
+#[cfg(any(test, feature = "testing"))]
+pub use scan::observe;
+pub use scan::{Reading, SegmentSummary, WalScan, observe_with};
 #[cfg(any(test, feature = "testing"))]
 pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_path};
 #[cfg(any(test, feature = "testing"))]

@@ -87,6 +87,30 @@ pub fn observe(
     oldest_needed: Option<Sequence>,
     visit: &mut Visit<'_>,
 ) -> Result<Option<WalScan>, WalError> {
+    observe_with(disk, directory, oldest_needed, Reading::Whole, visit)
+}
+
+/// How much of the segments before the newest one is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Every byte, checked.
+    Whole,
+    /// Heads of frames, and events; the bodies of blocks are left out, and given as empty. For a quick look, never for a start.
+    #[cfg(feature = "cli")]
+    Heads,
+}
+
+/// As [`observe`], reading as much as is said.
+///
+/// # Errors
+/// As [`observe`].
+pub fn observe_with(
+    disk: &dyn Disk,
+    directory: &Path,
+    oldest_needed: Option<Sequence>,
+    reading: Reading,
+    visit: &mut Visit<'_>,
+) -> Result<Option<WalScan>, WalError> {
     let headers = read_headers(disk, directory)?;
     let Some((first, _)) = headers.first() else { return Ok(None) };
     let oldest = oldest_needed.unwrap_or(first.first_sequence);
@@ -97,6 +121,10 @@ pub fn observe(
     let mut proven = last.durable_through.0.max(last.first_sequence.0.saturating_sub(1));
     for pair in headers[start..].windows(2) {
         let (header, until) = (&pair[0].0, pair[1].0.first_sequence);
+        #[cfg(feature = "cli")]
+        if reading == Reading::Heads && visit_heads(disk, directory, &pair[0], until, oldest, visit)? {
+            continue;
+        }
         let bytes = read_segment(disk, directory, header)?;
         let walked = walk(&bytes, header, Some(until), |frame, at| {
             if at.sequence >= oldest {
@@ -152,6 +180,29 @@ pub fn observe(
         tail,
         carry: Carry { first_sequence, offset, len: walked.offset - offset as usize },
     }))
+}
+
+/// Gives the heads of a segment's frames to `visit`, all of them or, where something is not as it should be, none.
+#[cfg(feature = "cli")]
+fn visit_heads(
+    disk: &dyn Disk,
+    directory: &Path,
+    (header, bytes): &(SegmentHeader, u64),
+    until: Sequence,
+    oldest: Sequence,
+    visit: &mut Visit<'_>,
+) -> Result<bool, WalError> {
+    let file = segment_path(directory, header.number);
+    let mut heads = Vec::new();
+    let whole = super::heads::walk_heads(disk, &file, *bytes, header, until, |at, kind, head| {
+        if at.sequence >= oldest {
+            heads.push((at, kind, head.to_vec()));
+        }
+    })?;
+    if whole {
+        heads.iter().for_each(|(at, kind, head)| visit(*at, *kind, head, &[]));
+    }
+    Ok(whole)
 }
 
 /// How far a segment could be read.
