@@ -28,6 +28,12 @@ pub(crate) struct CommandLine {
 pub(crate) enum Verb {
     Status(verbs::status::Args),
     Plan(verbs::plan::Args),
+    Verify(verbs::verify::Args),
+    Log(verbs::log::Args),
+    Batches(verbs::batches::Args),
+    Wal(verbs::wal::Args),
+    Tail(verbs::tail::Args),
+    Du(verbs::du::Args),
     Watch(verbs::watch::Args),
 }
 
@@ -37,6 +43,12 @@ impl Verb {
         match self {
             Self::Status(args) => verbs::status::run(args, console),
             Self::Plan(args) => verbs::plan::run(args, console),
+            Self::Verify(args) => verbs::verify::run(args, console),
+            Self::Log(args) => verbs::log::run(args, console),
+            Self::Batches(args) => verbs::batches::run(args, console),
+            Self::Wal(args) => verbs::wal::run(args, console),
+            Self::Tail(args) => verbs::tail::run(args, console),
+            Self::Du(args) => verbs::du::run(args, console),
             Self::Watch(args) => verbs::watch::run(args, console),
         }
     }

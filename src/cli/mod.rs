@@ -12,10 +12,13 @@ mod console;
 mod exit;
 mod failure;
 mod finding;
+mod frames;
 mod location;
 mod page;
 mod progress;
+mod range;
 mod sizes;
+mod start;
 mod verbs;
 mod view;
 

@@ -174,15 +174,17 @@ fn is_interrupted_first_start(disk: &dyn Disk, job: &Path) -> Result<bool, Refus
 
 /// The state of all batches, folded from the events of the log.
 #[derive(Default)]
-struct Fold {
-    blocks: BTreeMap<Sequence, BlockRef>,
-    batches: BTreeMap<BatchId, BatchFacts>,
+pub(crate) struct Fold {
+    pub blocks: BTreeMap<Sequence, BlockRef>,
+    pub batches: BTreeMap<BatchId, BatchFacts>,
     opened: Option<Epoch>,
-    refusal: Option<Refusal>,
+    /// The first frame that says nothing that this build understands.
+    pub refusal: Option<Refusal>,
 }
 
 impl Fold {
-    fn take(&mut self, at: FrameAt, kind: FrameKind, head: &[u8]) {
+    /// Takes the next frame in.
+    pub fn take(&mut self, at: FrameAt, kind: FrameKind, head: &[u8]) {
         let decoded = match kind {
             FrameKind::Mark => Ok(()),
             FrameKind::Block => decode::<BlockHead>(head).map(|head| {

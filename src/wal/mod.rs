@@ -44,6 +44,8 @@ mod scan;
 mod segment;
 mod settings;
 mod shared;
+#[cfg(feature = "cli")]
+mod survey;
 mod tail;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)] // tests start threads of their own
@@ -71,6 +73,8 @@ pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_path};
 pub use settings::Effort;
 pub use settings::WalSettings;
 pub use shared::WalStatistics;
+#[cfg(feature = "cli")]
+pub use survey::{Ending, LogSurvey, Seen, SurveyedSegment};
 pub use tail::Tail;
 pub use truncation::TruncationRight;
 

@@ -1,5 +1,11 @@
 //! One file a verb: its arguments, its report, and what it does.
 
+pub(super) mod batches;
+pub(super) mod du;
+pub(super) mod log;
 pub(super) mod plan;
 pub(super) mod status;
+pub(super) mod tail;
+pub(super) mod verify;
+pub(super) mod wal;
 pub(super) mod watch;
