@@ -11,7 +11,7 @@ use super::verbs;
 /// LOCATION is the directory that the job was given by `.checkpoint(…)`. Verbs read only unless their help says otherwise: they take
 /// no lock, work beside a running job, and decode as much of a damaged store as they can.
 #[derive(Debug, Parser)]
-#[command(name = "floodmark", version, max_term_width = 100, infer_subcommands = false, arg_required_else_help = true)]
+#[command(name = "floodmark", version, max_term_width = 80, infer_subcommands = false, arg_required_else_help = true)]
 #[command(after_help = "Begin with `floodmark status LOCATION`. Exit codes: 0 healthy or done, 1 failed, 2 usage,\n\
     3 degraded without loss, 4 acknowledged data lost, 5 incompatible, 6 owned by a live\n\
     driver, 7 differences, 8 verification incomplete, 10 not a store, 130 interrupted.")]
@@ -35,6 +35,9 @@ pub(crate) enum Verb {
     Tail(verbs::tail::Args),
     Du(verbs::du::Args),
     Watch(verbs::watch::Args),
+    Explain(verbs::explain::Args),
+    Completions(verbs::completions::Args),
+    Man(verbs::man::Args),
 }
 
 impl Verb {
@@ -50,6 +53,9 @@ impl Verb {
             Self::Tail(args) => verbs::tail::run(args, console),
             Self::Du(args) => verbs::du::run(args, console),
             Self::Watch(args) => verbs::watch::run(args, console),
+            Self::Explain(args) => verbs::explain::run(args, console),
+            Self::Completions(args) => verbs::completions::run(args, console),
+            Self::Man(args) => verbs::man::run(args, console),
         }
     }
 }

@@ -40,6 +40,7 @@ pub(crate) struct Console<'s> {
     input: Box<dyn BufRead + 's>,
     terminal: Terminal,
     json: bool,
+    printed: bool,
     interruption: Interruption,
 }
 
@@ -73,7 +74,7 @@ impl<'s> Console<'s> {
         interruption: Interruption,
     ) -> Self {
         let (output, error, input) = (Box::new(output), Box::new(error), Box::new(input));
-        Self { output, error, input, terminal, json: false, interruption }
+        Self { output, error, input, terminal, json: false, printed: false, interruption }
     }
 
     pub(super) fn set_json(&mut self, json: bool) {
@@ -83,6 +84,11 @@ impl<'s> Console<'s> {
     /// Whether JSON is asked for.
     pub fn is_json(&self) -> bool {
         self.json
+    }
+
+    /// Whether anything was printed on standard output.
+    pub fn has_printed(&self) -> bool {
+        self.printed
     }
 
     pub fn terminal(&self) -> &Terminal {
@@ -117,6 +123,7 @@ impl<'s> Console<'s> {
     /// Prints text as it is.
     pub fn text(&mut self, text: &str) -> Result<()> {
         self.check()?;
+        self.printed = true;
         self.output.write_all(text.as_bytes()).map_err(|error| Failure::output(&error))
     }
 

@@ -4,12 +4,15 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use serde::ser::{Serialize, SerializeStruct, Serializer};
+
 use super::exit::Exit;
+use super::finding::Code;
 use crate::checkpoint::ChainError;
 use crate::error::{Error, ErrorKind};
 use crate::recovery::refusal::Refusal;
 use crate::state::StateError;
-use crate::wal::{Lost, WalError};
+use crate::wal::WalError;
 
 /// The result of every verb.
 pub type Result<T = Exit, E = Failure> = std::result::Result<T, E>;
@@ -18,6 +21,8 @@ pub type Result<T = Exit, E = Failure> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub struct Failure {
     pub exit: Exit,
+    /// The finding that it is about, which `floodmark explain` knows.
+    pub code: Option<Code>,
     /// Lower case; names file, offset, expected and found where there are any.
     pub message: String,
     /// The next command to try.
@@ -28,7 +33,12 @@ pub struct Failure {
 
 impl Failure {
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), next: None, pipe_closed: false }
+        Self { exit, code: None, message: message.into(), next: None, pipe_closed: false }
+    }
+
+    /// A finding because of which the verb has no answer.
+    pub fn about(code: Code, message: impl Into<String>) -> Self {
+        Self { code: Some(code), ..Self::new(exit_of(code), message) }
     }
 
     /// The same, with the next command to try.
@@ -59,6 +69,18 @@ impl Failure {
     }
 }
 
+impl Serialize for Failure {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut fields = serializer.serialize_struct("Failure", 5)?;
+        fields.serialize_field("schema", "floodmark.error/1")?;
+        fields.serialize_field("exit_code", &self.exit)?;
+        fields.serialize_field("code", &self.code)?;
+        fields.serialize_field("message", &self.message)?;
+        fields.serialize_field("next", &self.next)?;
+        fields.end()
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
@@ -67,7 +89,7 @@ impl fmt::Display for Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self::new(exit_of(&refusal), refusal.to_string())
+        Self::about(Code::of_refusal(&refusal), refusal.to_string())
     }
 }
 
@@ -85,8 +107,7 @@ impl From<ChainError> for Failure {
 
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
-        let exit = if error.is_damage() { Exit::Degraded } else { Exit::Failed };
-        Self::new(exit, error.to_string())
+        Self::about(Code::of_state(&error), error.to_string())
     }
 }
 
@@ -103,22 +124,10 @@ impl From<Error> for Failure {
     }
 }
 
-/// What a start that is refused means to whoever looks: is anything lost that was acknowledged?
-pub(super) fn exit_of(refusal: &Refusal) -> Exit {
-    match refusal {
-        Refusal::Log(WalError::Damage(damage)) if damage.lost == Lost::Nothing => Exit::Incompatible,
-        Refusal::Io { .. } | Refusal::Chain(ChainError::Io { .. }) | Refusal::Log(WalError::Io { .. }) => Exit::Failed,
-        Refusal::Chain(ChainError::Version { .. })
-        | Refusal::AnotherJob { .. }
-        | Refusal::KeyLayout { .. }
-        | Refusal::OperatorGone { .. }
-        | Refusal::SourceGone { .. }
-        | Refusal::PlannedSourceGone { .. }
-        | Refusal::StateType { .. }
-        | Refusal::StateVersion { .. }
-        | Refusal::OperatorKind { .. }
-        | Refusal::NoSchema { .. } => Exit::Incompatible,
-        Refusal::Chain(ChainError::Fenced { .. }) => Exit::Owned,
-        _ => Exit::DataLost,
+/// What a start that is refused means to whoever looks. What cannot be read says nothing about the store.
+pub(super) fn exit_of(code: Code) -> Exit {
+    match code {
+        Code::Unreadable => Exit::Failed,
+        code => code.exit(),
     }
 }

@@ -31,6 +31,7 @@ use clap::Parser;
 use args::CommandLine;
 use console::{Console, Interruption, Terminal};
 pub use exit::Exit;
+use failure::Failure;
 
 /// Columns where the output is no terminal.
 const WIDTH_WITHOUT_TERMINAL: usize = 100;
@@ -107,13 +108,25 @@ fn run_on(console: &mut Console<'_>, arguments: impl Iterator<Item = OsString>) 
             // What was found before stays visible; where the pipe is closed there is nobody to tell.
             drop(console.flush());
             if !failure.pipe_closed {
-                console.hint(&format!("floodmark: {failure}"));
-                if let Some(next) = &failure.next {
-                    console.hint(&format!("next: {next}"));
-                }
+                tell(console, &failure);
             }
             failure.exit
         }
+    }
+}
+
+/// Says why there is no answer: in words, and with JSON as an object of its own where nothing else was printed.
+fn tell(console: &mut Console<'_>, failure: &Failure) {
+    if console.is_json() && !console.has_printed() && console.object(failure).and_then(|()| console.flush()).is_ok() {
+        return;
+    }
+    let code = failure.code.map(|code| format!("{code}: ")).unwrap_or_default();
+    console.hint(&format!("floodmark: {code}{failure}"));
+    if let Some(next) = &failure.next {
+        console.hint(&format!("next: {next}"));
+    }
+    if let Some(code) = failure.code {
+        console.hint(&format!("      floodmark explain {code}"));
     }
 }
 

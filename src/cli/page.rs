@@ -35,6 +35,11 @@ impl Page {
         self.indented(line, 0);
     }
 
+    /// A paragraph below a title.
+    pub fn paragraph(&mut self, text: &str) {
+        self.indented(text, 2);
+    }
+
     /// An empty line.
     pub fn gap(&mut self) {
         self.text.push('\n');

@@ -3,6 +3,9 @@
 pub(super) mod batches;
 pub(super) mod du;
 pub(super) mod log;
+pub(super) mod completions;
+pub(super) mod explain;
+pub(super) mod man;
 pub(super) mod plan;
 pub(super) mod status;
 pub(super) mod tail;

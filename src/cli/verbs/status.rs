@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Result, exit_of};
+use crate::cli::finding::Code;
 use crate::cli::location::Store;
 use crate::cli::page::{Mood, Page, bytes, count, duration_ms, time};
 use crate::cli::sizes::Sizes;
@@ -31,6 +32,8 @@ pub struct Args {
 pub(super) struct StatusReport {
     store: String,
     exit_code: Exit,
+    /// Why a start is refused, where it is.
+    finding: Option<Code>,
     /// What the exit code means here.
     health: String,
     job: Option<JobStatus>,
@@ -130,6 +133,9 @@ impl Report for StatusReport {
         if let Some(next) = &self.next {
             page.next(next);
         }
+        if let Some(code) = self.finding {
+            page.verbatim(&format!("      floodmark explain {code}"));
+        }
     }
 }
 
@@ -191,7 +197,7 @@ pub(super) fn look(store: &Store) -> Result<StatusReport> {
         .as_ref()
         .map_err(Told::of)
         .and_then(|facts| decide_without_program(facts, &[]).map_err(|refusal| Told::of(&refusal)));
-    let (exit_code, health) = judge(&decision, &owner);
+    let (exit_code, finding, health) = judge(&decision, &owner);
     let shown = store.shown();
     let next = match exit_code {
         Exit::Healthy => None,
@@ -201,6 +207,7 @@ pub(super) fn look(store: &Store) -> Result<StatusReport> {
     let mut report = StatusReport {
         store: store.path().display().to_string(),
         exit_code,
+        finding,
         health,
         job: None,
         owner,
@@ -219,30 +226,31 @@ pub(super) fn look(store: &Store) -> Result<StatusReport> {
 
 /// A refusal in words, with what it means.
 struct Told {
-    exit: Exit,
+    code: Code,
     words: String,
 }
 
 impl Told {
     fn of(refusal: &Refusal) -> Self {
-        Self { exit: exit_of(refusal), words: refusal.to_string() }
+        Self { code: Code::of_refusal(refusal), words: refusal.to_string() }
     }
 }
 
-fn judge(decision: &Result<Decision, Told>, owner: &Owner) -> (Exit, String) {
+fn judge(decision: &Result<Decision, Told>, owner: &Owner) -> (Exit, Option<Code>, String) {
     match decision {
         Ok(decision) if decision.rejected.is_empty() && decision.unneeded_damage.is_empty() => {
             let health = if matches!(owner, Owner::Alive { .. }) { "healthy, running" } else { "healthy" };
-            (Exit::Healthy, health.to_string())
+            (Exit::Healthy, None, health.to_string())
         }
-        Ok(_) => (Exit::Degraded, "degraded: something is damaged; a start recovers without loss".to_string()),
+        Ok(_) => (Exit::Degraded, None, "degraded: something is damaged; a start recovers without loss".to_string()),
         Err(told) => {
-            let meaning = match told.exit {
+            let exit = exit_of(told.code);
+            let meaning = match exit {
                 Exit::Incompatible => "incompatible",
                 Exit::Failed => "cannot be read",
                 _ => "damaged: a start is refused",
             };
-            (told.exit, format!("{meaning}: {}", told.words))
+            (exit, Some(told.code), format!("{meaning}: {}", told.words))
         }
     }
 }
