@@ -8,8 +8,11 @@
 //! - What is printed on standard output is data; hints, questions and progress go to standard error.
 
 mod args;
+mod checkpoints;
 mod console;
+mod entries;
 mod exit;
+mod export;
 mod failure;
 mod finding;
 mod frames;
@@ -17,6 +20,7 @@ mod location;
 mod page;
 mod progress;
 mod range;
+mod reading;
 mod sizes;
 mod start;
 mod verbs;

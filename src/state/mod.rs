@@ -16,10 +16,14 @@ mod key;
 pub(crate) mod loader;
 mod reader;
 pub(crate) mod schema;
+#[cfg(feature = "cli")]
+pub(crate) mod shape;
 pub(crate) mod spec;
 mod store;
 mod table;
 pub(crate) mod tables;
+#[cfg(feature = "cli")]
+pub(crate) mod view;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +32,8 @@ pub(crate) use calendar::Calendar;
 pub(crate) use error::StateError;
 pub(crate) use frozen::FrozenRun;
 pub(crate) use key::OperatorNumber;
+#[cfg(feature = "cli")]
+pub(crate) use reader::StateScan;
 pub(crate) use reader::{StateReader, decode_entries};
 pub(crate) use store::StateStore;
 pub(crate) use table::{Slot, StateTable};

@@ -27,7 +27,7 @@ impl StateReader {
     ///
     /// # Errors
     /// When a block that the answer needs is damaged or cannot be read.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "cli"))]
     pub fn get(&self, operator: OperatorNumber, hash: KeyHash, key: &[u8]) -> Result<Option<Vec<u8>>, StateError> {
         self.db.get(store_key(operator, hash, key)).map_err(|source| self.failed("read a key", source))
     }
@@ -45,6 +45,18 @@ impl StateReader {
         let mut entries = self.db.raw_iterator_opt(options);
         entries.seek(store_key(operator, *hashes.start(), b""));
         StateScan { reader: self, entries, begun: false, ended: false }
+    }
+
+    /// About how many bytes the entries of each operator take in the store's files.
+    #[cfg(feature = "cli")]
+    pub fn approximate_bytes(&self, operators: &[OperatorNumber]) -> Vec<u64> {
+        let range = |operator: &OperatorNumber| {
+            let end = end_of_range(*operator, KeyHash(u64::MAX)).unwrap_or_else(|| vec![0xff; 13]);
+            (store_key(*operator, KeyHash(0), b""), end)
+        };
+        let ranges: Vec<(Vec<u8>, Vec<u8>)> = operators.iter().map(range).collect();
+        let ranges: Vec<_> = ranges.iter().map(|(first, end)| rocksdb::Range::new(first, end)).collect();
+        self.db.get_approximate_sizes(&ranges)
     }
 
     fn failed(&self, doing: &'static str, source: rocksdb::Error) -> StateError {

@@ -166,6 +166,25 @@ impl StateStore {
     }
 }
 
+/// Opens the files in `directory` for reading only, whatever is wrong with some of them: what lies in damaged ones fails when it
+/// is read. Messages name `shown` as the place. With `keep_all_open` no name in the directory is looked up later.
+///
+/// # Errors
+/// When RocksDB's small files are damaged or missing: then nothing can be read.
+#[cfg(feature = "cli")]
+pub(super) fn open_to_read(directory: &Path, shown: &Path, keep_all_open: bool) -> Result<StateReader, StateError> {
+    let mut options = options();
+    options.set_paranoid_checks(false);
+    options.set_max_open_files(if keep_all_open { -1 } else { OPEN_FILES });
+    options.set_skip_stats_update_on_db_open(true);
+    let db = DB::open_for_read_only(&options, directory, false).map_err(|source| StateError::Store {
+        doing: "open the checkpoint",
+        directory: shown.to_path_buf(),
+        source,
+    })?;
+    Ok(StateReader::new(Arc::new(db), shown.to_path_buf()))
+}
+
 /// Runs in the order of the store. Partitions are ranges of hashes, so ordering the runs orders their entries.
 fn in_order(runs: Vec<(OperatorNumber, FrozenRun)>) -> Result<Vec<(OperatorNumber, FrozenRun)>, StateError> {
     let mut runs: Vec<_> = runs.into_iter().filter(|(_, run)| !run.is_empty()).collect();
