@@ -6,6 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::finding::{Code, Finding};
+use super::page::count;
 use super::view;
 use crate::batch::event::{BatchEvent, PlannedTask};
 use crate::block::BlockHead;
@@ -14,7 +16,8 @@ use crate::codec::decode;
 use crate::disk::LocalDisk;
 use crate::id::Sequence;
 use crate::recovery::facts::WAL;
-use crate::wal::{Ending, FrameAt, FrameHeader, FrameKind, LogSurvey, Seen, SurveyedSegment, WalError};
+use crate::state::shape::to_hex;
+use crate::wal::{Ending, FrameAt, FrameHeader, FrameKind, LogSurvey, Seen, SurveyedSegment, Tail, WalError};
 
 /// A frame, as it is shown.
 #[derive(Debug, Serialize)]
@@ -139,21 +142,17 @@ impl Payload {
         let lines: Option<Vec<String>> = text.map(|text| text.lines().map(str::to_string).collect());
         match lines.filter(|lines| Some(lines.len() as u64) == records) {
             Some(lines) => Self::Lines(lines),
-            None => Self::Hex(hex(body)),
+            None => Self::Hex(to_hex(body)),
         }
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// The oldest frame that a manifest of the chain needs; nothing where the chain does not say.
 pub(crate) fn oldest_needed(store: &Path) -> Option<Sequence> {
     let chain = view::chain(store).ok()?;
-    chain.links.values().filter_map(Link::manifest).map(|manifest| manifest.point.log.oldest_needed).min()
+    let log = chain.newest()?.point.log.log;
+    let points = chain.links.values().filter_map(Link::manifest).map(|manifest| manifest.point.log);
+    points.filter(|point| point.log == log).map(|point| point.oldest_needed).min()
 }
 
 /// The segments of a store's log.
@@ -196,6 +195,19 @@ pub(crate) fn read_segment(
         Ok(ending) => Ok(Some(ending)),
         Err(Stop::Enough) => Ok(None),
         Err(Stop::Failed(failure)) => Err(failure),
+    }
+}
+
+/// The finding that an interrupted tail is.
+pub(crate) fn torn(store: &Path, segment: &SurveyedSegment, ending: &Ending) -> Finding {
+    let finding = Finding::new(Code::TornTail).file(store, &segment.file);
+    let Tail::Interrupted { offset, bytes, reason, whole_frames_cut, .. } = &ending.tail else { return finding };
+    let (expected, found) = reason.expected_and_found();
+    let finding = finding.offset(*offset).differs(expected, found);
+    let finding = finding.concerning(format!("{} B that were never acknowledged; recovery cuts them", count(*bytes)));
+    match whole_frames_cut {
+        0 => finding,
+        frames => finding.concerning(format!("{frames} whole frames behind it are cut with it")),
     }
 }
 

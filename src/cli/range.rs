@@ -25,9 +25,10 @@ impl FromStr for NumberRange {
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |text: &str, absent: u64| match text {
             "" => Ok(absent),
-            digits => digits.replace(['_', ','], "").parse::<u64>().map_err(|_| {
-                format!("expected a number or a range such as 5, 5..9, 5.. or ..9, found {text:?}")
-            }),
+            digits => digits
+                .replace(['_', ','], "")
+                .parse::<u64>()
+                .map_err(|_| format!("expected a number or a range such as 5, 5..9, 5.. or ..9, found {text:?}")),
         };
         let range = match text.split_once("..") {
             None if text.is_empty() => return Err("expected a number or a range, found nothing".to_string()),

@@ -35,7 +35,7 @@ impl Start {
             Ok(decision) => Self::decided(decision),
             Err(refusal) => Self {
                 starts: false,
-                exit_code: exit_of(refusal),
+                exit_code: exit_of(Code::of_refusal(refusal)),
                 code: Some(Code::of_refusal(refusal)),
                 words: format!("A start is refused: {refusal}"),
                 checkpoint: None,

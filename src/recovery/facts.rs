@@ -75,9 +75,22 @@ pub(crate) struct BatchFacts {
 /// # Errors
 /// Refusals that need no decision: what is there cannot be read, or is not what it was.
 pub(crate) fn observe(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
+    observe_with(disk, job, Reading::Whole)
+}
+
+/// As [`observe`], for who has read the bodies of blocks already: of them only the heads are read.
+///
+/// # Errors
+/// As [`observe`], as far as it was looked.
+#[cfg(feature = "cli")]
+pub(crate) fn skim(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
+    observe_with(disk, job, Reading::Heads)
+}
+
+fn observe_with(disk: &dyn Disk, job: &Path, reading: Reading) -> Result<Facts, Refusal> {
     let chain = observe_chain(disk, job)?;
     let candidates = candidates(job, &chain);
-    let log = observe_log(disk, job, oldest_needed(&candidates), Reading::Whole)?;
+    let log = observe_log(disk, job, oldest_needed(&candidates), reading)?;
     Ok(Facts { chain, candidates, log })
 }
 

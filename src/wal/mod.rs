@@ -58,8 +58,10 @@ pub use damage::Lost;
 #[cfg(any(test, feature = "testing", feature = "cli"))]
 pub use damage::WalDamage;
 pub use error::WalError;
+#[cfg(any(test, feature = "testing", feature = "cli"))]
+pub use frame::FrameHeader;
 #[cfg(any(test, feature = "testing"))]
-pub use frame::{FRAME_HEADER_LEN, FrameFault, FrameHeader, payload_checksum};
+pub use frame::{FRAME_HEADER_LEN, FrameFault, payload_checksum};
 pub use queue::Done;
 pub use reader::read_frame;
 #[cfg(any(test, feature = "testing"))]

@@ -98,6 +98,11 @@ impl LogSurvey {
         Ok(survey)
     }
 
+    /// Of a log of which nothing can be read.
+    pub fn unreadable(error: WalError) -> Self {
+        Self { unreadable: vec![error], ..Self::default() }
+    }
+
     /// Reads a segment from its first frame to its end, or until `visit` fails.
     ///
     /// # Errors
@@ -241,8 +246,7 @@ impl<E: From<WalError>, V: FnMut(Seen<'_>) -> Result<(), E>> Walk<'_, V> {
             return Err(Step::Fault(FrameFault::Sequence { expected, found }));
         }
         let FrameHeader { head_len, body_len, .. } = frame.header;
-        let at =
-            FrameAt { sequence: self.next, segment: header.number, offset: self.offset, head_len, body_len };
+        let at = FrameAt { sequence: self.next, segment: header.number, offset: self.offset, head_len, body_len };
         (self.visit)(Seen::Frame(at, &frame.header, frame.head, frame.body)).map_err(Step::Failed)?;
         self.proven = self.proven.max(frame.header.synced_through.0);
         self.next = self.next.next();

@@ -265,7 +265,8 @@ impl Report for BatchesReport {
                 page.table(&headers, &batches.iter().map(ShownBatch::row).collect::<Vec<_>>());
                 for batch in batches {
                     for FailedAttempt { attempt, operator, panic } in &batch.failed_attempts {
-                        let text = format!("batch {}, attempt {attempt} failed in \"{operator}\": {panic}", batch.batch);
+                        let text =
+                            format!("batch {}, attempt {attempt} failed in \"{operator}\": {panic}", batch.batch);
                         page.line(&text);
                     }
                 }

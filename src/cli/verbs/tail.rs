@@ -6,11 +6,10 @@ use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Result;
 use crate::cli::finding::{Code, Finding, below, write_findings};
-use crate::cli::frames::{ShownFrame, Stop, read_segment, survey};
+use crate::cli::frames::{ShownFrame, Stop, read_segment, survey, torn};
 use crate::cli::location::Store;
 use crate::cli::page::{Mood, Page, count};
 use crate::cli::start::Start;
-use crate::cli::verbs::wal::torn_tail;
 use crate::cli::view;
 use crate::driver::lock::Owner;
 use crate::id::Sequence;
@@ -140,7 +139,7 @@ impl TailReport {
             Some(_) if is_alive => Verdict::Appending,
             Some(_) => Verdict::Interrupted,
         };
-        findings.extend(interrupted.map(|end| torn_tail(store, &end.segment, &end.ending)));
+        findings.extend(interrupted.map(|end| torn(store.path(), &end.segment, &end.ending)));
         let start = damaged.then(|| {
             let decision = view::facts(store.path()).and_then(|facts| decide_without_program(&facts, &[]));
             Start::of(&decision)
@@ -186,7 +185,9 @@ impl TailReport {
             frames => format!(" Nothing proves that the last {frames} frames were synced; recovery keeps them."),
         };
         match self.verdict {
-            Verdict::Clean if self.closed => "Clean: the log was closed. Everything in it is proven to be synced.".to_string(),
+            Verdict::Clean if self.closed => {
+                "Clean: the log was closed. Everything in it is proven to be synced.".to_string()
+            }
             Verdict::Clean => format!("Clean: the log ends with a whole frame.{kept}"),
             Verdict::Appending => format!("An append is under way; the driver is at work.{kept}"),
             Verdict::Interrupted => {

@@ -9,13 +9,13 @@ use serde::Serialize;
 use crate::cli::console::{Console, JsonList};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Result};
-use crate::cli::finding::{Finding, write_findings};
-use crate::cli::frames::{ShownFrame, Stop, read_segment, survey};
+use crate::cli::finding::{Code, Finding, write_findings};
+use crate::cli::frames::{ShownFrame, Stop, read_segment, survey, torn};
 use crate::cli::location::Store;
-use crate::cli::page::{Page, count};
+use crate::cli::page::Page;
 use crate::cli::range::NumberRange;
 use crate::id::Sequence;
-use crate::wal::{Ending, FrameHeader, Lost, LogSurvey, Seen, SurveyedSegment, Tail, WalDamage};
+use crate::wal::{FrameHeader, LogSurvey, Lost, Seen, SurveyedSegment, Tail, WalDamage};
 use lines::Lines;
 use stats::Stats;
 
@@ -58,11 +58,13 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     }
     let survey = survey(store.path())?;
     let range = args.range.unwrap_or(NumberRange::ALL);
-    let mut reading = Reading { store: &store, range, out: Out::new(args), findings: Findings::default(), present: None };
+    let mut reading =
+        Reading { store: &store, range, out: Out::new(args), findings: Findings::default(), present: None };
     for damage in &survey.damage {
         reading.findings.add(&store, damage);
     }
-    let unreadable = survey.unreadable.iter().map(|error| Finding::new(crate::cli::finding::Code::of_wal(error)).concerning(error.to_string()));
+    let unreadable =
+        survey.unreadable.iter().map(|error| Finding::new(Code::of_wal(error)).concerning(error.to_string()));
     reading.findings.all.extend(unreadable);
     for segment in &survey.segments {
         reading.segment(&survey, segment, args.all, console)?;
@@ -96,17 +98,26 @@ impl Reading<'_> {
             }
             return Ok(());
         }
-        let ending = read_segment(survey, segment, None, |seen| Ok(self.seen(segment, seen, false, console)?))?;
+        let ending = read_segment(survey, segment, None, |seen| match self.is_enough(&seen) {
+            true => Err(Stop::Enough),
+            false => Ok(self.seen(segment, seen, false, console)?),
+        })?;
         let Some(ending) = ending else { return Ok(()) };
         if let Tail::Interrupted { .. } = ending.tail {
-            self.findings.all.push(torn_tail(self.store, segment, &ending));
+            self.findings.all.push(torn(self.store.path(), segment, &ending));
         }
         if all && segment.until.is_some() {
             let beyond = SurveyedSegment { until: None, is_newest: false, ..segment.clone() };
             let from = (ending.next, ending.offset);
-            read_segment(survey, &beyond, Some(from), |seen| Ok(self.seen(segment, seen, true, console)?))?;
+            read_segment(survey, &beyond, Some(from), |seen| Ok::<(), Stop>(self.seen(segment, seen, true, console)?))?;
         }
         Ok(())
+    }
+
+    /// Whether all that was asked for was shown.
+    fn is_enough(&self, seen: &Seen<'_>) -> bool {
+        let is_beyond = matches!(seen, Seen::Frame(at, ..) if at.sequence.0 > self.range.last);
+        is_beyond && self.out.has_begun()
     }
 
     fn seen(
@@ -160,19 +171,6 @@ fn touches(damage: &WalDamage, range: NumberRange) -> bool {
     }
 }
 
-/// The finding that an interrupted tail is.
-pub(super) fn torn_tail(store: &Store, segment: &SurveyedSegment, ending: &Ending) -> Finding {
-    let finding = Finding::new(crate::cli::finding::Code::TornTail).file(store.path(), &segment.file);
-    let Tail::Interrupted { offset, bytes, reason, whole_frames_cut, .. } = &ending.tail else { return finding };
-    let (expected, found) = reason.expected_and_found();
-    let finding = finding.offset(*offset).differs(expected, found);
-    let finding = finding.concerning(format!("{} B that were never acknowledged; recovery cuts them", count(*bytes)));
-    match whole_frames_cut {
-        0 => finding,
-        frames => finding.concerning(format!("{frames} whole frames behind it are cut with it")),
-    }
-}
-
 /// What was found wrong.
 #[derive(Default)]
 struct Findings {
@@ -186,7 +184,7 @@ impl Findings {
 
     /// The gravest; an interrupted tail alone is no damage.
     fn exit(&self) -> Exit {
-        let damage = self.all.iter().filter(|finding| finding.code != crate::cli::finding::Code::TornTail);
+        let damage = self.all.iter().filter(|finding| finding.code != Code::TornTail);
         damage.map(|finding| finding.code.exit()).fold(Exit::Healthy, Exit::or_worse)
     }
 }

@@ -3,8 +3,6 @@
 //! The log is looked at again and again. A frame that is still being written looks torn and is waited for; a new segment is gone on with
 //! where the old one ends; frames that were truncated before they were seen are told as missed. Nothing of the driver is touched.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::lines::{Lines, WithPayload};
@@ -15,14 +13,13 @@ use crate::cli::failure::{Failure, Result};
 use crate::cli::frames::{ShownFrame, read_segment};
 use crate::cli::location::Store;
 use crate::cli::range::NumberRange;
-use crate::clock::{Clock, Interrupt, SystemClock};
 use crate::disk::LocalDisk;
 use crate::id::Sequence;
 use crate::recovery::facts::WAL;
 use crate::wal::{LogSurvey, Seen, SurveyedSegment};
 
-/// How often the log is looked at.
-const EVERY: Duration = Duration::from_millis(100);
+/// How often the log is looked at, in milliseconds.
+const EVERY_MS: u64 = 100;
 
 /// A frame of the JSON, one a line.
 #[derive(Serialize)]
@@ -34,23 +31,14 @@ struct Line<'f> {
 
 pub(super) fn run(args: &Args, store: &Store, console: &mut Console<'_>) -> Result {
     let range = args.range.unwrap_or(NumberRange::ALL);
-    let mut following = Following {
-        range,
-        records: args.records,
-        lines: Lines::new(args.records),
-        place: None,
-        shown: Sequence(0),
-    };
-    let clock = SystemClock::default();
+    let mut following =
+        Following { range, records: args.records, lines: Lines::new(args.records), place: None, shown: Sequence(0) };
     loop {
         if !following.look(store, console)? {
             return Ok(Exit::Healthy);
         }
         console.flush()?;
-        console.check()?;
-        let now = clock.epoch_ms();
-        clock.wait_while(0..now + EVERY.as_millis() as u64, &Interrupt::default());
-        console.check()?;
+        console.pause(EVERY_MS)?;
     }
 }
 
