@@ -44,7 +44,7 @@ impl CheckpointFile {
     }
 
     /// Whether a table file ends as one does: finds a file that was cut or zeroed at the end, without reading the rest.
-    fn verify_footer(&self, directory: &Path) -> Result<(), StateError> {
+    pub fn verify_footer(&self, directory: &Path) -> Result<(), StateError> {
         let path = directory.join(&self.name);
         let Some(offset) = self.size.checked_sub(8) else {
             return Err(StateError::FileSize { path, expected: 8, found: self.size });

@@ -12,6 +12,8 @@ mod manifest;
 #[cfg(feature = "testing")]
 mod measure;
 mod retention;
+#[cfg(feature = "cli")]
+mod survey;
 mod writer;
 
 #[cfg(test)]
@@ -30,4 +32,6 @@ pub(crate) use manifest::{
 pub use measure::CheckpointTrial;
 #[cfg(feature = "cli")]
 pub(crate) use retention::{directory_name, unneeded};
+#[cfg(feature = "cli")]
+pub(crate) use survey::survey;
 pub(crate) use writer::{CheckpointDone, CheckpointRequest, Checkpointer, CheckpointerSettings};

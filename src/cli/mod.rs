@@ -15,12 +15,15 @@ mod exit;
 pub(crate) mod export;
 mod failure;
 mod finding;
+mod frames;
 mod location;
 mod operation;
 mod page;
 mod progress;
+mod range;
 mod reading;
 mod sizes;
+mod start;
 mod verbs;
 mod view;
 

@@ -77,9 +77,22 @@ pub(crate) struct BatchFacts {
 /// # Errors
 /// Refusals that need no decision: what is there cannot be read, or is not what it was.
 pub(crate) fn observe(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
+    observe_with(disk, job, Reading::Whole)
+}
+
+/// As [`observe`], for who has read the bodies of blocks already: of them only the heads are read.
+///
+/// # Errors
+/// As [`observe`], as far as it was looked.
+#[cfg(feature = "cli")]
+pub(crate) fn skim(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
+    observe_with(disk, job, Reading::Heads)
+}
+
+fn observe_with(disk: &dyn Disk, job: &Path, reading: Reading) -> Result<Facts, Refusal> {
     let chain = observe_chain(disk, job)?;
     let candidates = candidates(job, &chain);
-    let log = observe_log(disk, job, oldest_needed(&candidates), Reading::Whole)?;
+    let log = observe_log(disk, job, oldest_needed(&candidates), reading)?;
     Ok(Facts { chain, candidates, log })
 }
 
@@ -195,16 +208,18 @@ fn is_interrupted_first_start(disk: &dyn Disk, job: &Path) -> Result<bool, Refus
 
 /// The state of all batches, folded from the events of the log.
 #[derive(Default)]
-struct Fold {
-    blocks: BTreeMap<Sequence, BlockRef>,
-    batches: BTreeMap<BatchId, BatchFacts>,
+pub(crate) struct Fold {
+    pub blocks: BTreeMap<Sequence, BlockRef>,
+    pub batches: BTreeMap<BatchId, BatchFacts>,
     opened: Option<Epoch>,
     lineage: Option<Lineage>,
-    refusal: Option<Refusal>,
+    /// The first frame that says nothing that this build understands.
+    pub refusal: Option<Refusal>,
 }
 
 impl Fold {
-    fn take(&mut self, at: FrameAt, kind: FrameKind, head: &[u8]) {
+    /// Takes the next frame in.
+    pub fn take(&mut self, at: FrameAt, kind: FrameKind, head: &[u8]) {
         let decoded = match kind {
             FrameKind::Mark => Ok(()),
             FrameKind::Block => decode::<BlockHead>(head).map(|head| {
