@@ -20,6 +20,7 @@ mod location;
 mod operation;
 mod page;
 mod progress;
+mod repair;
 mod range;
 mod reading;
 mod sizes;

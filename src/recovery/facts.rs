@@ -92,7 +92,7 @@ pub(crate) fn skim(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
 fn observe_with(disk: &dyn Disk, job: &Path, reading: Reading) -> Result<Facts, Refusal> {
     let chain = observe_chain(disk, job)?;
     let candidates = candidates(job, &chain);
-    let log = observe_log(disk, job, oldest_needed(&candidates), reading)?;
+    let log = observe_log(disk, job, oldest_needed(&chain, &candidates), reading)?;
     Ok(Facts { chain, candidates, log })
 }
 
@@ -108,7 +108,7 @@ pub(crate) fn glance(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
     if let Some(newest) = candidates.iter().position(|candidate| candidate.damage.is_none()) {
         candidates.truncate(newest + 1);
     }
-    let log = observe_log(disk, job, oldest_needed(&candidates), Reading::Heads)?;
+    let log = observe_log(disk, job, oldest_needed(&chain, &candidates), Reading::Heads)?;
     Ok(Facts { chain, candidates, log })
 }
 
@@ -119,13 +119,13 @@ pub(crate) fn glance(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
 #[cfg(feature = "cli")]
 pub(crate) fn observe_behind(disk: &dyn Disk, job: &Path, chain: ChainFacts) -> Result<Facts, Refusal> {
     let candidates = candidates(job, &chain);
-    let log = observe_log(disk, job, oldest_needed(&candidates), Reading::Whole)?;
+    let log = observe_log(disk, job, oldest_needed(&chain, &candidates), Reading::Whole)?;
     Ok(Facts { chain, candidates, log })
 }
 
 /// The oldest frame that a candidate needs. One of another log, which was lost, needs nothing of the log that is there.
-fn oldest_needed(candidates: &[Candidate]) -> Option<Sequence> {
-    let log = candidates.first()?.point.log.log;
+fn oldest_needed(chain: &ChainFacts, candidates: &[Candidate]) -> Option<Sequence> {
+    let log = chain.newest()?.point.log.log;
     candidates.iter().map(|candidate| candidate.point.log).filter(|it| it.log == log).map(|it| it.oldest_needed).min()
 }
 
@@ -218,6 +218,12 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
+    /// Whether the log, as far as it was read, was opened in this lineage last, or does not say.
+    #[cfg(feature = "cli")]
+    pub fn lineage_is(&self, lineage: Lineage) -> bool {
+        self.lineage.is_none_or(|opened| opened == lineage)
+    }
+
     /// Takes the next frame in.
     pub fn take(&mut self, at: FrameAt, kind: FrameKind, head: &[u8]) {
         let decoded = match kind {

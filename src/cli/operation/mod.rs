@@ -114,9 +114,9 @@ impl<'s> Operation<'s> {
         &*self.disk
     }
 
-    /// When it began, in milliseconds since the epoch.
-    pub fn time_ms(&self) -> u64 {
-        self.time_ms
+    /// When it began, as a part of names.
+    pub fn stamp(&self) -> String {
+        stamp(self.time_ms)
     }
 
     /// Writes down what is about to be done.
@@ -157,12 +157,11 @@ impl<'s> Operation<'s> {
         self.move_away(below, &to)
     }
 
-    /// Moves a file or a directory of the store to `lost+found/<time>/`; to the backup folder goes a copy first.
+    /// Moves a file or a directory of the store to `lost+found/<time>/`.
     ///
     /// # Errors
     /// As [`move_to_backup`](Self::move_to_backup).
-    pub fn set_aside(&mut self, below: &str) -> Result<()> {
-        self.back_up(below)?;
+    pub fn move_aside(&mut self, below: &str) -> Result<()> {
         let to = self.store.path().join(LOST_AND_FOUND).join(stamp(self.time_ms)).join(below);
         self.move_away(below, &to)
     }

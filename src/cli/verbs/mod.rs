@@ -22,5 +22,6 @@ pub(super) mod compat;
 pub(super) mod gc;
 pub(super) mod import;
 pub(super) mod pin;
+pub(super) mod repair;
 pub(super) mod rollback;
 pub(super) mod unpin;

@@ -1,0 +1,240 @@
+//! `floodmark repair`: what can be done about a store that does not start, and doing it.
+
+use serde::Serialize;
+
+use crate::cli::console::{Console, Report};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, Result};
+use crate::cli::location::{Store, quoted};
+use crate::cli::operation::{BackupArgs, Moved, Operation, WriteArgs, refuse_the_owned};
+use crate::cli::page::{Mood, Page, count};
+use crate::cli::repair::{Diagnosis, Repair, apply, diagnose};
+
+/// What can be done about a store that does not start. Writes only with --apply.
+///
+/// What a start mends by itself is left to it. Damaged bytes move to `lost+found/` in the store, and a copy goes to the backup folder
+/// first. Exit code 3: it can be repaired without loss; 4: only with loss, which --accept-loss permits, or not at all.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The directory of the job.
+    location: String,
+    /// Go on without the frames that cannot be read.
+    #[arg(long)]
+    accept_loss: bool,
+    #[command(flatten)]
+    write: WriteArgs,
+    #[command(flatten)]
+    backup: BackupArgs,
+}
+
+#[derive(Serialize)]
+struct RepairReport {
+    store: String,
+    exit_code: Exit,
+    applied: bool,
+    /// `starts`, `mends itself`, `repairable`, `repairable with loss` or `hopeless`.
+    verdict: &'static str,
+    /// What is the matter, in the words of the start that is refused.
+    why: Vec<String>,
+    /// What is done about it, or what a start does.
+    what: Vec<String>,
+    /// The batch whose checkpoint the job goes on from.
+    checkpoint: Option<u64>,
+    /// The batches after it that are recomputed.
+    recomputed: Vec<u64>,
+    new_lineage: bool,
+    lost: Lost,
+    looked_at: Vec<String>,
+    moved: Vec<Moved>,
+    next: Option<String>,
+}
+
+#[derive(Default, Serialize)]
+struct Lost {
+    /// Frames that cannot be read: first and last of each run.
+    frames: Vec<(u64, u64)>,
+    /// Blocks that plans name and that are among them.
+    blocks: Vec<u64>,
+    /// Batches whose plans are given up; what is left of their blocks goes into new batches.
+    batches: Vec<u64>,
+}
+
+pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
+    let store = Store::open(&args.location)?;
+    refuse_the_owned(&store)?;
+    let diagnosis = diagnose(&*console.disk(), &store)?;
+    let mut report = RepairReport::of(&store, &diagnosis, args);
+    if let Diagnosis::Repairable(repair) = &diagnosis
+        && args.write.apply
+    {
+        if repair.loses() && !args.accept_loss {
+            console.show(&report)?;
+            return Err(Failure::new(Exit::DataLost, "nothing was written: this repair loses data, see --accept-loss"));
+        }
+        let job = repair.from.point.job_name.clone();
+        let question = format!("Repair the store of the job \"{job}\"?");
+        let backup = Some(&args.backup);
+        let operation = Operation::begin(console, &store, &job, "repair", &args.write, backup, &question)?;
+        // Now that no driver can start: one may have run since.
+        match diagnose(&*console.disk(), &store)? {
+            Diagnosis::Repairable(repair) if args.accept_loss || !repair.loses() => {
+                report = RepairReport::of(&store, &Diagnosis::Repairable(repair), args);
+                let Diagnosis::Repairable(repair) = diagnose(&*console.disk(), &store)? else {
+                    return Err(Failure::new(Exit::Failed, "the store is changing while it is looked at"));
+                };
+                report.moved = apply(console, operation, &store, *repair)?;
+            }
+            _ => return Err(Failure::new(Exit::Failed, "the store has changed since it was looked at: try again")),
+        }
+        (report.applied, report.exit_code) = (true, Exit::Healthy);
+        report.next = Some(format!("floodmark plan {}", store.shown()));
+    }
+    console.show(&report)?;
+    Ok(report.exit_code)
+}
+
+impl RepairReport {
+    fn of(store: &Store, diagnosis: &Diagnosis, args: &Args) -> Self {
+        let mut report = Self {
+            store: store.path().display().to_string(),
+            exit_code: Exit::Healthy,
+            applied: false,
+            verdict: "starts",
+            why: Vec::new(),
+            what: Vec::new(),
+            checkpoint: None,
+            recomputed: Vec::new(),
+            new_lineage: false,
+            lost: Lost::default(),
+            looked_at: Vec::new(),
+            moved: Vec::new(),
+            next: None,
+        };
+        match diagnosis {
+            Diagnosis::Starts(decision) => {
+                report.checkpoint = decision.from.as_ref().map(|from| from.point.batch.0);
+                report.recomputed = decision.replay.iter().map(|batch| batch.plan.batch.0).collect();
+                let rejected = decision.rejected.iter().map(|rejected| rejected.reason.clone());
+                report.why = rejected.chain(decision.unneeded_damage.iter().cloned()).collect();
+                if !report.why.is_empty() {
+                    (report.verdict, report.exit_code) = ("mends itself", Exit::Degraded);
+                }
+                report.next = Some(format!("floodmark plan {}", store.shown()));
+            }
+            Diagnosis::Repairable(repair) => report.repairable(store, repair, args),
+            Diagnosis::Hopeless { why, looked_at } => {
+                (report.verdict, report.exit_code) = ("hopeless", Exit::DataLost);
+                (report.why, report.looked_at) = (why.clone(), looked_at.clone());
+                report.next = Some(format!("floodmark verify {}", store.shown()));
+            }
+        }
+        report
+    }
+
+    fn repairable(&mut self, store: &Store, repair: &Repair, args: &Args) {
+        let loses = repair.loses();
+        (self.verdict, self.exit_code) = match loses {
+            true => ("repairable with loss", Exit::DataLost),
+            false => ("repairable", Exit::Degraded),
+        };
+        self.why.clone_from(&repair.why);
+        self.checkpoint = Some(repair.from.point.batch.0);
+        self.new_lineage = repair.begins_lineage();
+        if let Some(log) = &repair.log {
+            self.recomputed = log.kept.iter().map(|batch| batch.0).collect();
+            self.lost = Lost {
+                frames: log.lost.iter().map(|(first, last)| (first.0, last.0)).collect(),
+                blocks: log.lost_blocks.iter().map(|block| block.0).collect(),
+                batches: log.given_up.iter().map(|batch| batch.0).collect(),
+            };
+            self.what.push(format!(
+                "the log is written anew from {} frames that are whole and needed, with {} records; the old one moves to lost+found/",
+                count(log.frames.len() as u64),
+                count(log.records)
+            ));
+        }
+        if repair.log.is_none() {
+            self.what.push("a new manifest makes those before the hole superfluous".to_string());
+        }
+        if self.new_lineage {
+            self.what.push(format!(
+                "the job goes on from batch {} as a new lineage: outputs get the batches after it again",
+                count(repair.from.point.batch.0)
+            ));
+        }
+        let accept = if loses { " --accept-loss" } else { "" };
+        let job = quoted(&repair.from.point.job_name);
+        if !args.write.apply || (loses && !args.accept_loss) {
+            self.next =
+                Some(format!("floodmark repair {}{accept} --apply --backup DIR --confirm {job}", store.shown()));
+        }
+    }
+}
+
+impl Report for RepairReport {
+    const SCHEMA: &'static str = "floodmark.repair/1";
+
+    fn write(&self, page: &mut Page) {
+        let (mood, headline) = match (self.verdict, self.applied) {
+            (_, true) => (Mood::Good, "Repaired."),
+            ("starts", _) => (Mood::Good, "Nothing is to be repaired: a start takes the store as it is."),
+            ("mends itself", _) => {
+                (Mood::Attention, "Nothing is to be repaired: a start makes up for the damage, without loss.")
+            }
+            ("repairable", _) => {
+                (Mood::Attention, "A start is refused. It can be repaired without loss; nothing was written.")
+            }
+            ("repairable with loss", _) => {
+                (Mood::Bad, "A start is refused. It can be repaired with loss; nothing was written.")
+            }
+            _ => {
+                (Mood::Bad, "A start is refused, and nothing that is here repairs it: restore the store from a backup.")
+            }
+        };
+        page.headline(mood, headline);
+        self.why.iter().for_each(|why| page.line(&format!("- {why}")));
+        let mut fields = Vec::new();
+        if let Some(batch) = self.checkpoint {
+            let after = match self.recomputed.as_slice() {
+                [] => "no batch is recomputed".to_string(),
+                [only] => format!("batch {} is recomputed", count(*only)),
+                [first, .., last] => format!("batches {} to {} are recomputed", count(*first), count(*last)),
+            };
+            fields.push(("state", format!("after batch {}; {after}", count(batch))));
+        }
+        let runs = |runs: &[(u64, u64)]| -> Vec<String> {
+            runs.iter()
+                .map(
+                    |(first, last)| {
+                        if first == last { count(*first) } else { format!("{} to {}", count(*first), count(*last)) }
+                    },
+                )
+                .collect()
+        };
+        if !self.lost.frames.is_empty() {
+            fields.push(("lost", format!("frames {}", runs(&self.lost.frames).join(", "))));
+            if !self.lost.blocks.is_empty() {
+                let blocks: Vec<_> = self.lost.blocks.iter().map(|block| count(*block)).collect();
+                fields.push(("blocks", format!("{} of them were blocks of planned batches", blocks.join(", "))));
+            }
+        } else if self.checkpoint.is_some() {
+            fields.push(("lost", "nothing".to_string()));
+        }
+        if !self.lost.batches.is_empty() {
+            let batches: Vec<_> = self.lost.batches.iter().map(|batch| count(*batch)).collect();
+            fields.push((
+                "given up",
+                format!("the plans of batches {}: what is left of their blocks goes into new ones", batches.join(", ")),
+            ));
+        }
+        page.fields(fields);
+        self.what.iter().for_each(|what| page.line(&format!("- {what}")));
+        self.looked_at.iter().for_each(|what| page.line(&format!("- looked at {what}")));
+        self.moved.iter().for_each(|moved| {
+            page.verbatim(&format!("{}{} -> {}", if moved.copied { "copied " } else { "" }, moved.from, moved.to));
+        });
+        if let Some(next) = &self.next {
+            page.next(next);
+        }
+    }
+}
