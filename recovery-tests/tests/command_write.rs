@@ -6,113 +6,13 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use common::place::{Place, Started, add, files, word_count};
-use floodmark::cli::{Outcome, run, run_on_disk};
+use common::place::{Place, add, files, word_count};
+use common::verbs::{Stored, json, model, ok, run_batches, tree, words};
+use floodmark::cli::{run, run_on_disk};
 use floodmark::testing::disk::{Fault, FaultyDisk, LocalDisk};
-use floodmark::{BatchId, Queue, StreamingContext};
-
-/// One word of each batch is its own: the state tells which batches are in it.
-fn words(batch: u64) -> Vec<String> {
-    vec!["every".to_string(), format!("batch {batch}"), format!("third {}", batch % 3)]
-}
-
-fn model(batches: impl IntoIterator<Item = u64>) -> Vec<(String, u64)> {
-    let mut counts = BTreeMap::new();
-    batches.into_iter().flat_map(words).for_each(|word| *counts.entry(word).or_insert(0_u64) += 1);
-    counts.into_iter().collect()
-}
-
-fn run_batches(job: &Started<Queue<String>>, batches: std::ops::RangeInclusive<u64>) {
-    for batch in batches {
-        job.handles.push(words(batch)).unwrap();
-        job.run_batch().unwrap();
-        if batch % 3 == 0 {
-            job.running.wait_until(|status| status.checkpoint == BatchId(batch)).unwrap();
-        }
-    }
-}
-
-/// A store of the job "job" with batches 1 to 7 and checkpoints of 3 and 6, and where it lies.
-struct Stored {
-    place: Place,
-    backup: tempfile::TempDir,
-}
-
-/// The store that all tests begin with, run once.
-fn original() -> &'static recovery_tests::damage::Store {
-    static ORIGINAL: OnceLock<recovery_tests::damage::Store> = OnceLock::new();
-    ORIGINAL.get_or_init(|| {
-        let place = Place::default();
-        run_batches(&place.start(|builder| builder, word_count).unwrap(), 1..=7);
-        recovery_tests::damage::Store::read(&place.path(), Path::new("")).unwrap()
-    })
-}
-
-impl Stored {
-    fn new() -> Self {
-        let place = Place::default();
-        original().write_to(&place.path()).unwrap();
-        Self { place, backup: tempfile::tempdir().unwrap() }
-    }
-
-    fn path(&self) -> String {
-        self.place.path().display().to_string()
-    }
-
-    /// Runs a verb, applied, with all that it asks for.
-    fn apply(&self, verb: &[&str]) -> Outcome {
-        run(self.line(verb, true))
-    }
-
-    fn line(&self, verb: &[&str], backed_up: bool) -> Vec<String> {
-        let mut line = vec![verb[0].to_string(), self.path()];
-        line.extend(verb[1..].iter().map(ToString::to_string));
-        line.extend(["--apply", "--confirm", "job"].map(String::from));
-        if backed_up {
-            line.extend(["--backup".to_string(), self.backup.path().display().to_string()]);
-        }
-        line
-    }
-
-    fn dry(&self, verb: &[&str]) -> Outcome {
-        let mut line = vec![verb[0].to_string(), self.path()];
-        line.extend(verb[1..].iter().map(ToString::to_string));
-        run(line)
-    }
-
-    /// Starts the job, and checks that it has these batches; then that it goes on.
-    fn starts_with(&self, batches: impl IntoIterator<Item = u64> + Clone) -> String {
-        let job = self.place.start(|builder| builder, word_count).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(job.counts("counts"), model(batches.clone()), "{}", job.running.recovery());
-        job.handles.push(words(100)).unwrap();
-        job.run_batch().unwrap();
-        assert_eq!(job.counts("counts"), model(batches.into_iter().chain([100])));
-        job.running.recovery().to_string()
-    }
-
-    fn checkpoint_of(&self, batch: u64) -> PathBuf {
-        let place = self.place.path().join("checkpoints");
-        let names = fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path());
-        let is_of = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(&format!("{batch}-"));
-        names.into_iter().find(is_of).unwrap_or_else(|| panic!("there is no checkpoint of batch {batch}"))
-    }
-}
-
-fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let found = files(directory).into_iter().map(|file| (file.clone(), fs::read(&file).unwrap()));
-    found.filter(|(file, _)| !file.ends_with("LOCK")).collect()
-}
-
-fn ok(outcome: &Outcome) -> &str {
-    assert_eq!(outcome.code, 0, "{outcome:?}");
-    &outcome.stdout
-}
-
-fn json(outcome: &Outcome) -> serde_json::Value {
-    serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome:?}"))
-}
+use floodmark::{BatchId, FileSink, StreamingContext};
 
 /// The verbs with their arguments, and whether they take a backup folder.
 const WRITING: [(&[&str], bool); 3] = [(&["rollback", "--to", "3"], true), (&["gc"], true), (&["pin", "3"], false)];
@@ -288,7 +188,13 @@ fn a_verb_that_dies_at_any_durable_step_can_be_run_again() {
         assert!(steps >= 8, "{verb:?}: {steps}");
         for step in 1..=steps {
             for fault in [Fault::DieBefore, Fault::DieAfter, Fault::Tear { bytes: 9 }] {
-                if matches!(fault, Fault::Tear { .. }) && !writes.contains(&step) {
+                // A death after a step is one before the next.
+                let is_another = match fault {
+                    Fault::Tear { .. } => writes.contains(&step),
+                    Fault::DieAfter => step == steps,
+                    _ => true,
+                };
+                if !is_another {
                     continue;
                 }
                 let stored = Stored::new();
@@ -433,7 +339,12 @@ fn an_import_that_dies_at_any_durable_step_can_be_run_again() {
     };
     for step in &trace {
         for fault in [Fault::DieBefore, Fault::DieAfter, Fault::Tear { bytes: 9 }] {
-            if matches!(fault, Fault::Tear { .. }) && !step.writes {
+            let is_another = match fault {
+                Fault::Tear { .. } => step.writes,
+                Fault::DieAfter => step.number == trace.len() as u64,
+                _ => true,
+            };
+            if !is_another {
                 continue;
             }
             let (place, disk) = (Place::default(), FaultyDisk::new(Arc::new(LocalDisk)));
@@ -449,4 +360,36 @@ fn an_import_that_dies_at_any_durable_step_can_be_run_again() {
             assert_eq!(job.counts("counts"), model(1..=6), "{step} {fault:?}");
         }
     }
+}
+
+#[test]
+fn a_sink_to_files_takes_the_batches_after_a_rollback_once_those_of_the_abandoned_lineage_are_moved_away() {
+    let (place, output) = (Place::default(), tempfile::tempdir().unwrap());
+    let out = output.path().join("out");
+    let with_files = |context: &StreamingContext| {
+        let (words, stream) = context.queue_stream::<String>("words");
+        let counts = stream.map(|word| (word, 1_u64)).update_state_by_key("counts", add);
+        counts.map(|(word, count)| format!("{word} {count}")).sink("out", FileSink::new(&out));
+        words
+    };
+    let job = place.start(|builder| builder, with_files).unwrap();
+    run_batches(&job, 1..=7);
+    drop(job);
+    let parts = || {
+        let parts = tree(&out).into_iter().filter(|(file, _)| file.to_string_lossy().contains("/part-"));
+        parts.collect::<BTreeMap<_, _>>()
+    };
+    let before = parts();
+    let store = place.path().display().to_string();
+    let backup = output.path().join("backup").display().to_string();
+    let told = run(["rollback", &store, "--to", "3", "--apply", "--confirm", "job", "--backup", &backup]);
+    assert!(ok(&told).contains("outputs    out") && told.stdout.contains("Sinks to files"), "{told:?}");
+    let refused = place.start(|builder| builder, with_files).err().expect("the names are taken");
+    assert!(refused.to_string().contains("holds another batch 4"), "{refused}");
+    for batch in 4..=7 {
+        fs::rename(out.join(format!("batch-{batch:020}")), output.path().join(format!("moved-{batch}"))).unwrap();
+    }
+    let job = place.start(|builder| builder, with_files).unwrap();
+    assert_eq!(job.counts("counts"), model(1..=7));
+    assert_eq!(parts(), before, "the same batches, as files");
 }

@@ -43,7 +43,7 @@ fn finish(world: &World, job: &Path, disk: Arc<dyn Disk>) -> Result<Life, Error>
 
 #[test]
 fn after_a_rollback_the_same_plans_are_computed_and_published_as_a_new_lineage() {
-    for (stored, target) in [(Stored::crashed(), 3), (Stored::stopped(), 6)] {
+    for (stored, target) in [(Stored::crashed(), 3), (Stored::crashed(), 6)] {
         let (copy, world) = copy_of(&stored);
         let job = copy.path().join("job");
         let last = world.published().len() as u64;
@@ -170,4 +170,25 @@ fn another_program_may_compute_other_results_after_a_rollback_under_the_same_ver
     };
     let job = place.start(|builder| builder, mended).unwrap();
     assert_eq!(job.counts("counts"), expected(&[("a", 6 + 80), ("b", 3 + 40)]));
+}
+
+#[test]
+fn a_checkpoint_of_a_lost_log_asks_nothing_of_the_new_one() {
+    // Three checkpoints are kept: the oldest is of the log that was lost, and needs an older frame than the new log still has.
+    let stored = Stored::crashed();
+    let (copy, world) = copy_of(&stored);
+    let job = copy.path().join("job");
+    let life = world.start_with(&job, |builder| builder.keep_checkpoints(3)).unwrap();
+    life.run_to(8).unwrap();
+    drop(life);
+    fs::remove_dir_all(job.join("wal")).unwrap();
+    let life = world.start_with(&job, |builder| builder.keep_checkpoints(3).go_on_without_log()).unwrap();
+    let begun_with = life.running.status().checkpoint.0;
+    for batch in begun_with + 1..=begun_with + 6 {
+        life.run_to(batch).unwrap();
+        life.running.wait_until(|status| !status.checkpointing).unwrap();
+    }
+    drop(life);
+    let life = world.start_with(&job, |builder| builder.keep_checkpoints(3));
+    assert!(life.is_ok(), "{}", life.err().unwrap());
 }

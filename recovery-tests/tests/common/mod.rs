@@ -7,6 +7,7 @@
 
 pub mod place;
 pub mod stored;
+pub mod verbs;
 
 use std::path::Path;
 use std::sync::Arc;

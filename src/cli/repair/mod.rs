@@ -24,7 +24,7 @@ use super::view;
 use crate::checkpoint::{ChainError, ChainFacts, MANIFESTS, Manifest, Standing, verify_files};
 use crate::cli::exit::Exit;
 use crate::disk::{Disk, LocalDisk};
-use crate::id::LogId;
+use crate::id::{BatchId, LogId};
 use crate::recovery::decide::Decision;
 use crate::recovery::facts::{CHECKPOINTS, WAL, newest_naming, observe_behind};
 use crate::recovery::look::decide_as_a_start;
@@ -41,7 +41,12 @@ pub(crate) enum Diagnosis {
     /// It can be repaired.
     Repairable(Box<Repair>),
     /// Nothing that is here repairs it.
-    Hopeless { why: Vec<String>, looked_at: Vec<String> },
+    Hopeless {
+        why: Vec<String>,
+        looked_at: Vec<String>,
+        /// A pin that is whole, which `rollback` may be able to go back to.
+        pin: Option<BatchId>,
+    },
 }
 
 /// A repair.
@@ -99,7 +104,7 @@ pub(crate) fn diagnose(disk: &dyn Disk, store: &Store) -> Result<Diagnosis> {
         {
             return Ok(Diagnosis::Starts(Box::new(decision)));
         }
-        return Ok(hopeless(disk, store, why));
+        return Ok(hopeless(disk, store, why, false));
     }
     let chain = behind_holes(chain);
     let log_place = log_place(disk, store, &chain)?;
@@ -126,13 +131,13 @@ pub(crate) fn diagnose(disk: &dyn Disk, store: &Store) -> Result<Diagnosis> {
             }
             Refusal::NoCheckpoint { .. } => {
                 why.push(refusal.to_string());
-                return Ok(hopeless(disk, store, why));
+                return Ok(hopeless(disk, store, why, true));
             }
             _ => why.push(refusal.to_string()),
         }
     }
     let Some(from) = newest_usable(path, &chain) else {
-        return Ok(hopeless(disk, store, why));
+        return Ok(hopeless(disk, store, why, true));
     };
     let log = match refusal {
         None => None,
@@ -207,12 +212,17 @@ fn log_id(disk: &dyn Disk, directory: &Path) -> Result<Option<LogId>> {
     Ok(survey.segments.last().map(|segment| segment.header.log))
 }
 
-fn hopeless(disk: &dyn Disk, store: &Store, why: Vec<String>) -> Diagnosis {
+fn hopeless(disk: &dyn Disk, store: &Store, why: Vec<String>, has_manifests: bool) -> Diagnosis {
     let mut looked_at = vec![format!("{MANIFESTS}/, {WAL}/ and {CHECKPOINTS}/ of {}", store.path().display())];
+    let mut whole = None;
     match super::operation::pins::pins(disk, store.path()) {
         Ok((pins, _)) if !pins.is_empty() => {
             for pin in pins {
-                let state = pin.damage(store.path()).unwrap_or_else(|| "whole".to_string());
+                let damage = pin.damage(store.path());
+                if damage.is_none() {
+                    whole = Some(pin.batch());
+                }
+                let state = damage.unwrap_or_else(|| "whole".to_string());
                 looked_at.push(format!("the pin of batch {}, {}: {state}", pin.batch(), pin.below()));
             }
         }
@@ -223,7 +233,9 @@ fn hopeless(disk: &dyn Disk, store: &Store, why: Vec<String>) -> Diagnosis {
             looked_at.push(format!("{name}: what earlier verbs have put aside is there"));
         }
     }
-    Diagnosis::Hopeless { why, looked_at }
+    // Where the manifests are gone nobody can go back to anything.
+    let pin = whole.filter(|_| has_manifests);
+    Diagnosis::Hopeless { why, looked_at, pin }
 }
 
 /// The same error, to be judged: those that are asked about hold nothing that cannot be copied.

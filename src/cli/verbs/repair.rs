@@ -76,12 +76,10 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
         let backup = Some(&args.backup);
         let operation = Operation::begin(console, &store, &job, "repair", &args.write, backup, &question)?;
         // Now that no driver can start: one may have run since.
-        match diagnose(&*console.disk(), &store)? {
+        let diagnosis = diagnose(&*console.disk(), &store)?;
+        report = RepairReport::of(&store, &diagnosis, args);
+        match diagnosis {
             Diagnosis::Repairable(repair) if args.accept_loss || !repair.loses() => {
-                report = RepairReport::of(&store, &Diagnosis::Repairable(repair), args);
-                let Diagnosis::Repairable(repair) = diagnose(&*console.disk(), &store)? else {
-                    return Err(Failure::new(Exit::Failed, "the store is changing while it is looked at"));
-                };
                 report.moved = apply(console, operation, &store, *repair)?;
             }
             _ => return Err(Failure::new(Exit::Failed, "the store has changed since it was looked at: try again")),
@@ -122,10 +120,13 @@ impl RepairReport {
                 report.next = Some(format!("floodmark plan {}", store.shown()));
             }
             Diagnosis::Repairable(repair) => report.repairable(store, repair, args),
-            Diagnosis::Hopeless { why, looked_at } => {
+            Diagnosis::Hopeless { why, looked_at, pin } => {
                 (report.verdict, report.exit_code) = ("hopeless", Exit::DataLost);
                 (report.why, report.looked_at) = (why.clone(), looked_at.clone());
-                report.next = Some(format!("floodmark verify {}", store.shown()));
+                report.next = Some(match pin {
+                    Some(batch) => format!("floodmark rollback {} --to {batch}", store.shown()),
+                    None => format!("floodmark verify {}", store.shown()),
+                });
             }
         }
         report

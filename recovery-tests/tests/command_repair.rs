@@ -1,0 +1,319 @@
+//! `repair`: whatever frame, segment, manifest or checkpoint is damaged or gone, a start or a repair and a start come to a state that
+//! lacks exactly what cannot be read, and nothing is counted twice.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use common::place::{Place, files, flip, replace, word_count};
+use common::verbs::{Stored, json, model, ok, run_batches, tree, words};
+use floodmark::cli::{Outcome, run, run_on_disk};
+use floodmark::testing::disk::{Fault, FaultyDisk, LocalDisk};
+
+/// Batches of the store: 1 to 9, in three lives; checkpoints of 3 and 6; 10 is logged and not planned.
+const BATCHES: u64 = 10;
+
+fn original() -> &'static recovery_tests::damage::Store {
+    static ORIGINAL: OnceLock<recovery_tests::damage::Store> = OnceLock::new();
+    ORIGINAL.get_or_init(|| {
+        let place = Place::default();
+        for batches in [1..=4, 5..=7] {
+            run_batches(&place.start(|builder| builder, word_count).unwrap(), batches);
+        }
+        let job = place.start(|builder| builder.checkpoint_every(100), word_count).unwrap();
+        for batch in 8..=9 {
+            job.handles.push(words(batch)).unwrap();
+            job.run_batch().unwrap();
+        }
+        job.handles.push(words(10)).unwrap();
+        drop(job);
+        recovery_tests::damage::Store::read(&place.path(), Path::new("")).unwrap()
+    })
+}
+
+fn stored() -> Stored {
+    Stored::of(original())
+}
+
+/// A frame, as `floodmark wal` shows it.
+#[derive(Clone, Debug)]
+struct Frame {
+    segment: PathBuf,
+    offset: usize,
+    length: usize,
+    sequence: u64,
+    is_block: bool,
+    is_superseded: bool,
+}
+
+fn frames(stored: &Stored) -> Vec<Frame> {
+    let shown = json(&run(["wal".to_string(), stored.path(), "--json".into()]));
+    let number =
+        |frame: &serde_json::Value, name: &str| frame[name].as_u64().unwrap_or_else(|| panic!("{name}: {frame}"));
+    let of = |frame: &serde_json::Value| Frame {
+        segment: stored.place.path().join(format!("wal/{:020}.log", number(frame, "segment"))),
+        offset: number(frame, "offset") as usize,
+        length: number(frame, "length") as usize,
+        sequence: number(frame, "sequence"),
+        is_block: frame["kind"] == "block",
+        is_superseded: frame["superseded"] == true,
+    };
+    shown["frames"].as_array().expect("frames").iter().map(of).collect()
+}
+
+fn apply_line(stored: &Stored) -> Vec<String> {
+    stored.line(&["repair", "--accept-loss"], true)
+}
+
+/// What the job has after a start and one more batch: words of each batch at most once, and which batches.
+fn batches_after_a_start(stored: &Stored, what: &str) -> BTreeSet<u64> {
+    let job = stored.place.start(|builder| builder, word_count).unwrap_or_else(|error| panic!("{what}: {error}"));
+    job.handles.push(words(100)).unwrap();
+    job.run_batch().unwrap();
+    let counts = job.counts("counts");
+    let mut batches = BTreeSet::new();
+    for (word, count) in &counts {
+        if let Some(batch) = word.strip_prefix("batch ") {
+            assert_eq!(*count, 1, "{what}: \"{word}\" is counted {count} times; {}", job.running.recovery());
+            batches.insert(batch.parse().unwrap());
+        }
+    }
+    assert_eq!(counts, model(batches.iter().copied()), "{what}: a part of a block is counted");
+    assert!(batches.remove(&100), "{what}");
+    batches
+}
+
+/// Repairs what does not start, and says which batches' words the job has afterwards.
+fn repaired(stored: &Stored, what: &str) -> (Outcome, BTreeSet<u64>) {
+    let before = tree(&stored.place.path());
+    let dry = stored.dry(&["repair"]);
+    assert!([0, 3, 4].contains(&dry.code), "{what}: {dry:?}");
+    assert_eq!(tree(&stored.place.path()), before, "{what}: a dry run writes nothing");
+    let applied = run(apply_line(stored));
+    assert!([0, 3].contains(&applied.code), "{what}: {applied:?}");
+    let plan = run(["plan".to_string(), stored.path()]);
+    assert!([0, 3].contains(&plan.code), "{what}: {plan:?}\n{applied:?}");
+    let batches = batches_after_a_start(stored, &format!("{what}: {dry:?}"));
+    (dry, batches)
+}
+
+fn all() -> BTreeSet<u64> {
+    (1..=BATCHES).collect()
+}
+
+/// The batches whose blocks are in these frames: block *n* is the n-th block frame of the log.
+fn batches_of(stored: &Stored, lost: impl Fn(&Frame) -> bool) -> BTreeSet<u64> {
+    let frames = frames(stored);
+    let blocks: BTreeSet<u64> = frames.iter().filter(|frame| frame.is_block).map(|frame| frame.sequence).collect();
+    let first = BATCHES + 1 - blocks.len() as u64;
+    let batch_of = |frame: &Frame| first + blocks.range(..frame.sequence).count() as u64;
+    frames.iter().filter(|frame| frame.is_block && !frame.is_superseded && lost(frame)).map(batch_of).collect()
+}
+
+#[test]
+fn a_healthy_store_is_left_alone() {
+    let stored = stored();
+    let before = tree(&stored.place.path());
+    let outcome = run(apply_line(&stored));
+    assert!(ok(&outcome).contains("Nothing is to be repaired"), "{outcome:?}");
+    assert_eq!(tree(&stored.place.path()), before);
+    assert_eq!(batches_after_a_start(&stored, "healthy"), all());
+}
+
+#[test]
+fn damage_that_a_start_mends_is_left_to_it() {
+    let stored = stored();
+    let checkpoint = stored.checkpoint_of(6);
+    let current = files(&checkpoint).into_iter().find(|file| file.ends_with("CURRENT")).unwrap();
+    replace(&current, b"nothing");
+    let outcome = stored.dry(&["repair"]);
+    assert_eq!(outcome.code, 3, "{outcome:?}");
+    assert!(outcome.stdout.contains("a start makes up for the damage, without loss"), "{outcome:?}");
+    assert_eq!(repaired(&stored, "a damaged checkpoint").1, all());
+}
+
+#[test]
+fn a_flipped_byte_in_any_frame_costs_that_block_at_most() {
+    let count = frames(&stored()).len();
+    assert!(count > 20, "{count}");
+    let mut repairs = 0;
+    for index in 0..count {
+        for part in [10, 60] {
+            let stored = stored();
+            let frame = frames(&stored)[index].clone();
+            if frame.is_superseded {
+                continue;
+            }
+            let could_be_lost = batches_of(&stored, |it| it.sequence == frame.sequence);
+            flip(&frame.segment, frame.offset + frame.length * part / 100);
+            let what = format!("{part} % of {frame:?}");
+            let (dry, batches) = repaired(&stored, &what);
+            repairs += u64::from(dry.stdout.contains("start is refused"));
+            let missing: BTreeSet<u64> = all().difference(&batches).copied().collect();
+            assert!(missing.is_subset(&could_be_lost), "{what}: {missing:?} are lost, not {could_be_lost:?}\n{dry:?}");
+            let covered = could_be_lost.iter().all(|batch| *batch <= 6);
+            assert!(!covered || missing.is_empty(), "{what}: the checkpoint has it");
+        }
+    }
+    assert!(repairs > 10, "{repairs}");
+}
+
+#[test]
+fn a_segment_that_is_gone_costs_its_blocks_at_most() {
+    let segments = |stored: &Stored| -> Vec<PathBuf> {
+        let found = files(&stored.place.path().join("wal"));
+        found.into_iter().filter(|file| file.to_string_lossy().ends_with(".log")).collect()
+    };
+    for index in 0..segments(&stored()).len() {
+        let stored = stored();
+        let segment = segments(&stored)[index].clone();
+        let could_be_lost = batches_of(&stored, |frame| frame.segment == segment);
+        fs::remove_file(&segment).unwrap();
+        let what = format!("without {}", segment.display());
+        let (dry, batches) = repaired(&stored, &what);
+        let missing: BTreeSet<u64> = all().difference(&batches).copied().collect();
+        assert!(missing.is_subset(&could_be_lost), "{what}: {missing:?} are lost, not {could_be_lost:?}\n{dry:?}");
+        assert!(missing.iter().all(|batch| *batch > 6), "{what}: the checkpoint has it");
+    }
+}
+
+#[test]
+fn without_any_log_the_newest_checkpoint_is_what_is_left() {
+    let stored = stored();
+    fs::remove_dir_all(stored.place.path().join("wal")).unwrap();
+    let (dry, batches) = repaired(&stored, "without a log");
+    assert_eq!(dry.code, 4, "{dry:?}");
+    assert_eq!(batches, (1..=6).collect());
+}
+
+#[test]
+fn both_a_damaged_checkpoint_and_a_damaged_log_are_survived() {
+    let stored = stored();
+    let current = files(&stored.checkpoint_of(6)).into_iter().find(|file| file.ends_with("CURRENT")).unwrap();
+    replace(&current, b"nothing");
+    let block = frames(&stored).into_iter().rfind(|frame| frame.is_block && !frame.is_superseded).unwrap();
+    let earlier = frames(&stored).into_iter().rfind(|frame| frame.is_block && frame.sequence < block.sequence).unwrap();
+    let lost = batches_of(&stored, |frame| frame.sequence == earlier.sequence);
+    flip(&earlier.segment, earlier.offset + earlier.length - 3);
+    let (_, batches) = repaired(&stored, "a damaged checkpoint and a damaged block");
+    assert_eq!(all().difference(&batches).copied().collect::<BTreeSet<_>>(), lost);
+}
+
+#[test]
+fn a_hole_in_the_chain_of_manifests_is_closed_without_loss() {
+    let manifests = |stored: &Stored| files(&stored.place.path().join("manifests"));
+    let count = manifests(&stored()).len();
+    assert!(count >= 4, "{count}");
+    for index in 0..count - 1 {
+        let stored = stored();
+        fs::remove_file(&manifests(&stored)[index]).unwrap();
+        let (dry, batches) = repaired(&stored, &format!("without manifest {index}"));
+        assert_eq!(dry.code, 3, "{dry:?}");
+        assert_eq!(batches, all(), "without manifest {index}");
+    }
+}
+
+#[test]
+fn without_manifests_and_without_any_checkpoint_it_says_that_nothing_repairs_it() {
+    let stored = stored();
+    ok(&run(stored.line(&["pin", "6"], false)));
+    fs::remove_dir_all(stored.place.path().join("manifests")).unwrap();
+    let before = tree(&stored.place.path());
+    let outcome = run(apply_line(&stored));
+    assert_eq!(outcome.code, 4, "{outcome:?}");
+    assert!(outcome.stdout.contains("the pin of batch 6") && outcome.stdout.contains("restore"), "{outcome:?}");
+    assert_eq!(tree(&stored.place.path()), before);
+
+    let stored = self::stored();
+    for batch in [3, 6] {
+        fs::remove_dir_all(stored.checkpoint_of(batch)).unwrap();
+    }
+    let outcome = run(apply_line(&stored));
+    assert_eq!(outcome.code, 4, "{outcome:?}");
+    assert!(outcome.stdout.contains("no usable checkpoint is left"), "{outcome:?}");
+}
+
+/// A store whose batch 8 has lost its block.
+fn damaged() -> Stored {
+    let stored = stored();
+    let block = frames(&stored)
+        .into_iter()
+        .filter(|frame| frame.is_block && !frame.is_superseded)
+        .rfind(|frame| batches_of(&stored, |it| it.sequence == frame.sequence) == BTreeSet::from([8]));
+    let block = block.unwrap();
+    flip(&block.segment, block.offset + block.length - 3);
+    stored
+}
+
+#[test]
+fn loss_must_be_accepted_and_the_usual_permissions_given() {
+    let stored = damaged();
+    let before = tree(&stored.place.path());
+    let outcome = stored.apply(&["repair"]);
+    assert_eq!(outcome.code, 4, "{outcome:?}");
+    assert!(outcome.stderr.contains("--accept-loss"), "{outcome:?}");
+    for missing in ["--backup", "--confirm"] {
+        let mut line = apply_line(&stored);
+        let at = line.iter().position(|word| word == missing).unwrap();
+        line.drain(at..=at + 1);
+        let outcome = run(line);
+        assert_eq!(outcome.code, 2, "{outcome:?}");
+    }
+    let holder = stored.place.path().join("LOCK");
+    let lock = fs::File::options().create(true).truncate(false).write(true).open(&holder).unwrap();
+    lock.lock().unwrap();
+    fs::write(&holder, format!("process {}\n", std::process::id())).unwrap();
+    assert_eq!(run(apply_line(&stored)).code, 6);
+    drop(lock);
+    assert_eq!(tree(&stored.place.path()), before);
+    let told = json(&run(["repair".to_string(), stored.path(), "--json".into()]));
+    assert_eq!(told["schema"], "floodmark.repair/1");
+    assert_eq!(told["lost"]["blocks"].as_array().unwrap().len(), 1, "{told}");
+    assert_eq!(told["lost"]["batches"], serde_json::json!([8, 9]), "{told}");
+}
+
+#[test]
+fn damaged_bytes_are_kept_in_the_store_and_in_the_backup() {
+    let stored = damaged();
+    let before: Vec<Vec<u8>> =
+        files(&stored.place.path().join("wal")).iter().map(|file| fs::read(file).unwrap()).collect();
+    ok(&run(apply_line(&stored)));
+    for place in [stored.place.path().join("lost+found"), stored.backup.path().to_path_buf()] {
+        let kept: Vec<Vec<u8>> = files(&place).iter().map(|file| fs::read(file).unwrap()).collect();
+        assert!(before.iter().all(|bytes| kept.contains(bytes)), "{}", place.display());
+    }
+    let again = stored.dry(&["repair"]);
+    assert!(ok(&again).contains("Nothing is to be repaired"), "{again:?}");
+}
+
+#[test]
+fn a_repair_that_dies_at_any_durable_step_can_be_run_again() {
+    let trace = {
+        let (stored, disk) = (damaged(), FaultyDisk::new(Arc::new(LocalDisk)));
+        ok(&run_on_disk(Arc::new(disk.clone()), apply_line(&stored)));
+        disk.trace()
+    };
+    for step in &trace {
+        for fault in [Fault::DieBefore, Fault::DieAfter, Fault::Tear { bytes: 9 }] {
+            let is_another = match fault {
+                Fault::Tear { .. } => step.writes,
+                Fault::DieAfter => step.number == trace.len() as u64,
+                _ => true,
+            };
+            if !is_another {
+                continue;
+            }
+            let (stored, disk) = (damaged(), FaultyDisk::new(Arc::new(LocalDisk)));
+            disk.arm(step.number, fault);
+            let died = run_on_disk(Arc::new(disk.clone()), apply_line(&stored));
+            let what = format!("{step} {fault:?}: {died:?}");
+            let again = run(apply_line(&stored));
+            assert_eq!(again.code, 0, "{what}: {again:?}");
+            let batches = batches_after_a_start(&stored, &what);
+            assert_eq!(all().difference(&batches).copied().collect::<Vec<_>>(), [8], "{what}");
+        }
+    }
+}
