@@ -106,7 +106,8 @@ fn traces(path: &Path) -> Result<bool> {
     Ok(false)
 }
 
-fn names(path: &Path) -> Result<Vec<String>> {
+/// The names in a directory; none where it is none.
+pub(crate) fn names(path: &Path) -> Result<Vec<String>> {
     let list = |error: io::Error| Failure::io("list", path, &error);
     match fs::read_dir(path) {
         Ok(entries) => entries
