@@ -148,7 +148,7 @@ impl ManifestDraft {
     }
 
     /// The draft that rejects a checkpoint and goes on from `instead`.
-    #[cfg(any(test, feature = "cli"))]
+    #[cfg(test)]
     pub fn rejection(
         instead: &Manifest,
         epoch: Epoch,

@@ -57,10 +57,13 @@ impl Pin {
 }
 
 /// All pins, oldest batch first, and the names of those that cannot be read, with the reason.
+type Pins = (Vec<Pin>, Vec<(String, String)>);
+
+/// Looks for pins.
 ///
 /// # Errors
 /// When `pinned/` is there and cannot be listed.
-pub(crate) fn pins(disk: &dyn Disk, store: &Path) -> Result<(Vec<Pin>, Vec<(String, String)>)> {
+pub(crate) fn pins(disk: &dyn Disk, store: &Path) -> Result<Pins> {
     let place = store.join(PINNED);
     let names = match disk.list(&place) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
