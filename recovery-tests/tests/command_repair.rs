@@ -152,6 +152,9 @@ fn a_flipped_byte_in_any_frame_costs_that_block_at_most() {
             let what = format!("{part} % of {frame:?}");
             let (dry, batches) = repaired(&stored, &what);
             repairs += u64::from(dry.stdout.contains("start is refused"));
+            // Whether the last group was synced nothing behind it tells: a cut there is told as that.
+            let is_told = dry.code == 4 || (dry.code == 3 && dry.stdout.contains("interrupted append"));
+            assert!(is_told || batches == all(), "{what}: lost without a word\n{dry:?}");
             let missing: BTreeSet<u64> = all().difference(&batches).copied().collect();
             assert!(missing.is_subset(&could_be_lost), "{what}: {missing:?} are lost, not {could_be_lost:?}\n{dry:?}");
             let covered = could_be_lost.iter().all(|batch| *batch <= 6);
@@ -273,6 +276,22 @@ fn loss_must_be_accepted_and_the_usual_permissions_given() {
     assert_eq!(told["schema"], "floodmark.repair/1");
     assert_eq!(told["lost"]["blocks"].as_array().unwrap().len(), 1, "{told}");
     assert_eq!(told["lost"]["batches"], serde_json::json!([8, 9]), "{told}");
+    assert_eq!(told["new_lineage"], true, "batches 8 and 9 will be others: {told}");
+}
+
+#[test]
+fn damage_that_only_older_checkpoints_mind_costs_nothing_and_begins_no_lineage() {
+    let stored = stored();
+    let frames = frames(&stored);
+    let is_of =
+        |frame: &Frame, batch| batches_of(&stored, |it| it.sequence == frame.sequence) == BTreeSet::from([batch]);
+    let block = frames.iter().find(|frame| frame.is_block && !frame.is_superseded && is_of(frame, 5)).unwrap();
+    flip(&block.segment, block.offset + block.length - 3);
+    let told = json(&run(["repair".to_string(), stored.path(), "--json".into()]));
+    assert_eq!((&told["verdict"], &told["new_lineage"]), (&"repairable".into(), &false.into()), "{told}");
+    assert_eq!(told["recomputed"], serde_json::json!([7, 8, 9]));
+    let (dry, batches) = repaired(&stored, "a block of batch 5");
+    assert_eq!((dry.code, batches), (3, all()));
 }
 
 #[test]

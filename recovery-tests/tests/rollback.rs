@@ -171,24 +171,3 @@ fn another_program_may_compute_other_results_after_a_rollback_under_the_same_ver
     let job = place.start(|builder| builder, mended).unwrap();
     assert_eq!(job.counts("counts"), expected(&[("a", 6 + 80), ("b", 3 + 40)]));
 }
-
-#[test]
-fn a_checkpoint_of_a_lost_log_asks_nothing_of_the_new_one() {
-    // Three checkpoints are kept: the oldest is of the log that was lost, and needs an older frame than the new log still has.
-    let stored = Stored::crashed();
-    let (copy, world) = copy_of(&stored);
-    let job = copy.path().join("job");
-    let life = world.start_with(&job, |builder| builder.keep_checkpoints(3)).unwrap();
-    life.run_to(8).unwrap();
-    drop(life);
-    fs::remove_dir_all(job.join("wal")).unwrap();
-    let life = world.start_with(&job, |builder| builder.keep_checkpoints(3).go_on_without_log()).unwrap();
-    let begun_with = life.running.status().checkpoint.0;
-    for batch in begun_with + 1..=begun_with + 6 {
-        life.run_to(batch).unwrap();
-        life.running.wait_until(|status| !status.checkpointing).unwrap();
-    }
-    drop(life);
-    let life = world.start_with(&job, |builder| builder.keep_checkpoints(3));
-    assert!(life.is_ok(), "{}", life.err().unwrap());
-}

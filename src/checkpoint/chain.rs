@@ -94,7 +94,6 @@ impl ManifestChain {
     ///
     /// # Errors
     /// When the directory cannot be listed.
-    #[cfg(feature = "cli")]
     pub fn newest_name(disk: &dyn Disk, job: &Path) -> Result<Option<ManifestSequence>, ChainError> {
         let names = list_or_absent(disk, &job.join(MANIFESTS))?.unwrap_or_default();
         Ok(names.iter().filter_map(|name| parse_name(name)).max())

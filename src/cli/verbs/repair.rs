@@ -9,6 +9,7 @@ use crate::cli::location::{Store, quoted};
 use crate::cli::operation::{BackupArgs, Moved, Operation, WriteArgs, refuse_the_owned};
 use crate::cli::page::{Mood, Page, count};
 use crate::cli::repair::{Diagnosis, Repair, apply, diagnose};
+use crate::wal::Tail;
 
 /// What can be done about a store that does not start. Writes only with --apply.
 ///
@@ -114,6 +115,12 @@ impl RepairReport {
                 report.recomputed = decision.replay.iter().map(|batch| batch.plan.batch.0).collect();
                 let rejected = decision.rejected.iter().map(|rejected| rejected.reason.clone());
                 report.why = rejected.chain(decision.unneeded_damage.iter().cloned()).collect();
+                if let Some(Tail::Interrupted { segment, offset, bytes, reason, .. }) = &decision.tail {
+                    report.why.push(format!(
+                        "{bytes} bytes of an interrupted append are cut, never acknowledged as far as anything proves: segment \
+                         {segment}, byte {offset}: {reason}"
+                    ));
+                }
                 if !report.why.is_empty() {
                     (report.verdict, report.exit_code) = ("mends itself", Exit::Degraded);
                 }
