@@ -246,7 +246,7 @@ impl Opened {
         told: impl std::fmt::Display,
         error: Option<&crate::state::StateError>,
     ) -> Failure {
-        let words = error.or(self.view.damage()).map(|error| self.view.words(error));
+        let words = self.view.damage().or(error).map(|error| self.view.words(error));
         let words = words.map_or(String::new(), |words| format!(": {words}"));
         let message = format!("the checkpoint of {} is damaged: {told}{words}", self.known.name());
         let environment = error.is_some_and(|error| !error.is_damage()) && self.view.damage().is_none();
