@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
         match version(&store, known, &args.uid, &key) {
             Ok(version) => report.versions.push(version),
             // Collected since it was found.
-            Err(_) if !known.path.exists() && !still_known(&store, known)? => {}
+            Err(_) if !still_known(&store, known)? => {}
             Err(failure) => {
                 report.versions.push(Version {
                     present: None,
