@@ -126,6 +126,26 @@ fn an_export_is_whole_and_exact() {
     assert!(part.lines().next().unwrap().contains("\"complete\":false"));
 }
 
+/// What version 1 wrote of the job that has crashed.
+const VERSION_1: &str = include_str!("version-1.export");
+
+#[test]
+fn an_export_of_version_1_is_read_and_still_written() {
+    let entries = entries_of_export(VERSION_1.as_bytes()).unwrap();
+    assert!(entries.contains(&("counts".to_string(), encoded(&"kiwi"), encoded(&2_u64))));
+    assert_eq!(entries.len(), 14);
+    let job = crashed();
+    let written = output(job.directory(), &["export"]);
+    // All but the last line, whose CRC depends on the random lineage.
+    let lines = |export: &str| -> Vec<String> {
+        let header: serde_json::Value = serde_json::from_str(export.lines().next().unwrap()).unwrap();
+        let lineage = header["lineage"].as_str().unwrap().to_string();
+        let lines: Vec<String> = export.lines().map(|line| line.replace(&lineage, "")).collect();
+        lines[..lines.len() - 1].to_vec()
+    };
+    assert_eq!(lines(&written), lines(VERSION_1));
+}
+
 #[test]
 fn an_export_that_was_cut_or_changed_is_refused() {
     let job = crashed();

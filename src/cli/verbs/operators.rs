@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::checkpoint::OperatorEntry;
-use crate::cli::checkpoints::{Known, Opened};
+use crate::cli::checkpoints::{Known, Opened, Question};
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Result;
@@ -50,7 +50,8 @@ struct OperatorRow {
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     let store = Store::open(&args.location)?;
-    let opened = Opened::open(&store, args.as_of)?;
+    let question = Question::of("operators", &store, &[]);
+    let opened = Opened::open(&store, args.as_of, &question)?;
     console.show(&OperatorsReport::of(&opened))?;
     let exit = opened.checkpoints.tell_damage(&store, console);
     match opened.view.damage() {
