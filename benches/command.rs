@@ -1,4 +1,4 @@
-//! How fast the command looks: at a store with 1,000,000 keys and 1,000 log segments after the newest checkpoint.
+//! How fast the command looks: at a store with 1,000,000 keys and 1,000 log segments, half of them after the newest checkpoint.
 //!
 //! `cargo bench --features floodmark/cli --bench command [rounds]`, after `make command`. `status` and `get` are whole processes,
 //! from their start to their end; the medians are printed beside those of `floodmark --version`, which does nothing.
@@ -16,9 +16,13 @@ use floodmark::testing::TestJob;
 use floodmark::testing::wal::WalSettings;
 use floodmark::{BatchId, Queue};
 
+/// A checkpoint comes after so many.
+const BATCHES: u64 = 100;
 const KEYS: u64 = 1_000_000;
 const SEGMENTS: u64 = 1_000;
-const KEYS_A_BLOCK: u64 = KEYS / SEGMENTS;
+/// Blocks of a round; each fills a segment, and there are two rounds.
+const BLOCKS: u64 = SEGMENTS / 2;
+const KEYS_A_BLOCK: u64 = KEYS / BLOCKS;
 
 fn main() -> Result<()> {
     let rounds = common::rounds(21);
@@ -47,11 +51,11 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The store of a job that died: half of its keys came before the newest checkpoint, and each block is a segment.
+/// The store of a job that died: all keys came once before the newest checkpoint and once after it, and each block is a segment.
 fn make_store(place: &Path) -> Result<std::path::PathBuf> {
     let log = || WalSettings { segment_bytes: 4 << 10, ..WalSettings::without_sync() };
     let mut job = TestJob::configured(
-        move |builder| builder.log_settings(log()).checkpoint_every(SEGMENTS / 2).partitions(2),
+        move |builder| builder.log_settings(log()).checkpoint_every(BATCHES).partitions(2),
         |context| {
             let (numbers, stream): (Queue<u64>, _) = context.queue_stream("numbers");
             stream.map(|number| (number, 1_u64)).update_state_by_key("counts", |ones: &[u64], total: Option<u64>| {
@@ -61,17 +65,17 @@ fn make_store(place: &Path) -> Result<std::path::PathBuf> {
         },
     )?;
     for round in 0..2 {
-        for block in 0..SEGMENTS {
-            let first = (block * KEYS_A_BLOCK) % KEYS;
+        for block in 0..BLOCKS {
+            let first = block * KEYS_A_BLOCK;
             job.handles().push((first..first + KEYS_A_BLOCK).collect())?;
         }
         job.run_batch()?;
         if round == 0 {
             // Checkpoints come after so many batches; empty ones cost little.
-            for _ in 1..SEGMENTS / 2 {
+            for _ in 1..BATCHES {
                 job.run_batch()?;
             }
-            job.running().wait_until(|status| status.checkpoint >= BatchId(SEGMENTS / 2))?;
+            job.running().wait_until(|status| status.checkpoint >= BatchId(BATCHES))?;
         }
     }
     job.crash();
@@ -95,7 +99,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 
 fn run(arguments: &[&str]) -> Result<Duration> {
     let started = Instant::now();
-    let status = command(arguments)?.stdout(Stdio::null()).status()?;
+    let status = command(arguments)?.stdout(Stdio::null()).stderr(Stdio::null()).status()?;
     let took = started.elapsed();
     if status.success() { Ok(took) } else { Err(format!("floodmark {}: {status}", arguments.join(" ")).into()) }
 }

@@ -17,7 +17,7 @@ use crate::disk::{Disk, Step};
 use crate::id::{Epoch, ManifestSequence, Sequence, Uid};
 
 /// The directory of manifests inside of a job's directory.
-const MANIFESTS: &str = "manifests";
+pub(crate) const MANIFESTS: &str = "manifests";
 /// Directories whose files prove that a job has lived here.
 const PROOFS: [&str; 2] = ["wal", "checkpoints"];
 
@@ -239,7 +239,7 @@ fn refuse_if_overtaken(
     }
 }
 
-fn refuse_a_lost_directory(disk: &dyn Disk, job: &Path, directory: &Path) -> Result<(), ChainError> {
+pub(super) fn refuse_a_lost_directory(disk: &dyn Disk, job: &Path, directory: &Path) -> Result<(), ChainError> {
     for name in PROOFS {
         let found = list_or_absent(disk, &job.join(name))?.unwrap_or_default();
         if let Some(first) = found.first() {
@@ -279,7 +279,7 @@ fn check_links(facts: &ChainFacts, directory: &Path) -> Result<(), ChainError> {
     Ok(())
 }
 
-fn read_link(disk: &dyn Disk, file: PathBuf) -> Result<Link, ChainError> {
+pub(super) fn read_link(disk: &dyn Disk, file: PathBuf) -> Result<Link, ChainError> {
     let bytes = disk.read(&file).map_err(|source| io_error("read", &file, source))?;
     let crc = crc32fast::hash(&bytes);
     let misplaced = |manifest: &Manifest| file.file_name().is_none_or(|name| *name != *file_name(manifest.sequence));
@@ -295,7 +295,7 @@ fn read_link(disk: &dyn Disk, file: PathBuf) -> Result<Link, ChainError> {
 }
 
 /// The names in a directory, or `None` when it is not there; any other failure stays one (I-6).
-fn list_or_absent(disk: &dyn Disk, directory: &Path) -> Result<Option<Vec<String>>, ChainError> {
+pub(super) fn list_or_absent(disk: &dyn Disk, directory: &Path) -> Result<Option<Vec<String>>, ChainError> {
     match disk.list(directory) {
         Ok(names) => Ok(Some(names)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -308,7 +308,7 @@ pub(super) fn file_name(sequence: ManifestSequence) -> String {
     format!("{:020}", sequence.0)
 }
 
-fn parse_name(name: &str) -> Option<ManifestSequence> {
+pub(super) fn parse_name(name: &str) -> Option<ManifestSequence> {
     (name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit()))
         .then(|| name.parse().ok().map(ManifestSequence))
         .flatten()

@@ -44,7 +44,7 @@ impl CheckpointFile {
     }
 
     /// Whether a table file ends as one does: finds a file that was cut or zeroed at the end, without reading the rest.
-    fn verify_footer(&self, directory: &Path) -> Result<(), StateError> {
+    pub fn verify_footer(&self, directory: &Path) -> Result<(), StateError> {
         let path = directory.join(&self.name);
         let Some(offset) = self.size.checked_sub(8) else {
             return Err(StateError::FileSize { path, expected: 8, found: self.size });
@@ -85,6 +85,16 @@ pub(crate) fn verify_files(directory: &Path, files: &[CheckpointFile], full: boo
         }
     }
     Ok(())
+}
+
+/// Sizes and CRCs of all files in a directory.
+#[cfg(feature = "cli")]
+pub(crate) fn list_files(disk: &dyn crate::disk::Disk, directory: &Path) -> io::Result<Vec<CheckpointFile>> {
+    let file = |name: String| {
+        let path = directory.join(&name);
+        Ok(CheckpointFile { size: fs::metadata(&path)?.len(), crc32: crc32_of(&path)?, name })
+    };
+    disk.list(directory)?.into_iter().map(file).collect()
 }
 
 /// Whether a name is that of a table file.

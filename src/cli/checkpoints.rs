@@ -21,9 +21,9 @@ use crate::state::StateError;
 use crate::state::view::CheckpointView;
 
 /// Where checkpoints are kept that the user has pinned.
-const PINNED: &str = "pinned";
+pub(crate) const PINNED: &str = "pinned";
 /// The manifest beside the files of a pinned checkpoint.
-const PINNED_MANIFEST: &str = "manifest";
+pub(crate) const PINNED_MANIFEST: &str = "manifest";
 /// How often a checkpoint is looked for while the job collects.
 const TRIES: u32 = 20;
 /// The kind of an operator whose state was given up.

@@ -5,8 +5,9 @@
 
 use std::path::Path;
 
-use crate::checkpoint::{ChainError, ChainFacts, ManifestChain};
+use crate::checkpoint::{ChainError, ChainFacts, ManifestChain, survey};
 use crate::disk::LocalDisk;
+use crate::id::ManifestSequence;
 use crate::recovery::facts::{self, Facts, observe};
 use crate::recovery::refusal::Refusal;
 
@@ -31,6 +32,31 @@ pub(crate) fn facts(store: &Path) -> Result<Facts, Refusal> {
 /// As [`facts`].
 pub(crate) fn glance(store: &Path) -> Result<Facts, Refusal> {
     settled(store, || facts::glance(&LocalDisk, store), Result::is_ok)
+}
+
+/// As [`facts`], for who reads the bodies of blocks elsewhere: see [`skim`](crate::recovery::facts::skim).
+///
+/// # Errors
+/// As [`facts`].
+pub(crate) fn skim(store: &Path) -> Result<Facts, Refusal> {
+    settled(
+        store,
+        || facts::skim(&LocalDisk, store),
+        |facts| facts.as_ref().is_ok_and(|facts| facts.candidates.iter().all(|it| it.damage.is_none())),
+    )
+}
+
+/// The number of the newest manifest, by its name only.
+pub(crate) fn newest_manifest(store: &Path) -> Option<ManifestSequence> {
+    ManifestChain::newest_name(&LocalDisk, store).ok().flatten()
+}
+
+/// The chain of manifests as far as it can be read, and everything that makes it unbelievable.
+///
+/// # Errors
+/// When the directory cannot be listed.
+pub(crate) fn surveyed_chain(store: &Path) -> Result<(ChainFacts, Vec<ChainError>), ChainError> {
+    settled(store, || survey(&LocalDisk, store), |found| found.as_ref().is_ok_and(|(_, errors)| errors.is_empty()))
 }
 
 /// The chain of manifests.

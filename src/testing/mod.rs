@@ -38,7 +38,7 @@ mod tests;
 
 pub use collected::Collected;
 #[cfg(feature = "testing")]
-pub use inspect::{Inspection, inspect, inspect_on};
+pub use inspect::{Inspection, inspect, inspect_on, roll_back};
 pub use job::TestJob;
 
 #[cfg(feature = "testing")]

@@ -44,6 +44,8 @@ mod scan;
 mod segment;
 mod settings;
 mod shared;
+#[cfg(feature = "cli")]
+mod survey;
 mod tail;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)] // tests start threads of their own
@@ -56,8 +58,10 @@ pub use damage::Lost;
 #[cfg(any(test, feature = "testing", feature = "cli"))]
 pub use damage::WalDamage;
 pub use error::WalError;
+#[cfg(any(test, feature = "testing", feature = "cli"))]
+pub use frame::FrameHeader;
 #[cfg(any(test, feature = "testing"))]
-pub use frame::{FRAME_HEADER_LEN, FrameFault, FrameHeader, payload_checksum};
+pub use frame::{FRAME_HEADER_LEN, FrameFault, payload_checksum};
 pub use queue::Done;
 pub use reader::read_frame;
 #[cfg(any(test, feature = "testing"))]
@@ -71,6 +75,8 @@ pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_path};
 pub use settings::Effort;
 pub use settings::WalSettings;
 pub use shared::WalStatistics;
+#[cfg(feature = "cli")]
+pub use survey::{Ending, LogSurvey, Seen, SurveyedSegment};
 pub use tail::Tail;
 pub use truncation::TruncationRight;
 

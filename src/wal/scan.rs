@@ -261,22 +261,34 @@ fn damage(
     fault: FrameFault,
     durable_through: u64,
 ) -> WalDamage {
-    let beyond = look_beyond(bytes, walked.offset, walked.next, segment);
+    damage_at(directory, segment, bytes, (walked.next, walked.offset), fault, durable_through)
+}
+
+/// As [`damage`], of the frame that should stand at this offset.
+pub(super) fn damage_at(
+    directory: &Path,
+    segment: &SegmentHeader,
+    bytes: &[u8],
+    (sequence, offset): (Sequence, usize),
+    fault: FrameFault,
+    durable_through: u64,
+) -> WalDamage {
+    let beyond = look_beyond(bytes, offset, sequence, segment);
     let (expected, mut found) = fault.expected_and_found();
     let mut last = durable_through;
     if let Some(proof) = beyond.proof {
         found += &format!(
-            " (frame {} at byte {} was written after frame {} was synced)",
-            proof.sequence, proof.offset, walked.next
+            " (frame {} at byte {} was written after frame {sequence} was synced)",
+            proof.sequence, proof.offset
         );
         last = last.max(proof.synced_through.0);
     }
     if let Some(next) = beyond.next_whole {
         last = last.min(next.sequence.0 - 1);
     }
-    let lost = Lost::Frames { first: walked.next, last: Sequence(last.max(walked.next.0)) };
+    let lost = Lost::Frames { first: sequence, last: Sequence(last.max(sequence.0)) };
     let file = segment_path(directory, segment.number);
-    WalDamage { file, offset: walked.offset as u64, expected, found, lost }
+    WalDamage { file, offset: offset as u64, expected, found, lost }
 }
 
 /// The headers of all segments with the lengths of their files, in the order of their numbers.
@@ -307,42 +319,52 @@ fn check_chain(
     headers: &[(SegmentHeader, u64)],
     oldest: Sequence,
 ) -> Result<(), WalError> {
-    let first = &headers[0].0;
-    if first.first_sequence > oldest {
-        return Err(WalDamage {
-            file: segment_path(directory, SegmentNumber(first.number.0.saturating_sub(1))),
-            offset: 0,
-            expected: format!("a segment with frame {oldest}, which is still needed"),
-            found: format!("no such file; the oldest segment begins with frame {}", first.first_sequence),
-            lost: Lost::Frames { first: oldest, last: Sequence(first.first_sequence.0 - 1) },
-        }
-        .into());
+    check_front(directory, &headers[0].0, oldest)?;
+    headers.windows(2).try_for_each(|pair| check_pair(disk, directory, &pair[0].0, &pair[1].0))
+}
+
+/// Checks that the oldest segment reaches back to the oldest needed frame.
+pub(super) fn check_front(directory: &Path, first: &SegmentHeader, oldest: Sequence) -> Result<(), WalDamage> {
+    if first.first_sequence <= oldest {
+        return Ok(());
     }
-    for pair in headers.windows(2) {
-        let (older, newer) = (&pair[0].0, &pair[1].0);
-        let broken = |offset: u64, expected: String, found: String| WalDamage {
-            file: segment_path(directory, newer.number),
-            offset,
-            expected,
-            found,
-            lost: Lost::Nothing,
-        };
-        if newer.log != older.log {
-            let expected = format!("log id {}, as in segment {}", older.log, older.number);
-            return Err(broken(16, expected, format!("{}: two logs are mixed", newer.log)).into());
-        }
-        if newer.number != older.number.next() {
-            return Err(missing(disk, directory, older, newer)?.into());
-        }
-        if newer.epoch < older.epoch {
-            let expected = format!("an epoch of at least {}, as in segment {}", older.epoch, older.number);
-            return Err(broken(40, expected, newer.epoch.to_string()).into());
-        }
-        if newer.first_sequence < older.first_sequence {
-            let expected =
-                format!("a first sequence of at least {}, as in segment {}", older.first_sequence, older.number);
-            return Err(broken(48, expected, newer.first_sequence.to_string()).into());
-        }
+    Err(WalDamage {
+        file: segment_path(directory, SegmentNumber(first.number.0.saturating_sub(1))),
+        offset: 0,
+        expected: format!("a segment with frame {oldest}, which is still needed"),
+        found: format!("no such file; the oldest segment begins with frame {}", first.first_sequence),
+        lost: Lost::Frames { first: oldest, last: Sequence(first.first_sequence.0 - 1) },
+    })
+}
+
+/// Checks that a segment continues the one before it.
+pub(super) fn check_pair(
+    disk: &dyn Disk,
+    directory: &Path,
+    older: &SegmentHeader,
+    newer: &SegmentHeader,
+) -> Result<(), WalError> {
+    let broken = |offset: u64, expected: String, found: String| WalDamage {
+        file: segment_path(directory, newer.number),
+        offset,
+        expected,
+        found,
+        lost: Lost::Nothing,
+    };
+    if newer.log != older.log {
+        let expected = format!("log id {}, as in segment {}", older.log, older.number);
+        return Err(broken(16, expected, format!("{}: two logs are mixed", newer.log)).into());
+    }
+    if newer.number != older.number.next() {
+        return Err(missing(disk, directory, older, newer)?.into());
+    }
+    if newer.epoch < older.epoch {
+        let expected = format!("an epoch of at least {}, as in segment {}", older.epoch, older.number);
+        return Err(broken(40, expected, newer.epoch.to_string()).into());
+    }
+    if newer.first_sequence < older.first_sequence {
+        let expected = format!("a first sequence of at least {}, as in segment {}", older.first_sequence, older.number);
+        return Err(broken(48, expected, newer.first_sequence.to_string()).into());
     }
     Ok(())
 }

@@ -1,0 +1,159 @@
+//! The entries of checkpoints: read through RocksDB, which checks every block, then against the hash of each key and the counts of the
+//! manifest. What cannot be read is told by operator and range of key hashes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::files::Checkpoint;
+use super::work::Workers;
+use crate::cli::finding::{Code, Finding};
+use crate::cli::page::count;
+use crate::codec::KeyHash;
+use crate::recovery::declared::DROPPED;
+use crate::state::view::CheckpointView;
+use crate::state::{OperatorNumber, StateError};
+
+/// Into how many ranges the hashes of an operator are cut, so that threads can share it.
+const RANGES: u64 = 16;
+/// Damaged places in one range after which nothing more is tried.
+const MOST_HOLES: usize = 100;
+
+/// A range of an operator's entries.
+pub(super) struct EntryRange {
+    /// The place of its checkpoint.
+    checkpoint: usize,
+    view: Arc<CheckpointView>,
+    operator: OperatorNumber,
+    first: KeyHash,
+    last: KeyHash,
+    /// About how many bytes it takes.
+    pub bytes: u64,
+}
+
+/// What was read of a range.
+pub(super) struct CountedEntries {
+    checkpoint: usize,
+    operator: OperatorNumber,
+    pub entries: u64,
+    holes: Vec<Hole>,
+}
+
+/// Where entries could not be read.
+struct Hole {
+    after: KeyHash,
+    /// Where it goes on; nothing where it does not.
+    before: Option<KeyHash>,
+    error: String,
+    is_damage: bool,
+}
+
+/// Opens a checkpoint for reading: the ranges of its entries.
+pub(super) fn open(place: usize, checkpoint: &Checkpoint) -> Result<Vec<EntryRange>, StateError> {
+    let view = Arc::new(CheckpointView::open(&checkpoint.path, &checkpoint.files.files)?);
+    let operators = checkpoint.point.operators.iter().filter(|operator| operator.kind != DROPPED);
+    let numbers: Vec<OperatorNumber> = operators.map(|operator| operator.number).collect();
+    let sizes = view.reader().approximate_bytes(&numbers);
+    let width = u64::MAX / RANGES;
+    let ranges = numbers.into_iter().zip(sizes).flat_map(|(operator, size)| {
+        let view = Arc::clone(&view);
+        (0..RANGES).map(move |index| EntryRange {
+            checkpoint: place,
+            view: Arc::clone(&view),
+            operator,
+            first: KeyHash(index * width),
+            last: KeyHash(if index + 1 == RANGES { u64::MAX } else { (index + 1) * width - 1 }),
+            bytes: size / RANGES,
+        })
+    });
+    Ok(ranges.collect())
+}
+
+impl EntryRange {
+    /// Reads it.
+    pub fn count(&self, workers: &Workers) -> CountedEntries {
+        let mut counted =
+            CountedEntries { checkpoint: self.checkpoint, operator: self.operator, entries: 0, holes: Vec::new() };
+        let mut from = self.first;
+        while let Some((after, error)) = self.scan(from, &mut counted, workers) {
+            let again = self.view.readable_after(self.operator, after).filter(|hash| *hash <= self.last);
+            let is_damage = error.is_damage();
+            counted.holes.push(Hole { after, before: again, error: self.view.words(&error), is_damage });
+            match again.filter(|_| counted.holes.len() < MOST_HOLES) {
+                Some(again) => from = again,
+                None => break,
+            }
+        }
+        workers.progress.add(self.bytes);
+        counted
+    }
+
+    /// Reads up to the first place that cannot be read: the hash before it, and why.
+    fn scan(&self, from: KeyHash, counted: &mut CountedEntries, workers: &Workers) -> Option<(KeyHash, StateError)> {
+        let mut scan = self.view.reader().scan(self.operator, from..=self.last);
+        let mut before = from;
+        loop {
+            let (hash, found) = match scan.next_entry() {
+                Ok(Some((_, hash, key, _))) => (hash, KeyHash::of_encoded(key)),
+                Ok(None) => return None,
+                Err(error) => return Some((before, error)),
+            };
+            if hash == found {
+                counted.entries += 1;
+            } else {
+                let reason = format!("expected a key with that hash, found one with {:016x}", found.0);
+                let error = StateError::Entry { operator: self.operator, hash, reason };
+                let error = self.view.words(&error);
+                counted.holes.push(Hole { after: hash, before: Some(hash), error, is_damage: true });
+            }
+            before = hash;
+            if counted.entries.is_multiple_of(1 << 14) && workers.interruption.is_raised() {
+                return None;
+            }
+        }
+    }
+}
+
+/// What was found in the entries; the checkpoints are marked where they cannot be used.
+pub(super) fn findings(known: &mut [Checkpoint], counted: &[CountedEntries]) -> Vec<Finding> {
+    let mut sums: BTreeMap<(usize, OperatorNumber), (u64, Vec<&Hole>)> = BTreeMap::new();
+    for range in counted {
+        let sum = sums.entry((range.checkpoint, range.operator)).or_default();
+        sum.0 += range.entries;
+        sum.1.extend(&range.holes);
+    }
+    let mut findings = Vec::new();
+    for ((place, operator), (entries, holes)) in sums {
+        let checkpoint = &mut known[place];
+        let Some(entry) = checkpoint.point.operators.iter().find(|entry| entry.number == operator) else { continue };
+        let (uid, expected) = (entry.uid.clone(), entry.entries);
+        let of_checkpoint = format!("of {}", checkpoint.words());
+        for hole in &holes {
+            let code = match (hole.is_damage, checkpoint.pinned) {
+                (false, _) => Code::Unreadable,
+                (true, true) => Code::PinDamaged,
+                (true, false) => Code::EntryDamaged,
+            };
+            let finding = Finding::new(code).concerning(format!("operator \"{uid}\", {}", hole.words()));
+            findings.push(finding.concerning(hole.error.clone()).concerning(of_checkpoint.clone()));
+            if hole.is_damage {
+                checkpoint.damage.push(hole.error.clone());
+            }
+        }
+        if entries != expected {
+            let finding = Finding::new(if holes.is_empty() { Code::EntryCount } else { Code::EntryDamaged });
+            let finding = finding.differs(format!("{} entries of \"{uid}\"", count(expected)), count(entries));
+            findings.push(finding.concerning(of_checkpoint));
+        }
+    }
+    findings
+}
+
+impl Hole {
+    fn words(&self) -> String {
+        match self.before {
+            Some(before) if before == self.after => format!("key hash {:016x}", before.0),
+            Some(before) => format!("key hashes from {:016x} to {:016x}", self.after.0, before.0),
+            None => format!("key hashes from {:016x} on", self.after.0),
+        }
+    }
+}
