@@ -3,31 +3,26 @@
 //! A job that collects old checkpoints may take one away between finding and opening it. Then the store is looked at again: what is
 //! still named by the newest manifests and yet not there is missing, all else was collected.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::console::Console;
 use super::exit::Exit;
 use super::failure::{Failure, Result};
 use super::finding::Code;
 use super::location::{Store, quoted};
+use super::operation::pins::{Pin, pins};
 use super::page::time;
 use super::view;
 use crate::checkpoint::{ChainFacts, CheckpointFiles, Link, Manifest, OperatorEntry, Standing};
+use crate::disk::LocalDisk;
 use crate::id::BatchId;
+use crate::recovery::declared::DROPPED;
 use crate::recovery::facts::CHECKPOINTS;
 use crate::state::StateError;
 use crate::state::view::CheckpointView;
 
-/// Where checkpoints are kept that the user has pinned.
-pub(crate) const PINNED: &str = "pinned";
-/// The manifest beside the files of a pinned checkpoint.
-pub(crate) const PINNED_MANIFEST: &str = "manifest";
 /// How often a checkpoint is looked for while the job collects.
 const TRIES: u32 = 20;
-/// The kind of an operator whose state was given up.
-const DROPPED: &str = "dropped";
 
 /// A checkpoint that can be asked for.
 #[derive(Clone, Debug)]
@@ -281,26 +276,12 @@ fn newest_naming<'c>(chain: &'c ChainFacts, files: &CheckpointFiles) -> Option<&
     chain.links.values().rev().filter_map(Link::manifest).find(names)
 }
 
-/// The checkpoints that were pinned: copies of their directories, each with the bytes of its manifest.
+/// The checkpoints that were pinned. What is not whole is not to be had; `verify` tells why.
 fn pinned(store: &Store) -> Result<Vec<Known>> {
-    let directory = store.path().join(PINNED);
-    let entries = match fs::read_dir(&directory) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        entries => entries.map_err(|error| Failure::io("list", &directory, &error))?,
+    let (pins, _unreadable) = pins(&LocalDisk, store.path())?;
+    let known = |pin: Pin| {
+        let (path, files) = (store.path().join(pin.below()), pin.files()?.clone());
+        Some(Known { manifest: pin.manifest, files, path, pinned: true })
     };
-    let mut pinned = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| Failure::io("list", &directory, &error))?.path();
-        pinned.extend(pinned_at(&path));
-    }
-    Ok(pinned)
-}
-
-/// What is not whole, or is being unpinned, is not to be had; `verify` tells why.
-fn pinned_at(path: &Path) -> Option<Known> {
-    let manifest = Manifest::from_bytes(&fs::read(path.join(PINNED_MANIFEST)).ok()?).ok()?;
-    let files = manifest.checkpoint.clone()?;
-    Some(Known { manifest, files, path: path.to_path_buf(), pinned: true })
+    Ok(pins.into_iter().filter_map(known).collect())
 }

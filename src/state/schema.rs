@@ -38,7 +38,7 @@ impl Schema {
     /// The schema that was written down as this text.
     #[cfg(any(test, feature = "cli"))]
     pub fn of_text(text: &str) -> Self {
-        Self(Ok(text.to_string()))
+        Self { text: Ok(text.to_string()), earlier: None }
     }
 
     /// The text, or why there is none.
