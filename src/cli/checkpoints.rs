@@ -3,29 +3,26 @@
 //! A job that collects old checkpoints may take one away between finding and opening it. Then the store is looked at again: what is
 //! still named by the newest manifests and yet not there is missing, all else was collected.
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::console::Console;
 use super::exit::Exit;
 use super::failure::{Failure, Result};
-use super::location::Store;
+use super::finding::Code;
+use super::location::{Store, quoted};
+use super::operation::pins::{Pin, pins};
 use super::page::time;
 use super::view;
 use crate::checkpoint::{ChainFacts, CheckpointFiles, Link, Manifest, OperatorEntry, Standing};
+use crate::disk::LocalDisk;
 use crate::id::BatchId;
+use crate::recovery::declared::DROPPED;
 use crate::recovery::facts::CHECKPOINTS;
+use crate::state::StateError;
 use crate::state::view::CheckpointView;
 
-/// Where checkpoints are kept that the user has pinned.
-pub(crate) const PINNED: &str = "pinned";
-/// The manifest beside the files of a pinned checkpoint.
-pub(crate) const PINNED_MANIFEST: &str = "manifest";
 /// How often a checkpoint is looked for while the job collects.
 const TRIES: u32 = 20;
-/// The kind of an operator whose state was given up.
-const DROPPED: &str = "dropped";
 
 /// A checkpoint that can be asked for.
 #[derive(Clone, Debug)]
@@ -54,6 +51,28 @@ pub(crate) struct Opened {
     pub view: CheckpointView,
     /// Which others there were when it was opened.
     pub checkpoints: Checkpoints,
+    question: Question,
+}
+
+/// What the user has asked, for the command that asks another checkpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct Question(String);
+
+impl Question {
+    /// A verb with what follows the location.
+    pub fn of(verb: &str, store: &Store, arguments: &[&str]) -> Self {
+        let words = [format!("floodmark {verb} {}", store.shown())].into_iter();
+        let words = words.chain(arguments.iter().map(|argument| quoted(argument)));
+        Self(words.collect::<Vec<_>>().join(" "))
+    }
+
+    /// The same question to the next older checkpoint, or else to whoever looks at the damage.
+    fn next(&self, store: &Store, checkpoints: &Checkpoints, damaged: &Known) -> String {
+        match checkpoints.older(damaged) {
+            Some(older) => format!("{} --as-of {}", self.0, older.batch()),
+            None => format!("floodmark verify {}", store.shown()),
+        }
+    }
 }
 
 impl Known {
@@ -193,45 +212,46 @@ impl Opened {
     ///
     /// # Errors
     /// As [`Checkpoints::of`] and [`Checkpoints::pick`]; or nothing of the checkpoint can be read.
-    pub fn open(store: &Store, as_of: Option<u64>) -> Result<Self> {
+    pub fn open(store: &Store, as_of: Option<u64>, question: &Question) -> Result<Self> {
         let mut checkpoints = Checkpoints::of(store)?;
         for _ in 1..TRIES {
             let known = checkpoints.pick(as_of)?.clone();
             let view = CheckpointView::open(&known.path, &known.files.files);
             if view.as_ref().is_ok_and(|view| view.damage().is_none()) {
-                return Self::after(store, known, view, checkpoints);
+                return Self::after(store, known, view, checkpoints, question);
             }
             // Damaged, or taken away meanwhile? It is damage where the checkpoint still counts.
             let again = Checkpoints::of(store)?;
             if again.known.iter().any(|other| other.path == known.path) {
-                return Self::after(store, known, view, again);
+                return Self::after(store, known, view, again, question);
             }
             checkpoints = again;
         }
         let known = checkpoints.pick(as_of)?.clone();
         let view = CheckpointView::open(&known.path, &known.files.files);
-        Self::after(store, known, view, checkpoints)
+        Self::after(store, known, view, checkpoints, question)
     }
 
     /// Opens one of those that are known.
     ///
     /// # Errors
     /// When nothing of it can be read.
-    pub fn open_known(store: &Store, known: &Known, checkpoints: Checkpoints) -> Result<Self> {
+    pub fn open_known(store: &Store, known: &Known, checkpoints: Checkpoints, question: &Question) -> Result<Self> {
         let view = CheckpointView::open(&known.path, &known.files.files);
-        Self::after(store, known.clone(), view, checkpoints)
+        Self::after(store, known.clone(), view, checkpoints, question)
     }
 
     fn after(
         store: &Store,
         known: Known,
-        view: Result<CheckpointView, crate::state::StateError>,
+        view: Result<CheckpointView, StateError>,
         checkpoints: Checkpoints,
+        question: &Question,
     ) -> Result<Self> {
         match view {
-            Ok(view) => Ok(Self { known, view, checkpoints }),
+            Ok(view) => Ok(Self { known, view, checkpoints, question: question.clone() }),
             Err(error) => {
-                let next = next_after_damage(store, &checkpoints, &known);
+                let next = question.next(store, &checkpoints, &known);
                 let failure = Failure::from(error);
                 let message = format!("the checkpoint of {} cannot be read: {failure}", known.name());
                 Err(Failure { message, ..failure }.try_next(next))
@@ -240,26 +260,13 @@ impl Opened {
     }
 
     /// The failure that damage in this checkpoint is, for a verb that has told what could be told.
-    pub fn damaged(
-        &self,
-        store: &Store,
-        told: impl std::fmt::Display,
-        error: Option<&crate::state::StateError>,
-    ) -> Failure {
-        let words = error.or(self.view.damage()).map(|error| self.view.words(error));
-        let words = words.map_or(String::new(), |words| format!(": {words}"));
+    pub fn damaged(&self, store: &Store, told: impl std::fmt::Display, error: Option<&StateError>) -> Failure {
+        // What sizes and ends of files show names the file best.
+        let error = self.view.damage().or(error);
+        let words = error.map_or(String::new(), |error| format!(": {}", self.view.words(error)));
         let message = format!("the checkpoint of {} is damaged: {told}{words}", self.known.name());
-        let environment = error.is_some_and(|error| !error.is_damage()) && self.view.damage().is_none();
-        let exit = if environment { Exit::Failed } else { Exit::Degraded };
-        Failure::new(exit, message).try_next(next_after_damage(store, &self.checkpoints, &self.known))
-    }
-}
-
-/// What to ask where a checkpoint is damaged: the next older one, or else what is wrong.
-fn next_after_damage(store: &Store, checkpoints: &Checkpoints, damaged: &Known) -> String {
-    match checkpoints.older(damaged) {
-        Some(older) => format!("the next older checkpoint: --as-of {}", older.batch()),
-        None => format!("floodmark verify {}", store.shown()),
+        let code = error.map_or(Code::EntryDamaged, Code::of_state);
+        Failure::about(code, message).try_next(self.question.next(store, &self.checkpoints, &self.known))
     }
 }
 
@@ -269,26 +276,12 @@ fn newest_naming<'c>(chain: &'c ChainFacts, files: &CheckpointFiles) -> Option<&
     chain.links.values().rev().filter_map(Link::manifest).find(names)
 }
 
-/// The checkpoints that were pinned: copies of their directories, each with the bytes of its manifest.
+/// The checkpoints that were pinned. What is not whole is not to be had; `verify` tells why.
 fn pinned(store: &Store) -> Result<Vec<Known>> {
-    let directory = store.path().join(PINNED);
-    let entries = match fs::read_dir(&directory) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        entries => entries.map_err(|error| Failure::io("list", &directory, &error))?,
+    let (pins, _unreadable) = pins(&LocalDisk, store.path())?;
+    let known = |pin: Pin| {
+        let (path, files) = (store.path().join(pin.below()), pin.files()?.clone());
+        Some(Known { manifest: pin.manifest, files, path, pinned: true })
     };
-    let mut pinned = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(|error| Failure::io("list", &directory, &error))?.path();
-        pinned.extend(pinned_at(&path));
-    }
-    Ok(pinned)
-}
-
-/// What is not whole, or is being unpinned, is not to be had; `verify` tells why.
-fn pinned_at(path: &Path) -> Option<Known> {
-    let manifest = Manifest::from_bytes(&fs::read(path.join(PINNED_MANIFEST)).ok()?).ok()?;
-    let files = manifest.checkpoint.clone()?;
-    Some(Known { manifest, files, path: path.to_path_buf(), pinned: true })
+    Ok(pins.into_iter().filter_map(known).collect())
 }

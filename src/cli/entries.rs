@@ -67,8 +67,7 @@ impl Types {
             Failure::usage(format!("keys of \"{uid}\" can be given with --key-hex only: {reason}"))
         })?;
         shape.encode_text(text).map_err(|misfit| {
-            let example = shape.example();
-            Failure::usage(format!("key {text} is no key of \"{uid}\": {misfit}; keys are {shape}, such as {example}"))
+            Failure::usage(format!("key {text} is no key of \"{uid}\": {misfit}; keys are of the type {shape}"))
         })
     }
 

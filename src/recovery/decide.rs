@@ -335,13 +335,12 @@ fn compare_operator(stored: &OperatorEntry, operator: &StateDescriptor) -> Resul
         found: found.to_string(),
     };
     let text = |schema: &crate::state::schema::Schema| schema.text().unwrap_or_default().to_string();
-    if stored.key_type != text(&operator.key_schema) {
+    if !operator.key_schema.is(&stored.key_type) {
         return Err(differs("the key type", stored.state_version, &text(&operator.key_schema), &stored.key_type));
     }
     if stored.state_version == operator.version {
         let expected = text(&operator.state_schema);
-        let same = stored.state_type == expected;
-        return if same {
+        return if operator.state_schema.is(&stored.state_type) {
             Ok(None)
         } else {
             Err(differs("the state type", operator.version, &expected, &stored.state_type))
@@ -352,7 +351,7 @@ fn compare_operator(stored: &OperatorEntry, operator: &StateDescriptor) -> Resul
         let advice = if found < expected { "give it a migration by migrate_from" } else { "run the newer program" };
         return Err(Refusal::StateVersion { uid: uid(), expected, found, advice });
     };
-    if stored.state_type != text(old) {
+    if !old.is(&stored.state_type) {
         return Err(differs("the state type", found, &text(old), &stored.state_type));
     }
     Ok(Some((uid(), found, expected)))

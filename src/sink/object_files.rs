@@ -31,6 +31,8 @@ const HASH_LEN: usize = 8;
 #[derive(Clone, Debug)]
 pub(crate) struct ObjectFormat<T> {
     schema: String,
+    /// What a file may say of its records.
+    accepted: Schema,
     types: PhantomData<fn(T)>,
 }
 
@@ -38,7 +40,8 @@ impl<T: Record> ObjectFormat<T> {
     /// The format, or why `T` has no schema that can be stored.
     pub fn new() -> Result<Self, String> {
         let schema = Schema::of::<T>();
-        schema.text().map(|text| Self { schema: text.to_string(), types: PhantomData }).map_err(str::to_string)
+        let text = schema.text().map(str::to_string).map_err(str::to_string)?;
+        Ok(Self { schema: text, accepted: schema, types: PhantomData })
     }
 
     /// Everything before the first record.
@@ -59,7 +62,7 @@ impl<T: Record> ObjectFormat<T> {
     /// The records of a part file; `path` is for the error.
     pub fn read(&self, path: &Path, bytes: &[u8]) -> Result<Vec<T>, ObjectFileError> {
         let (count, schema, records_at) = read_head(path, bytes)?;
-        if schema != self.schema {
+        if !self.accepted.is(schema) {
             let (path, expected, found) = (path.to_path_buf(), self.schema.clone(), schema.to_string());
             return Err(ObjectFileError::OtherType { path, expected, found });
         }

@@ -22,6 +22,7 @@ pub(crate) mod spec;
 mod store;
 mod table;
 pub(crate) mod tables;
+mod trace;
 #[cfg(feature = "cli")]
 pub(crate) mod view;
 

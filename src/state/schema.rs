@@ -8,38 +8,55 @@ use std::fmt::Write;
 use serde::de::DeserializeOwned;
 use serde_reflection::{ContainerFormat, Error, Format, Named, Registry, Samples, Tracer, TracerConfig, VariantFormat};
 
+use super::trace::trace;
+
 /// The shape of a type: `str`, `(str, u64)`, `Order { id: u64, items: [str] }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Schema(Result<String, String>);
+pub(crate) struct Schema {
+    text: Result<String, String>,
+    /// What was stored of the type before all variants of all enums were seen, where that was less: an enum that stands in a
+    /// struct behind an option, a list or a map only was written with its first variant alone.
+    earlier: Option<String>,
+}
 
 impl Schema {
     /// The schema of `T`, or why it has none that can be stored: serde attributes such as `flatten` and `untagged` need a
     /// self-describing format, which stored state is not.
     pub fn of<T: DeserializeOwned>() -> Self {
-        Self(trace::<T>().map(|(format, registry)| {
+        let rendered = |(format, registry): (Format, Registry)| {
             let mut text = String::new();
             render(&format, &registry, &mut Vec::new(), &mut text);
             text
-        }))
+        };
+        let earlier = trace_earlier::<T>().map(rendered);
+        // What had a schema keeps it.
+        let text = trace::<T>().map(rendered).or_else(|reason| earlier.clone().map_err(|_| reason));
+        let earlier = earlier.ok().filter(|earlier| text.as_ref() != Ok(earlier));
+        Self { text, earlier }
     }
 
     /// The schema that was written down as this text.
     #[cfg(any(test, feature = "cli"))]
     pub fn of_text(text: &str) -> Self {
-        Self(Ok(text.to_string()))
+        Self { text: Ok(text.to_string()), earlier: None }
     }
 
     /// The text, or why there is none.
     pub fn text(&self) -> Result<&str, &str> {
-        self.0.as_deref().map_err(String::as_str)
+        self.text.as_deref().map_err(String::as_str)
+    }
+
+    /// Whether a text that was stored is one of this type.
+    pub fn is(&self, stored: &str) -> bool {
+        self.text.as_deref() == Ok(stored) || self.earlier.as_deref() == Some(stored)
     }
 }
 
 /// More passes than any sensible type needs: each pass sees one more variant of every enum in it.
 const MOST_PASSES: usize = 4_096;
 
-/// Lets the type deserialize itself until every variant of every enum in it was seen.
-fn trace<T: DeserializeOwned>() -> Result<(Format, Registry), String> {
+/// The format as it was found before [`trace`]: kept because what it gave is stored.
+fn trace_earlier<T: DeserializeOwned>() -> Result<(Format, Registry), String> {
     // The tracer tells the enums that have more variants only when it is given up, so it starts again with their names.
     let mut enums: Vec<String> = Vec::new();
     loop {
@@ -181,6 +198,54 @@ mod tests {
             schema::<Order>(),
             "Order { id: u64, items: [(str, option<u32>)], kind: Kind | Plain | Gift { to: str } | }"
         );
+    }
+
+    #[test]
+    fn every_variant_is_in_the_schema_wherever_the_enum_stands() {
+        #[derive(Serialize, Deserialize)]
+        struct Kinds {
+            list: Vec<Kind>,
+            by_name: std::collections::BTreeMap<String, Nested>,
+        }
+        #[derive(Serialize, Deserialize)]
+        enum Nested {
+            None,
+            Deeper(Vec<Option<Colour>>),
+            Back(Box<Nested>, Option<Box<Kinds>>),
+        }
+        #[derive(Serialize, Deserialize)]
+        enum Colour {
+            Red,
+            Blue,
+        }
+        assert_eq!(
+            schema::<Kinds>(),
+            "Kinds { list: [Kind | Plain | Gift { to: str } |], by_name: {str: Nested | None | \
+             Deeper([option<Colour | Red | Blue |>]) | Back(Nested, option<Kinds>) |} }"
+        );
+    }
+
+    #[test]
+    fn a_text_that_was_stored_before_is_still_one_of_the_type() {
+        #[derive(Serialize, Deserialize)]
+        struct Kinds {
+            list: Vec<Kind>,
+        }
+        let schema = Schema::of::<Kinds>();
+        assert!(schema.is("Kinds { list: [Kind | Plain | Gift { to: str } |] }"));
+        assert!(schema.is("Kinds { list: [Kind | Plain |] }"));
+        assert!(!schema.is("Kinds { list: [Kind | Gift { to: str } |] }"));
+        assert!(!Schema::of::<Order>().is("Order"));
+    }
+
+    #[test]
+    fn a_type_without_an_end_is_refused() {
+        #[derive(Serialize, Deserialize)]
+        enum Endless {
+            More(Box<Endless>),
+        }
+        assert!(Schema::of::<Vec<u8>>().is("[u8]"));
+        assert!(super::trace::<Endless>().unwrap_err().contains("without end"));
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl CheckpointView {
     /// no error: [`damage`](Self::damage) tells what sizes and ends of files show, and reads tell the rest.
     pub fn open(directory: &Path, files: &[CheckpointFile]) -> Result<Self, StateError> {
         let damage = files.iter().find_map(|file| verify_files(directory, slice::from_ref(file), false).err());
-        let scratch = tempfile::Builder::new().prefix("floodmark-").tempdir();
+        let scratch = tempfile::Builder::new().prefix("floodmark-view-").tempdir();
         let scratch = scratch.map_err(|error| failed("create a directory in", &std::env::temp_dir(), error))?;
         let mut all_linked = true;
         for file in files {

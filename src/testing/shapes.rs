@@ -52,11 +52,14 @@ pub fn stored_key(schema: &str, text: &str) -> Result<Vec<u8>, String> {
     shape.encode_text(text).map_err(|error| error.to_string())
 }
 
-/// The entries of an export: uid, encoded key, encoded state.
+/// The uid of an operator, an encoded key and its encoded state.
+pub type ExportedEntry = (String, Vec<u8>, Vec<u8>);
+
+/// The entries of an export.
 ///
 /// # Errors
 /// When the export is not whole.
-pub fn entries_of_export(export: &[u8]) -> Result<Vec<(String, Vec<u8>, Vec<u8>)>, String> {
+pub fn entries_of_export(export: &[u8]) -> Result<Vec<ExportedEntry>, String> {
     let mut reader = ExportReader::new(export).map_err(|error| error.to_string())?;
     let mut entries = Vec::new();
     while let Some(entry) = reader.next_entry().map_err(|error| error.to_string())? {

@@ -44,7 +44,7 @@ fn a_flipped_table_file_is_named_and_the_older_checkpoint_offered() {
     fails(store, &["export"], 3, &[name]);
     fails(store, &["diff", "2", "4"], 3, &[name]);
     let outcome = run(store, &["scan", "counts"]);
-    assert!(!outcome.stderr.contains("floodmark-"), "a temporary name is shown: {}", outcome.stderr);
+    assert!(!outcome.stderr.contains("floodmark-view-"), "a temporary name is shown: {}", outcome.stderr);
     assert_eq!(output(store, &["get", "counts", "apple", "--as-of", "2"]), "\"apple\" → 3\n");
     let history = json(store, &["history", "counts", "apple"]);
     assert_eq!((&history["versions"][0]["present"], &history["versions"][1]["state"]), (&json!(null), &json!(3)));

@@ -23,7 +23,7 @@ use crate::recovery::facts::CHECKPOINTS;
 /// The directory of pins in a store.
 pub(crate) const PINNED: &str = "pinned";
 /// The manifest of a pin.
-const MANIFEST: &str = "manifest";
+pub(crate) const MANIFEST: &str = "manifest";
 
 /// A pinned checkpoint.
 #[derive(Clone, Debug)]

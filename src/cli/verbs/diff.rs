@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 use serde::Serialize;
 
 use crate::checkpoint::OperatorEntry;
-use crate::cli::checkpoints::Opened;
+use crate::cli::checkpoints::{Opened, Question};
 use crate::cli::console::{Console, JsonList};
 use crate::cli::entries::{SeenEntry, Types};
 use crate::cli::exit::Exit;
@@ -80,7 +80,9 @@ impl Sum {
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     let store = Store::open(&args.location)?;
-    let (a, b) = (Opened::open(&store, Some(args.a))?, Opened::open(&store, Some(args.b))?);
+    let question = Question::of("operators", &store, &[]);
+    let open = |batch| Opened::open(&store, Some(batch), &question);
+    let (a, b) = (open(args.a)?, open(args.b)?);
     for uid in &args.operator {
         if a.known.operator(uid).is_err() {
             b.known.operator(uid)?;

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::checkpoint::{ChainFacts, Link};
-use crate::cli::checkpoints::{Opened, PINNED};
+use crate::cli::checkpoints::{Opened, Question};
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::frames::oldest_needed;
 use crate::cli::location::{MANIFESTS, Store};
+use crate::cli::operation::pins::PINNED;
 use crate::cli::page::{Page, bytes, count};
 use crate::cli::view;
 use crate::disk::{LocalDisk, TEMPORARY_SUFFIX};
@@ -237,7 +238,7 @@ impl DuReport {
     }
 
     fn take_operators(&mut self, store: &Store) {
-        let opened = match Opened::open(store, None) {
+        let opened = match Opened::open(store, None, &Question::of("operators", store, &[])) {
             Ok(opened) => opened,
             Err(failure) => {
                 self.operators_unknown = Some(failure.to_string());

@@ -1,6 +1,6 @@
 //! `floodmark export`: the state of a checkpoint as JSON lines, whole and exact; `src/cli/export.rs` says how.
 
-use crate::cli::checkpoints::Opened;
+use crate::cli::checkpoints::{Opened, Question};
 use crate::cli::console::Console;
 use crate::cli::entries::Types;
 use crate::cli::exit::Exit;
@@ -28,7 +28,8 @@ pub struct Args {
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     let store = Store::open(&args.location)?;
-    let opened = Opened::open(&store, args.as_of)?;
+    let question = Question::of("export", &store, &[]);
+    let opened = Opened::open(&store, args.as_of, &question)?;
     for uid in &args.operator {
         opened.known.operator(uid)?;
     }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::checkpoints::{Known, Opened};
+use crate::cli::checkpoints::{Known, Opened, Question};
 use crate::cli::console::{Console, Report};
 use crate::cli::entries::{SeenEntry, Types};
 use crate::cli::failure::Result;
@@ -44,7 +44,7 @@ struct GetReport {
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     let store = Store::open(&args.location)?;
-    let opened = Opened::open(&store, args.as_of)?;
+    let opened = Opened::open(&store, args.as_of, &question(args, &store))?;
     let types = Types::of(opened.known.operator(&args.uid)?);
     let key = types.typed_key(args.key.as_deref(), args.key_hex.as_deref())?;
     let state = opened.view.get(types.number, &key);
@@ -66,6 +66,13 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     match opened.view.damage() {
         Some(_) => Err(opened.damaged(&store, "this key could be read", None)),
         None => Ok(exit),
+    }
+}
+
+fn question(args: &Args, store: &Store) -> Question {
+    match (&args.key, &args.key_hex) {
+        (Some(key), _) => Question::of("get", store, &[&args.uid, key]),
+        (None, hex) => Question::of("get", store, &[&args.uid, "--key-hex", hex.as_deref().unwrap_or_default()]),
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::get::line;
-use crate::cli::checkpoints::{Checkpoints, Known, Opened};
+use crate::cli::checkpoints::{Checkpoints, Known, Opened, Question};
 use crate::cli::console::{Console, Report};
 use crate::cli::entries::{SeenEntry, Types};
 use crate::cli::exit::Exit;
@@ -73,7 +73,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
         match version(&store, known, &args.uid, &key) {
             Ok(version) => report.versions.push(version),
             // Collected since it was found.
-            Err(_) if !known.path.exists() && !still_known(&store, known)? => {}
+            Err(_) if !still_known(&store, known)? => {}
             Err(failure) => {
                 report.versions.push(Version {
                     present: None,
@@ -106,7 +106,7 @@ fn version(store: &Store, known: &Known, uid: &str, key: &[u8]) -> Result<Versio
             return Ok(Version { text: problem.clone(), problem: Some(problem), ..Version::at(known) });
         }
     };
-    let opened = Opened::open_known(store, known, Checkpoints::of(store)?)?;
+    let opened = Opened::open_known(store, known, Checkpoints::of(store)?, &Question::of("operators", store, &[]))?;
     let state = opened.view.get(types.number, key);
     let state = state
         .map_err(|error| -> Failure { opened.damaged(store, "the state of this key cannot be read", Some(&error)) })?;

@@ -8,12 +8,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::checkpoint::{ChainFacts, CheckpointFiles, Link, Manifest, ManifestKind, Standing};
-use crate::cli::checkpoints::{PINNED, PINNED_MANIFEST};
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::finding::{Code, Finding, write_findings};
 use crate::cli::location::Store;
+use crate::cli::operation::pins::{MANIFEST as PINNED_MANIFEST, PINNED};
 use crate::cli::page::{Page, bytes, count, time};
 use crate::cli::view;
 

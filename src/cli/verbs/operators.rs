@@ -3,12 +3,15 @@
 use serde::Serialize;
 
 use crate::checkpoint::OperatorEntry;
-use crate::cli::checkpoints::{Known, Opened};
+use crate::cli::checkpoints::{Known, Opened, Question};
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Result;
 use crate::cli::location::Store;
 use crate::cli::page::{Page, bytes, count, time};
+
+/// Less than this is not told apart.
+const BLOCK_BYTES: u64 = 4_000;
 
 /// The operators with state: uid, kind, types, state version, keys, bytes.
 #[derive(Debug, clap::Args)]
@@ -40,14 +43,15 @@ struct OperatorRow {
     state_type: String,
     state_version: u32,
     keys: u64,
-    /// About how many bytes its entries take, compressed.
+    /// About how many bytes its entries take, compressed; what is below a block of 4 kB may be 0.
     approximate_bytes: u64,
     partitions: u32,
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     let store = Store::open(&args.location)?;
-    let opened = Opened::open(&store, args.as_of)?;
+    let question = Question::of("operators", &store, &[]);
+    let opened = Opened::open(&store, args.as_of, &question)?;
     console.show(&OperatorsReport::of(&opened))?;
     let exit = opened.checkpoints.tell_damage(&store, console);
     match opened.view.damage() {
@@ -102,7 +106,9 @@ impl Report for OperatorsReport {
         }
         let row = |row: &OperatorRow| {
             let version = row.state_version.to_string();
-            let size = bytes(row.approximate_bytes);
+            // RocksDB tells sizes by whole blocks.
+            let is_told = row.approximate_bytes >= BLOCK_BYTES || row.keys == 0;
+            let size = if is_told { bytes(row.approximate_bytes) } else { format!("< {}", bytes(BLOCK_BYTES)) };
             vec![row.uid.clone(), row.kind.clone(), version, count(row.keys), size]
         };
         let rows: Vec<Vec<String>> = self.operators.iter().map(row).collect();

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::get::line;
-use crate::cli::checkpoints::Opened;
+use crate::cli::checkpoints::{Opened, Question};
 use crate::cli::console::Console;
 use crate::cli::entries::Types;
 use crate::cli::failure::Result;
@@ -52,7 +52,8 @@ struct ScanEnd<'a> {
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     let store = Store::open(&args.location)?;
-    let opened = Opened::open(&store, args.as_of)?;
+    let question = Question::of("scan", &store, &[&args.uid]);
+    let opened = Opened::open(&store, args.as_of, &question)?;
     let operator = opened.known.operator(&args.uid)?;
     let types = Types::of(operator);
     let mut entries = Entries::of(&opened.view, types.number);

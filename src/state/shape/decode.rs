@@ -1,5 +1,7 @@
 //! From stored bytes to JSON.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Number, Value};
 
 use super::{Body, CALLS, Field, Integer, LEVELS, MOST_EMPTY_VALUES, Shape, Type, TypeId, to_hex};
@@ -127,15 +129,9 @@ impl<'d> Decoder<'d> {
             pairs.push((self.value(key, depth)?, self.value(value, depth)?));
             self.refuse_too_many_of_nothing(before, index)?;
         }
-        if self.shape.is_text(key) {
-            let mut object = Map::new();
-            let mut twice = false;
-            for (key, value) in &pairs {
-                twice |= object.insert(as_text(key), value.clone()).is_some();
-            }
-            if !twice {
-                return Ok(Value::Object(object));
-            }
+        let mut texts = HashSet::new();
+        if self.shape.is_text(key) && pairs.iter().all(|(key, _)| texts.insert(as_text(key))) {
+            return Ok(Value::Object(pairs.into_iter().map(|(key, value)| (as_text(&key), value)).collect()));
         }
         Ok(Value::Array(pairs.into_iter().map(|(key, value)| Value::Array(vec![key, value])).collect()))
     }

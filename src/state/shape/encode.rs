@@ -63,7 +63,11 @@ impl Shape {
             return Ok(bytes);
         }
         let value = serde_json::from_str(text);
-        let value = value.map_err(|error| Misfit::new(format!("JSON such as {}", self.example()), error))?;
+        let value = value.map_err(|error| {
+            let quoted = format!("\"{text}\"");
+            let found = if text.starts_with(['[', '{']) { format!("{quoted} ({error})") } else { quoted };
+            Misfit::new(format!("JSON such as {}", self.example()), found)
+        })?;
         self.encode(&value)
     }
 

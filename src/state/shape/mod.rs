@@ -33,7 +33,7 @@ use std::fmt;
 const LEVELS: usize = 120;
 
 /// How deep a value may be nested in all, with options and wrappers that JSON does not show.
-const CALLS: usize = 1_000;
+const CALLS: usize = 500;
 
 /// Values that take no bytes, such as units in a list, may not be more than this.
 const MOST_EMPTY_VALUES: u64 = 1 << 16;
