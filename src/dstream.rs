@@ -103,6 +103,12 @@ impl GraphBuilder {
         self.declared.borrow_mut().problems.push(problem.into());
     }
 
+    /// Looks at the graph, if nothing is wrong with it so far.
+    pub fn look<L>(&self, look: impl FnOnce(&Graph) -> L) -> Result<L, String> {
+        let declared = self.declared.borrow();
+        if declared.problems.is_empty() { Ok(look(&declared.graph)) } else { Err(declared.problems.join("; ")) }
+    }
+
     /// The graph, if nothing is wrong with it, and how often its streams want a checkpoint.
     pub fn finish(self) -> Result<(Graph, CheckpointWish), String> {
         let Declared { graph, checkpoints, problems, .. } = self.declared.into_inner();

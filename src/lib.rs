@@ -67,6 +67,8 @@ mod sink;
 // The one place where decisions are taken, and the story of a start.
 mod driver;
 mod recovery;
+// The past, computed again.
+mod replay;
 // Who hears what happens.
 mod listener;
 
@@ -100,6 +102,8 @@ pub use operator::remember::Remembered;
 pub use query::{StateHandle, StateSnapshot};
 pub use rdd::Rdd;
 pub use recovery::report::RecoveryReport;
+pub use recovery::schema::{JobSchema, MigrationSchema, OperatorSchema};
+pub use replay::{DigestDifference, Replay};
 pub use running::{Phase, Running};
 pub use sink::{FileSink, MemorySink, ObjectFileError, PublishedBatch, Sink, SinkError, read_object_files};
 pub use source::{

@@ -113,12 +113,17 @@ pub fn scratch() -> Result<tempfile::TempDir> {
 
 /// An example, started from the same build.
 pub fn example(name: &str) -> Result<Command> {
+    program(&format!("examples/{name}")).map(Command::new)
+}
+
+/// A program that was built with the release profile.
+pub fn program(name: &str) -> Result<PathBuf> {
     let this = std::env::current_exe()?;
     // target/release/deps/word_count-0123
     let release = this.ancestors().find(|directory| directory.ends_with("release")).unwrap_or(&this);
-    let path = release.join("examples").join(name);
+    let path = release.join(name);
     if path.is_file() {
-        Ok(Command::new(path))
+        Ok(path)
     } else {
         Err(format!("{} is not there: run `make bench`, or `cargo build --release --examples` first", path.display())
             .into())

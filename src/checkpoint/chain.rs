@@ -17,7 +17,7 @@ use crate::disk::{Disk, Step};
 use crate::id::{Epoch, ManifestSequence, Sequence, Uid};
 
 /// The directory of manifests inside of a job's directory.
-pub(super) const MANIFESTS: &str = "manifests";
+pub(crate) const MANIFESTS: &str = "manifests";
 /// Directories whose files prove that a job has lived here.
 const PROOFS: [&str; 2] = ["wal", "checkpoints"];
 

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+#[cfg(feature = "cli")]
+use super::ManifestDraft;
 use super::{CheckpointFiles, Manifest, ManifestKind};
-use crate::id::{Epoch, ManifestSequence};
+use crate::id::{Epoch, Lineage, ManifestSequence};
 
 /// One manifest as it was found. `crc` is that of all its bytes, as they are.
 #[derive(Clone, Debug)]
@@ -126,42 +128,82 @@ impl ChainFacts {
     /// The distinct checkpoints that the chain names, newest first, each with its standing.
     pub fn checkpoints(&self) -> Vec<KnownCheckpoint<'_>> {
         let mut known: Vec<KnownCheckpoint<'_>> = Vec::new();
+        let mut lineage = None;
         for (&sequence, link) in &self.links {
             let Some(manifest) = link.manifest() else { continue };
+            let begins_lineage = lineage.replace(manifest.point.lineage).is_some_and(|it| it != manifest.point.lineage);
             if let Some(files) = &manifest.checkpoint
                 && !known.iter().any(|checkpoint| checkpoint.files.directory == files.directory)
             {
                 known.push(KnownCheckpoint { sequence, manifest, files, standing: Standing::Usable });
             }
-            match &manifest.kind {
-                ManifestKind::Checkpoint | ManifestKind::Claim => {}
-                ManifestKind::Rejection { of, directory, reason } => {
-                    // By name where it is known: a claim after the rejected manifest repeats the same directory.
-                    let rejected = known.iter_mut().filter(|checkpoint| match directory {
-                        Some(directory) => checkpoint.files.directory == *directory,
-                        None => checkpoint.sequence == *of,
-                    });
-                    for checkpoint in rejected {
-                        checkpoint.standing = Standing::Rejected { by: sequence, reason: reason.clone() };
-                    }
-                }
-                ManifestKind::Rollback => {
-                    let target = manifest.checkpoint.as_ref().map(|files| &files.directory);
-                    let newer = match target {
-                        Some(target) => {
-                            known.iter().position(|it| it.files.directory == *target).map_or(0, |place| place + 1)
-                        }
-                        None => 0,
-                    };
-                    for checkpoint in &mut known[newer..] {
-                        if checkpoint.standing == Standing::Usable {
-                            checkpoint.standing = Standing::Abandoned { by: sequence };
-                        }
-                    }
+            // Also where the rollback itself cannot be read: a claim after it names the same lineage.
+            if begins_lineage || manifest.kind == ManifestKind::Rollback {
+                abandon(&mut known, manifest);
+            }
+            if let ManifestKind::Rejection { of, directory, reason } = &manifest.kind {
+                // By name where it is known: a claim after the rejected manifest repeats the same directory.
+                let rejected = known.iter_mut().filter(|checkpoint| match directory {
+                    Some(directory) => checkpoint.files.directory == *directory,
+                    None => checkpoint.sequence == *of,
+                });
+                for checkpoint in rejected {
+                    checkpoint.standing = Standing::Rejected { by: sequence, reason: reason.clone() };
                 }
             }
         }
         known.reverse();
         known
+    }
+
+    /// The chain with this draft behind it: to see what would be decided then.
+    #[cfg(feature = "cli")]
+    pub fn with(&self, draft: ManifestDraft) -> Self {
+        let mut chain = self.clone();
+        let (sequence, parent_crc) = match self.links.last_key_value() {
+            Some((newest, link)) => (newest.next(), link.crc()),
+            None => (ManifestSequence(1), 0),
+        };
+        let manifest = draft.at(sequence, parent_crc, self.boundary());
+        chain.links.insert(sequence, Link::Sound { manifest: Box::new(manifest), crc: 0 });
+        chain
+    }
+
+    /// The lineage that the job is in.
+    pub fn lineage(&self) -> Option<Lineage> {
+        self.newest().map(|manifest| manifest.point.lineage)
+    }
+
+    /// The manifest that begins the lineage of the newest one, where the chain still holds it: a rollback, or what was first
+    /// published after it or after the loss of a log.
+    pub fn beginning_of_lineage(&self) -> Option<&Manifest> {
+        let newest = self.newest()?.point.lineage;
+        let mut before = None;
+        for manifest in self.links.values().filter_map(Link::manifest) {
+            let lineage = manifest.point.lineage;
+            let is_other = before.replace(lineage).is_some_and(|before| before != lineage);
+            if lineage == newest && (is_other || manifest.kind == ManifestKind::Rollback) {
+                return Some(manifest);
+            }
+        }
+        None
+    }
+}
+
+/// The job goes on from the checkpoint that `manifest` names, as a new lineage: what is newer is abandoned. One that was abandoned
+/// before, and is gone back to, is usable again.
+fn abandon(known: &mut [KnownCheckpoint<'_>], manifest: &Manifest) {
+    let target = manifest.checkpoint.as_ref().map(|files| &files.directory);
+    let place = known.iter().position(|checkpoint| Some(&checkpoint.files.directory) == target);
+    for (index, checkpoint) in known.iter_mut().enumerate() {
+        let is_newer =
+            checkpoint.manifest.point.batch > manifest.point.batch || place.is_none_or(|place| index > place);
+        match checkpoint.standing {
+            Standing::Usable if is_newer && Some(index) != place => {
+                checkpoint.standing = Standing::Abandoned { by: manifest.sequence };
+            }
+            Standing::Abandoned { .. } if Some(index) == place => checkpoint.standing = Standing::Usable,
+            _ => {}
+        }
     }
 }

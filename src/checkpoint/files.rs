@@ -87,6 +87,16 @@ pub(crate) fn verify_files(directory: &Path, files: &[CheckpointFile], full: boo
     Ok(())
 }
 
+/// Sizes and CRCs of all files in a directory.
+#[cfg(feature = "cli")]
+pub(crate) fn list_files(disk: &dyn crate::disk::Disk, directory: &Path) -> io::Result<Vec<CheckpointFile>> {
+    let file = |name: String| {
+        let path = directory.join(&name);
+        Ok(CheckpointFile { size: fs::metadata(&path)?.len(), crc32: crc32_of(&path)?, name })
+    };
+    disk.list(directory)?.into_iter().map(file).collect()
+}
+
 /// Whether a name is that of a table file.
 pub(super) fn is_table(name: &str) -> bool {
     name.ends_with(".sst")

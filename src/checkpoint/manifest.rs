@@ -148,7 +148,7 @@ impl ManifestDraft {
     }
 
     /// The draft that rejects a checkpoint and goes on from `instead`.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "cli"))]
     pub fn rejection(
         instead: &Manifest,
         epoch: Epoch,
@@ -161,14 +161,14 @@ impl ManifestDraft {
     }
 
     /// The draft that goes back to `target` on purpose, as a new lineage.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing", feature = "cli"))]
     pub fn rollback(target: &Manifest, epoch: Epoch, nonce: WriterNonce, lineage: Lineage) -> Self {
         let mut draft = Self::repeat(target, epoch, nonce, ManifestKind::Rollback);
         draft.point.lineage = lineage;
         draft
     }
 
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(any(test, feature = "testing", feature = "cli"))]
     fn repeat(of: &Manifest, epoch: Epoch, nonce: WriterNonce, kind: ManifestKind) -> Self {
         Self { epoch, nonce, kind, point: of.point.clone(), checkpoint: of.checkpoint.clone() }
     }

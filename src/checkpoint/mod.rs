@@ -19,15 +19,19 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use chain::{ManifestChain, PublishedManifest};
+pub(crate) use chain::{MANIFESTS, ManifestChain, PublishedManifest};
 pub(crate) use error::{ChainError, CheckpointError};
 pub(crate) use facts::{ChainFacts, Link, Standing};
+#[cfg(feature = "cli")]
+pub(crate) use files::list_files;
 pub(crate) use files::{CheckpointFile, verify_files};
 pub(crate) use manifest::{
     CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestDraft, ManifestKind, OperatorEntry,
 };
 #[cfg(feature = "testing")]
 pub use measure::CheckpointTrial;
+#[cfg(feature = "cli")]
+pub(crate) use retention::{directory_name, unneeded};
 #[cfg(feature = "cli")]
 pub(crate) use survey::survey;
 pub(crate) use writer::{CheckpointDone, CheckpointRequest, Checkpointer, CheckpointerSettings};

@@ -45,8 +45,14 @@ pub(super) fn garbage(facts: &ChainFacts, keep: usize, epoch: Epoch, on_disk: &[
     unnamed.filter(|name| parse_directory(name).is_some_and(|(_, written)| written <= epoch)).cloned().collect()
 }
 
+/// The directories on disk that the next collection removes, whoever drives it.
+#[cfg(feature = "cli")]
+pub(crate) fn unneeded(facts: &ChainFacts, on_disk: &[String]) -> Vec<String> {
+    garbage(facts, usize::MAX, Epoch(u64::MAX), on_disk)
+}
+
 /// The name of a new checkpoint's directory; no name is used twice (I-10).
-pub(super) fn directory_name(batch: BatchId, epoch: Epoch, random: WriterNonce) -> String {
+pub(crate) fn directory_name(batch: BatchId, epoch: Epoch, random: WriterNonce) -> String {
     format!("{batch}-{epoch}-{:016x}", random.0 as u64) // the lower half is random enough
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::console::Console;
 use super::exit::Exit;
 use super::failure::{Failure, Result};
-use super::location::{Store, quoted};
+use super::location::Store;
 use super::page::time;
 use super::view;
 use crate::checkpoint::{ChainFacts, CheckpointFiles, Link, Manifest, OperatorEntry, Standing};
@@ -199,18 +199,18 @@ impl Opened {
             let known = checkpoints.pick(as_of)?.clone();
             let view = CheckpointView::open(&known.path, &known.files.files);
             if view.as_ref().is_ok_and(|view| view.damage().is_none()) {
-                return Self::opened(store, known, view, checkpoints);
+                return Self::after(store, known, view, checkpoints);
             }
             // Damaged, or taken away meanwhile? It is damage where the checkpoint still counts.
             let again = Checkpoints::of(store)?;
             if again.known.iter().any(|other| other.path == known.path) {
-                return Self::opened(store, known, view, again);
+                return Self::after(store, known, view, again);
             }
             checkpoints = again;
         }
         let known = checkpoints.pick(as_of)?.clone();
         let view = CheckpointView::open(&known.path, &known.files.files);
-        Self::opened(store, known, view, checkpoints)
+        Self::after(store, known, view, checkpoints)
     }
 
     /// Opens one of those that are known.
@@ -219,10 +219,10 @@ impl Opened {
     /// When nothing of it can be read.
     pub fn open_known(store: &Store, known: &Known, checkpoints: Checkpoints) -> Result<Self> {
         let view = CheckpointView::open(&known.path, &known.files.files);
-        Self::opened(store, known.clone(), view, checkpoints)
+        Self::after(store, known.clone(), view, checkpoints)
     }
 
-    fn opened(
+    fn after(
         store: &Store,
         known: Known,
         view: Result<CheckpointView, crate::state::StateError>,
@@ -291,10 +291,4 @@ fn pinned_at(path: &Path) -> Option<Known> {
     let manifest = Manifest::from_bytes(&fs::read(path.join(PINNED_MANIFEST)).ok()?).ok()?;
     let files = manifest.checkpoint.clone()?;
     Some(Known { manifest, files, path: path.to_path_buf(), pinned: true })
-}
-
-/// `floodmark VERB LOCATION …`, as a user would type it.
-pub(crate) fn command(verb: &str, store: &Store, arguments: &[&str]) -> String {
-    let arguments: Vec<String> = arguments.iter().map(|argument| quoted(argument)).collect();
-    format!("floodmark {verb} {} {}", store.shown(), arguments.join(" ")).trim_end().to_string()
 }

@@ -12,6 +12,7 @@ use super::failure::{Failure, Result};
 use super::page::Page;
 use super::progress::Progress;
 use crate::clock::{Clock, Interrupt, SystemClock};
+use crate::disk::{Disk, LocalDisk};
 
 /// What a verb tells: as JSON by its fields, as text by its page.
 pub(crate) trait Report: Serialize {
@@ -42,6 +43,7 @@ pub(crate) struct Console<'s> {
     json: bool,
     printed: bool,
     interruption: Interruption,
+    disk: Arc<dyn Disk>,
 }
 
 /// Whether the user wants to stop; clones share it.
@@ -74,7 +76,18 @@ impl<'s> Console<'s> {
         interruption: Interruption,
     ) -> Self {
         let (output, error, input) = (Box::new(output), Box::new(error), Box::new(input));
-        Self { output, error, input, terminal, json: false, printed: false, interruption }
+        Self { output, error, input, terminal, json: false, printed: false, interruption, disk: Arc::new(LocalDisk) }
+    }
+
+    /// The door to the disk for verbs that write.
+    pub fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk)
+    }
+
+    /// Another door: for tests.
+    #[cfg(feature = "testing")]
+    pub(super) fn set_disk(&mut self, disk: Arc<dyn Disk>) {
+        self.disk = disk;
     }
 
     pub(super) fn set_json(&mut self, json: bool) {

@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::exit::Exit;
 use super::failure::{Failure, Result};
+pub(crate) use crate::checkpoint::MANIFESTS;
 use crate::driver::lock::{Owner, owner_of};
 use crate::recovery::facts::{CHECKPOINTS, WAL};
-
-/// The directory of manifests inside of a store.
-pub(crate) const MANIFESTS: &str = "manifests";
 
 /// A directory that holds what a job has stored; it may be damaged.
 #[derive(Clone, Debug)]
@@ -49,6 +47,14 @@ impl Store {
             true => Ok(Self { path, shown: location.to_string() }),
             false => Err(not_here(location, &path)?),
         }
+    }
+
+    /// The place where a store is to be made; nothing is judged yet.
+    ///
+    /// # Errors
+    /// Exit code 2 for a location that is no directory's.
+    pub fn place(location: &str) -> Result<Self> {
+        Ok(Self { path: path_of(location)?, shown: location.to_string() })
     }
 
     pub fn path(&self) -> &Path {
@@ -100,7 +106,8 @@ fn traces(path: &Path) -> Result<bool> {
     Ok(false)
 }
 
-fn names(path: &Path) -> Result<Vec<String>> {
+/// The names in a directory; none where it is none.
+pub(crate) fn names(path: &Path) -> Result<Vec<String>> {
     let list = |error: io::Error| Failure::io("list", path, &error);
     match fs::read_dir(path) {
         Ok(entries) => entries

@@ -12,11 +12,12 @@ mod checkpoints;
 mod console;
 mod entries;
 mod exit;
-mod export;
+pub(crate) mod export;
 mod failure;
 mod finding;
 mod frames;
 mod location;
+mod operation;
 mod page;
 mod progress;
 mod range;
@@ -83,6 +84,23 @@ pub fn run<A: Into<OsString>>(arguments: impl IntoIterator<Item = A>) -> Outcome
 
 /// As [`run`], on a page of so many columns.
 pub fn run_in<A: Into<OsString>>(width: usize, arguments: impl IntoIterator<Item = A>) -> Outcome {
+    run_with(width, arguments, |_| ())
+}
+
+/// As [`run`], with verbs that write going through this door to the disk.
+#[cfg(feature = "testing")]
+pub fn run_on_disk<A: Into<OsString>>(
+    disk: std::sync::Arc<dyn crate::disk::Disk>,
+    arguments: impl IntoIterator<Item = A>,
+) -> Outcome {
+    run_with(WIDTH_WITHOUT_TERMINAL, arguments, |console| console.set_disk(disk))
+}
+
+fn run_with<A: Into<OsString>>(
+    width: usize,
+    arguments: impl IntoIterator<Item = A>,
+    configure: impl FnOnce(&mut Console<'_>),
+) -> Outcome {
     let terminal = Terminal {
         width,
         output_is_terminal: false,
@@ -92,6 +110,7 @@ pub fn run_in<A: Into<OsString>>(width: usize, arguments: impl IntoIterator<Item
     };
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let mut console = Console::new(&mut stdout, &mut stderr, io::empty(), terminal, Interruption::default());
+    configure(&mut console);
     let program = std::iter::once(OsString::from("floodmark"));
     let exit = run_on(&mut console, program.chain(arguments.into_iter().map(Into::into)));
     drop(console);

@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::failure::{Failure, Result};
+use super::location::names;
 use crate::recovery::facts::{CHECKPOINTS, WAL};
 
 /// Bytes by place. Table files that checkpoints share with each other and with the live directory count once.
@@ -28,18 +29,15 @@ impl Sizes {
     pub fn of(store: &Path) -> Result<Self> {
         let mut sizes = Self::default();
         let mut met = HashSet::new();
-        for (place, is_log) in [(WAL, true), (CHECKPOINTS, false)] {
-            walk(&store.join(place), &mut met, &mut |name, bytes| {
-                if is_log {
-                    sizes.log += bytes;
-                    sizes.segments += u64::from(name.ends_with(".log"));
-                } else {
-                    sizes.checkpoints += bytes;
-                }
-            })?;
-        }
+        walk(&store.join(WAL), &mut met, &mut |name, bytes| {
+            sizes.log += bytes;
+            sizes.segments += u64::from(name.ends_with(".log"));
+        })?;
+        walk(&store.join(CHECKPOINTS), &mut met, &mut |_, bytes| sizes.checkpoints += bytes)?;
         let mut rest = 0;
-        walk(store, &mut met, &mut |_, bytes| rest += bytes)?;
+        for name in names(store)?.into_iter().filter(|name| ![WAL, CHECKPOINTS].contains(&name.as_str())) {
+            walk(&store.join(name), &mut met, &mut |_, bytes| rest += bytes)?;
+        }
         sizes.total = sizes.log + sizes.checkpoints + rest;
         Ok(sizes)
     }
@@ -49,6 +47,14 @@ impl Sizes {
 pub(crate) fn walk(directory: &Path, met: &mut HashSet<(u64, u64)>, found: &mut dyn FnMut(&str, u64)) -> Result<()> {
     let entries = match fs::read_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            let metadata =
+                fs::symlink_metadata(directory).map_err(|error| Failure::io("look at", directory, &error))?;
+            if met.insert((metadata.dev(), metadata.ino())) {
+                found(&directory.file_name().unwrap_or_default().to_string_lossy(), metadata.len());
+            }
+            return Ok(());
+        }
         other => other.map_err(|error| Failure::io("list", directory, &error))?,
     };
     for entry in entries {

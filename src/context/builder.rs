@@ -67,6 +67,7 @@ impl StreamingContextBuilder {
             clock: Arc::new(SystemClock::default()),
             disk: Arc::new(LocalDisk),
             planted: Planted::default(),
+            replay: None,
         };
         Self {
             settings,

@@ -10,16 +10,23 @@ use std::cell::RefCell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 
+use crate::dataflow::graph::Graph;
+use crate::disk::LocalDisk;
 use crate::driver::inputs::DirectInput;
+use crate::driver::message::DriverMessage;
 use crate::driver::settings::JobSettings;
-use crate::driver::start::Job;
+use crate::driver::start::{Job, declared};
 use crate::dstream::GraphBuilder;
 use crate::error::{Error, ErrorKind, Result};
-use crate::listener::Events;
+use crate::id::BatchId;
+use crate::listener::{Events, Listeners};
+use crate::recovery::schema::JobSchema;
+use crate::replay::{Fork, Replay, ReplaySettings};
 use crate::running::Running;
 use crate::source::ReceiverSource;
+use crate::wal::WalSettings;
 
 pub use builder::StreamingContextBuilder;
 
@@ -147,6 +154,91 @@ impl StreamingContext {
     /// # Ok::<(), floodmark::Error>(())
     /// ```
     pub fn start(self) -> Result<Running> {
+        let (job, graph, sender) = self.declared()?;
+        Running::start(job, graph, sender)
+    }
+
+    /// What this program declares, as far as a start compares it with what is stored: to be exported by a new build before it is
+    /// deployed, for `floodmark compat --schema FILE`.
+    ///
+    /// # Errors
+    /// `Configuration` when the graph is wrong, or a type cannot be stored.
+    ///
+    /// ```
+    /// # fn main() -> floodmark::Result<()> {
+    /// # let place = tempfile::tempdir().unwrap();
+    /// # let context = floodmark::StreamingContext::builder("job").checkpoint(place.path().join("state")).build()?;
+    /// # let file = place.path().join("job.json");
+    /// context.queue_stream::<u64>("numbers").1.print(10);
+    /// std::fs::write(&file, context.schema()?.to_json()).unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn schema(&self) -> Result<JobSchema> {
+        let declared = self.graph.look(|graph| declared(&self.settings, graph));
+        let declared = declared.map_err(|problem| Error::new(ErrorKind::Configuration, problem))?;
+        Ok(JobSchema::of(&declared)?)
+    }
+
+    /// Computes the job's state as of a batch that is over again, by this code, and keeps it for queries.
+    ///
+    /// It begins with the newest checkpoint at or before the batch and recomputes the batches since from their plans in the log, on a
+    /// fork of what is stored, in a temporary directory. The store is only read: it may be a copy, be read-only, or belong to a
+    /// job that is running. Nothing leaves a replay: no output is given anything, no receiver starts, nothing ticks, no listener
+    /// hears of it, no checkpoint is taken. Ranges of direct sources are read again.
+    ///
+    /// The batches since the oldest checkpoint that is kept can be had. What the log says of their results is compared with what comes
+    /// out here, and told by [`Replay::differences`]: the code may be a newer one. To run one batch under a debugger, replay
+    /// up to it with one worker and break in the operator in question.
+    ///
+    /// # Errors
+    /// `Past` when no checkpoint at or before the batch is left; `Configuration` when the batch is not planned, or nothing is stored
+    /// here; both say which batches can be had. All others as [`start`](Self::start).
+    ///
+    /// ```
+    /// # fn main() -> floodmark::Result<()> {
+    /// # let place = tempfile::tempdir().unwrap();
+    /// # let state = place.path().join("state");
+    /// use floodmark::{BatchId, Queue, StreamingContext};
+    ///
+    /// let declare = || -> floodmark::Result<(StreamingContext, Queue<(String, u64)>)> {
+    ///     let context = StreamingContext::builder("totals").checkpoint(&state).workers(1).build()?;
+    ///     let (sales, stream) = context.queue_stream::<(String, u64)>("sales");
+    ///     stream.update_state_by_key("totals", |sales: &[u64], total: Option<u64>| {
+    ///         Some(total.unwrap_or(0) + sales.iter().sum::<u64>())
+    ///     });
+    ///     Ok((context, sales))
+    /// };
+    /// let (context, sales) = declare()?;
+    /// let running = context.start()?;
+    /// sales.push(vec![("apples".to_string(), 3)])?;
+    /// let first = running.wait_until(|status| status.records == 1)?.committed;
+    /// sales.push(vec![("apples".to_string(), 4)])?;
+    /// running.wait_until(|status| status.records == 2)?;
+    ///
+    /// let replay = declare()?.0.replay(first)?; // beside the running job
+    /// assert_eq!(replay.state::<String, u64>("totals")?.get(&"apples".to_string())?, Some(3));
+    /// assert!(replay.differences().is_empty());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn replay(mut self, to: BatchId) -> Result<Replay> {
+        let (fork, facts) = Fork::of(&*self.settings.disk, &self.settings.location, to)?;
+        let replay = ReplaySettings::new(to);
+        // Before anything is started, so that what cannot be had is told at once.
+        replay.limit(facts)?;
+        let settings = &mut self.settings;
+        settings.location = fork.path().to_path_buf();
+        settings.disk = Arc::new(LocalDisk);
+        settings.wal = WalSettings { reserve_bytes: 0, quota_bytes: u64::MAX, ..settings.wal.clone() };
+        (settings.signals, settings.listeners) = (false, Listeners::default());
+        settings.replay = Some(replay.clone());
+        let (job, graph, sender) = self.declared()?;
+        Ok(Replay::new(Running::start(job, graph, sender)?, fork, &replay))
+    }
+
+    /// The job as declared.
+    fn declared(self) -> Result<(Job, Arc<Graph>, Sender<DriverMessage>)> {
         let finished = self.graph.finish();
         let (graph, wish) = finished.map_err(|problem| Error::new(ErrorKind::Configuration, problem))?;
         if graph.sources().next().is_none() {
@@ -172,6 +264,6 @@ impl StreamingContext {
             inbox,
             deliveries: Vec::new(),
         };
-        Running::start(job, graph, sender)
+        Ok((job, graph, sender))
     }
 }

@@ -37,6 +37,8 @@ pub enum Step {
     /// An object is deleted from an object store.
     #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))] // object storage is to come
     StoreDelete,
+    /// A verb of the command that writes makes a copy, moves a file or writes down what it did.
+    Operation,
     /// The objects of an object store are listed. It changes nothing, but a list may be behind.
     #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))] // object storage is to come
     StoreList,
@@ -45,7 +47,7 @@ pub enum Step {
 impl Step {
     /// Every step, in the order of a batch's life.
     #[cfg(any(test, feature = "testing"))]
-    pub const ALL: [Step; 16] = [
+    pub const ALL: [Step; 17] = [
         Step::WalAppend,
         Step::WalSync,
         Step::WalRoll,
@@ -62,6 +64,7 @@ impl Step {
         Step::StorePut,
         Step::StoreDelete,
         Step::StoreList,
+        Step::Operation,
     ];
 
     /// The name of the step, `area.verb`.
@@ -84,6 +87,7 @@ impl Step {
             Step::StorePut => "store.put",
             Step::StoreDelete => "store.delete",
             Step::StoreList => "store.list",
+            Step::Operation => "operation.write",
         }
     }
 }

@@ -20,13 +20,19 @@ impl Driver {
             (status.committed, status.published, status.checkpoint) =
                 (point.batch, point.published_through, point.batch);
         });
-        let mut events = vec![BatchEvent::Opened { epoch: self.epoch, lineage: point.lineage }];
+        // Planned again first: a log that was opened in this lineage knows every batch of it, however this append ends.
+        let again = |batch: &BatchId| BatchEvent::Planned(self.history.get(*batch).plan.clone());
+        let mut events: Vec<BatchEvent> = decision.planned_again.iter().map(again).collect();
+        events.push(BatchEvent::Opened { epoch: self.epoch, lineage: point.lineage });
         // Attempts are counted before they run: what was committed is recomputed, but not attempted.
         for past in self.history.uncommitted() {
             past.attempts += 1;
             events.push(BatchEvent::AttemptStarted { batch: past.plan.batch, attempt: past.attempts });
         }
-        self.log_events(&events)?;
+        let at = self.log_events(&events)?;
+        for (batch, planned_at) in decision.planned_again.iter().zip(at) {
+            self.history.get_mut(*batch).planned_at = planned_at;
+        }
         self.tell_started(decision);
         self.take_initial_state(point, decision)?;
         self.start_engine()

@@ -21,7 +21,8 @@ impl Driver {
     ///
     /// Only after the newest plan: the positions of the sources are those after it.
     pub(super) fn checkpoint_is_due(&mut self, batch: BatchId) -> Result<bool> {
-        if self.checkpoint.pending.is_some() || !self.history.is_last(batch) {
+        let is_replay = self.settings.replay.is_some();
+        if is_replay || self.checkpoint.pending.is_some() || !self.history.is_last(batch) {
             return Ok(false);
         }
         let batches = self.checkpoint.batches + self.in_flight.len() as u64 + 1;
@@ -92,7 +93,10 @@ impl Driver {
         self.wal
             .truncate_before(TruncationRight::from_published_manifest(done.published.oldest_needed()))
             .map_err(|error| Error::caused_by(ErrorKind::Environment, "the log cannot be truncated", error))?;
-        self.inputs.release(done.published.oldest_positions())?;
+        // A replay works on a fork: its sources have to keep what the job itself may ask for.
+        if self.settings.replay.is_none() {
+            self.inputs.release(done.published.oldest_positions())?;
+        }
         let (batch, bytes, duration_ms) = (done.batch, done.new_bytes, done.duration.as_millis() as u64);
         self.events.tell(|| CheckpointCompleted { batch, bytes, duration_ms });
         self.shared.update(|status| {

@@ -10,6 +10,7 @@ use crate::disk::Disk;
 use crate::id::Uid;
 use crate::listener::Listeners;
 use crate::planted::Planted;
+use crate::replay::ReplaySettings;
 use crate::source::ReceiverSettings;
 use crate::wal::WalSettings;
 
@@ -56,4 +57,6 @@ pub(crate) struct JobSettings {
     pub clock: Arc<dyn Clock>,
     pub disk: Arc<dyn Disk>,
     pub planted: Planted,
+    /// The job is not run: its past is computed again.
+    pub replay: Option<ReplaySettings>,
 }

@@ -63,7 +63,8 @@ impl Job {
         })?;
         let lock = DirectoryLock::take(&location)?;
         let (mut driver, receivers, report) = self.recover()?;
-        if let Err(error) = driver.go_live(receivers) {
+        let is_replay = driver.settings.replay.is_some();
+        if let Err(error) = if is_replay { Ok(()) } else { driver.go_live(receivers) } {
             driver.abandon();
             return Err(error);
         }
@@ -76,19 +77,24 @@ impl Job {
     /// Observes, decides, applies, and recomputes; goes back to an older checkpoint where the newest turns out to be damaged.
     fn recover(mut self) -> Result<(Driver, Vec<ReceiverSource>, RecoveryReport)> {
         let started_ms = self.settings.clock.monotonic_ms();
-        let declared = self.declared();
+        let declared = declared(&self.settings, &self.graph);
         let mut unusable: Vec<Rejected> = Vec::new();
         let receivers = std::mem::take(&mut self.receivers);
         let mut job = self;
         loop {
-            let facts = observe(&*job.settings.disk, &job.settings.location)?;
+            let mut facts = observe(&*job.settings.disk, &job.settings.location)?;
+            if let Some(replay) = &job.settings.replay {
+                facts = replay.limit(facts)?;
+            }
             let mut decision = decide(&facts, &declared, &unusable)?;
             if job.settings.has_bug(PlantedBug::SameEpoch) {
                 decision.epoch = Epoch(decision.epoch.0.max(2) - 1);
             }
             let mut report = RecoveryReport::new(&decision);
             tracing::info!(epoch = %decision.epoch, "{report}");
-            back_off(&decision);
+            if job.settings.replay.is_none() {
+                back_off(&decision);
+            }
             let chosen = decision.from.as_ref().map(|from| from.point.batch);
             let sequence = sequence_of(&facts, &decision);
             match job.apply(facts, decision) {
@@ -110,17 +116,6 @@ impl Job {
                 }
                 Err((_, error)) => return Err(error),
             }
-        }
-    }
-
-    fn declared(&self) -> Declared {
-        Declared {
-            name: self.settings.name.clone(),
-            keys: self.settings.key_layout(),
-            operators: self.graph.stateful().map(|(_, _, descriptor)| descriptor).collect(),
-            sources: self.graph.sources().map(|(_, source)| source.uid().clone()).collect(),
-            dropped: self.settings.dropped.clone(),
-            goes_on_without_log: self.settings.goes_on_without_log,
         }
     }
 
@@ -154,6 +149,18 @@ impl Job {
                 })
             }
         }
+    }
+}
+
+/// What the program declares, as far as recovery asks.
+pub(crate) fn declared(settings: &JobSettings, graph: &Graph) -> Declared {
+    Declared {
+        name: settings.name.clone(),
+        keys: settings.key_layout(),
+        operators: graph.stateful().map(|(_, _, descriptor)| descriptor).collect(),
+        sources: graph.sources().map(|(_, source)| source.uid().clone()).collect(),
+        dropped: settings.dropped.clone(),
+        goes_on_without_log: settings.goes_on_without_log,
     }
 }
 

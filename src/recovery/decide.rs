@@ -12,6 +12,7 @@
 //! | segment missing | refused while observing, or here | `a_missing_segment_is_damage_that_says_which_frames_it_held` (log), the row after next |
 //! | two chains | refused | `another_log_is_refused` |
 //! | log shorter than a manifest knows | refused | `a_log_that_ends_before_what_a_manifest_knows_is_refused` |
+//! | a rollback, and the log of the lineage that it abandoned | the batches after it from the same plans, as if they were planned now: nothing compared, all published | `after_a_rollback_nothing_of_the_abandoned_lineage_counts` |
 //! | log lost | refused, unless the program says so: a new lineage | `a_lost_log_is_refused_unless_the_program_goes_on_without_it` |
 //! | operator or source not in the program | refused, unless dropped | `state_that_the_program_does_not_know_is_refused_unless_dropped`, `a_source_that_the_program_does_not_know_is_refused_unless_dropped_or_used_up` |
 //! | operator not in the checkpoint | starts empty, reported | `a_new_operator_starts_empty` |
@@ -46,6 +47,9 @@ pub(crate) struct Decision {
     pub new_lineage: bool,
     /// The batches to recompute, in order.
     pub replay: Vec<BatchFacts>,
+    /// Of those, the ones that a rollback has taken back: the log knows them from an abandoned lineage only, and this start plans them
+    /// again, with the same contents (I-2), for the new one.
+    pub planned_again: Vec<BatchId>,
     /// The blocks that those batches read.
     pub planned_blocks: BTreeMap<Sequence, BlockRef>,
     /// Blocks that no plan has taken, in order.
@@ -106,7 +110,10 @@ fn decide_for(facts: &Facts, declared: Option<&Declared>, unusable: &[Rejected])
     }
     let (chosen, rejected) = choose(facts, unusable)?;
     let changes = declared.map(|declared| compare(&chosen.point, declared)).transpose()?.unwrap_or_default();
-    let standpoint = Standpoint { point: chosen.point.clone(), checkpoint: chosen.checkpoint.clone() };
+    // A checkpoint from before a rollback belongs to the history of the lineage that the rollback began.
+    let lineage = facts.chain.lineage().unwrap_or(chosen.point.lineage);
+    let point = JobPoint { lineage, ..chosen.point.clone() };
+    let standpoint = Standpoint { point, checkpoint: chosen.checkpoint.clone() };
     let decision = Decision {
         epoch,
         from: Some(standpoint),
@@ -114,6 +121,7 @@ fn decide_for(facts: &Facts, declared: Option<&Declared>, unusable: &[Rejected])
         rejected,
         new_lineage: facts.log.is_none(),
         replay: Vec::new(),
+        planned_again: Vec::new(),
         planned_blocks: BTreeMap::new(),
         unplanned: Vec::new(),
         changes,
@@ -126,7 +134,8 @@ fn decide_for(facts: &Facts, declared: Option<&Declared>, unusable: &[Rejected])
         }
         Some(log) => {
             check_end(facts, log)?;
-            with_log(decision, &chosen.point, log, declared)
+            let decision = with_log(decision, &chosen.point, log, declared)?;
+            Ok(forget_abandoned(decision, facts, log))
         }
         None if goes_on_without_log => Ok(decision),
         None => Err(Refusal::LogGone { checkpoint: chosen.point.batch }),
@@ -144,6 +153,7 @@ fn fresh(facts: &Facts, epoch: Epoch) -> Result<Decision, Refusal> {
         unneeded_damage: Vec::new(),
         new_lineage: false,
         replay: Vec::new(),
+        planned_again: Vec::new(),
         planned_blocks: BTreeMap::new(),
         unplanned: Vec::new(),
         changes: Changes::default(),
@@ -206,6 +216,27 @@ fn check_end(facts: &Facts, log: &LogFacts) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+/// The first start after a rollback: what the log says of the batches after it was said in the lineage that is abandoned. Once a
+/// life of the new lineage has opened the log, it has planned them again, and the fold has forgotten the rest.
+fn forget_abandoned(mut decision: Decision, facts: &Facts, log: &LogFacts) -> Decision {
+    let beginning = facts.chain.beginning_of_lineage();
+    let is_known = match log.lineage {
+        Some(opened) => Some(opened) == facts.chain.lineage(),
+        None => beginning.is_none(),
+    };
+    if is_known {
+        return decision;
+    }
+    let abandoned_after = beginning.map_or(BatchId(0), |manifest| manifest.point.batch);
+    for batch in decision.replay.iter_mut().filter(|batch| batch.plan.batch > abandoned_after) {
+        (batch.commit, batch.published) = (None, false);
+        (batch.attempts_started, batch.attempts_failed) = (0, 0);
+        batch.letters.clear();
+        decision.planned_again.push(batch.plan.batch);
+    }
+    decision
 }
 
 fn with_log(

@@ -10,7 +10,7 @@ use crate::checkpoint::{
 };
 use crate::codec::decode;
 use crate::disk::Disk;
-use crate::id::{BatchId, Epoch, ManifestSequence, Sequence};
+use crate::id::{BatchId, Epoch, Lineage, ManifestSequence, Sequence};
 use crate::recovery::refusal::Refusal;
 use crate::wal::{self, FrameAt, FrameKind, Reading, WalScan};
 
@@ -49,6 +49,8 @@ pub(crate) struct LogFacts {
     pub batches: BTreeMap<BatchId, BatchFacts>,
     /// The highest epoch that opened the log.
     pub opened: Option<Epoch>,
+    /// The lineage in which the log was opened last; `None` where all of that is cut off.
+    pub lineage: Option<Lineage>,
 }
 
 impl LogFacts {
@@ -84,7 +86,7 @@ pub(crate) fn observe(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
 /// As [`observe`], as far as it was looked.
 #[cfg(feature = "cli")]
 pub(crate) fn skim(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
-    observe_with(disk, job, Reading::Heads)
+    observe_with(disk, job, Reading::AllHeads)
 }
 
 fn observe_with(disk: &dyn Disk, job: &Path, reading: Reading) -> Result<Facts, Refusal> {
@@ -110,8 +112,21 @@ pub(crate) fn glance(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
     Ok(Facts { chain, candidates, log })
 }
 
+/// As [`observe`], as if the chain were this one.
+///
+/// # Errors
+/// As [`observe`].
+#[cfg(feature = "cli")]
+pub(crate) fn observe_behind(disk: &dyn Disk, job: &Path, chain: ChainFacts) -> Result<Facts, Refusal> {
+    let candidates = candidates(job, &chain);
+    let log = observe_log(disk, job, oldest_needed(&candidates), Reading::Whole)?;
+    Ok(Facts { chain, candidates, log })
+}
+
+/// The oldest frame that a candidate needs. One of another log, which was lost, needs nothing of the log that is there.
 fn oldest_needed(candidates: &[Candidate]) -> Option<Sequence> {
-    candidates.iter().map(|candidate| candidate.point.log.oldest_needed).min()
+    let log = candidates.first()?.point.log.log;
+    candidates.iter().map(|candidate| candidate.point.log).filter(|it| it.log == log).map(|it| it.oldest_needed).min()
 }
 
 fn observe_chain(disk: &dyn Disk, job: &Path) -> Result<ChainFacts, Refusal> {
@@ -149,7 +164,7 @@ fn candidates(job: &Path, chain: &ChainFacts) -> Vec<Candidate> {
 }
 
 /// The newest manifest that names a checkpoint.
-fn newest_naming<'c>(chain: &'c ChainFacts, files: &CheckpointFiles) -> Option<&'c Manifest> {
+pub(crate) fn newest_naming<'c>(chain: &'c ChainFacts, files: &CheckpointFiles) -> Option<&'c Manifest> {
     let manifests = chain.links.values().rev().filter_map(Link::manifest);
     manifests
         .into_iter()
@@ -169,7 +184,13 @@ fn observe_log(
     if let Some(refusal) = fold.refusal {
         return Err(refusal);
     }
-    Ok(scan.map(|scan| LogFacts { scan, blocks: fold.blocks, batches: fold.batches, opened: fold.opened }))
+    Ok(scan.map(|scan| LogFacts {
+        scan,
+        blocks: fold.blocks,
+        batches: fold.batches,
+        opened: fold.opened,
+        lineage: fold.lineage,
+    }))
 }
 
 /// Whether all that is there is a log that was just begun: a first start that did not come to its first manifest.
@@ -191,6 +212,7 @@ pub(crate) struct Fold {
     pub blocks: BTreeMap<Sequence, BlockRef>,
     pub batches: BTreeMap<BatchId, BatchFacts>,
     opened: Option<Epoch>,
+    lineage: Option<Lineage>,
     /// The first frame that says nothing that this build understands.
     pub refusal: Option<Refusal>,
 }
@@ -212,7 +234,11 @@ impl Fold {
 
     fn event(&mut self, at: Sequence, event: BatchEvent) {
         match event {
-            BatchEvent::Opened { epoch, .. } => self.opened = self.opened.max(Some(epoch)),
+            BatchEvent::Opened { epoch, lineage } => {
+                self.opened = self.opened.max(Some(epoch));
+                self.lineage = Some(lineage);
+            }
+            // A plan that comes again is that of a new lineage: what an abandoned one made of the batch does not count.
             BatchEvent::Planned(plan) => {
                 let batch = BatchFacts {
                     planned_at: at,

@@ -3,7 +3,11 @@
 use std::path::Path;
 
 use crate::checkpoint::verify_files;
+#[cfg(feature = "cli")]
+use crate::recovery::decide::decide;
 use crate::recovery::decide::{Decision, Rejected, decide_without_program};
+#[cfg(feature = "cli")]
+use crate::recovery::declared::Declared;
 use crate::recovery::facts::{CHECKPOINTS, Candidate, Facts};
 use crate::recovery::refusal::Refusal;
 
@@ -13,9 +17,26 @@ use crate::recovery::refusal::Refusal;
 /// # Errors
 /// The refusal, where a start would refuse.
 pub(crate) fn decide_as_a_start(job: &Path, facts: &Facts) -> Result<Decision, Refusal> {
+    decide_and_read(job, facts, |unusable| decide_without_program(facts, unusable))
+}
+
+/// As [`decide_as_a_start`], for the program that was exported.
+///
+/// # Errors
+/// The refusal, where its start would be refused.
+#[cfg(feature = "cli")]
+pub(crate) fn decide_as_a_start_of(job: &Path, facts: &Facts, declared: &Declared) -> Result<Decision, Refusal> {
+    decide_and_read(job, facts, |unusable| decide(facts, declared, unusable))
+}
+
+fn decide_and_read(
+    job: &Path,
+    facts: &Facts,
+    decide: impl Fn(&[Rejected]) -> Result<Decision, Refusal>,
+) -> Result<Decision, Refusal> {
     let mut unusable = Vec::new();
     loop {
-        let decision = decide_without_program(facts, &unusable)?;
+        let decision = decide(&unusable)?;
         match unusable_after_all(job, facts, &decision) {
             None => return Ok(decision),
             Some(rejected) => unusable.push(rejected),

@@ -8,5 +8,8 @@ pub(crate) mod facts;
 pub(crate) mod look;
 pub(crate) mod refusal;
 pub(crate) mod report;
+#[cfg(any(feature = "cli", feature = "testing"))]
+pub(crate) mod rollback;
+pub(crate) mod schema;
 #[cfg(test)]
 mod tests;

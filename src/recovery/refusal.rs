@@ -86,7 +86,7 @@ impl Refusal {
         Self::Io { doing, path: path.to_path_buf(), source }
     }
 
-    fn kind(&self) -> ErrorKind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Io { .. } | Self::Chain(ChainError::Io { .. }) | Self::Log(WalError::Io { .. }) => {
                 ErrorKind::Environment

@@ -30,6 +30,8 @@ pub struct RecoveryReport {
     fresh: bool,
     replayed: u64,
     republished: u64,
+    /// Batches that a rollback has taken back.
+    taken_back: u64,
     unplanned_blocks: u64,
     deaths: u64,
     rejected: Vec<Rejected>,
@@ -50,6 +52,7 @@ impl RecoveryReport {
             replayed: decision.replay.len() as u64,
             republished: decision.replay.iter().filter(|batch| batch.commit.is_some() && !batch.published).count()
                 as u64,
+            taken_back: decision.planned_again.len() as u64,
             unplanned_blocks: decision.unplanned.len() as u64,
             deaths: decision.replay.iter().filter(|batch| batch.commit.is_none() && batch.attempts_started > 0).count()
                 as u64,
@@ -110,6 +113,10 @@ impl fmt::Display for RecoveryReport {
         if self.republished > 0 {
             let done = if self.milliseconds.is_some() { "published" } else { "to publish" };
             write!(f, "; {} committed batches {done}", self.republished)?;
+        }
+        if self.taken_back > 0 {
+            let done = if self.milliseconds.is_some() { "published again" } else { "to publish again" };
+            write!(f, "; after a rollback {} batches {done}, as a new lineage", self.taken_back)?;
         }
         if self.deaths > 0 {
             write!(f, "; {} batches were being computed when the process ended", self.deaths)?;

@@ -137,7 +137,11 @@ fn facts(batches: impl IntoIterator<Item = BatchFacts>) -> Facts {
     let batches: std::collections::BTreeMap<_, _> =
         batches.into_iter().map(|batch| (batch.plan.batch, batch)).collect();
     let blocks = batches.keys().map(|id| (Sequence(id.0 * 10 - 1), block(id.0 * 10 - 1, "words"))).collect();
-    Facts { chain, candidates, log: Some(LogFacts { scan: scan(), blocks, batches, opened: Some(Epoch(4)) }) }
+    Facts {
+        chain,
+        candidates,
+        log: Some(LogFacts { scan: scan(), blocks, batches, opened: Some(Epoch(4)), lineage: None }),
+    }
 }
 
 fn log(facts: &mut Facts) -> &mut LogFacts {
@@ -283,6 +287,55 @@ fn an_interrupted_tail_is_reported() {
     assert_eq!(replayed(&decision), [7]);
     let report = RecoveryReport::new(&decision).to_string();
     assert!(report.contains("33 bytes of an interrupted append cut") && report.contains("2 whole frames"), "{report}");
+}
+
+#[test]
+fn after_a_rollback_nothing_of_the_abandoned_lineage_counts() {
+    let rolled_back = |opened| {
+        let mut facts = facts([published(5), published(6), published(7)]);
+        facts.candidates = vec![candidate(2, 4), candidate(1, 3)];
+        let manifest = |sequence, batch, kind, lineage| {
+            let point = JobPoint { lineage: Lineage(lineage), ..point(batch) };
+            let checkpoint = candidate(sequence, batch).checkpoint;
+            let manifest = Manifest {
+                sequence: ManifestSequence(sequence),
+                parent_crc: 0,
+                boundary: ManifestSequence(1),
+                epoch: Epoch(3),
+                nonce: WriterNonce(1),
+                kind,
+                point,
+                checkpoint,
+            };
+            (ManifestSequence(sequence), Link::Sound { manifest: Box::new(manifest), crc: 0 })
+        };
+        facts.chain.links = [
+            manifest(1, 3, ManifestKind::Checkpoint, 5),
+            manifest(2, 4, ManifestKind::Checkpoint, 5),
+            manifest(3, 6, ManifestKind::Checkpoint, 5),
+            manifest(4, 4, ManifestKind::Rollback, 6),
+        ]
+        .into();
+        log(&mut facts).lineage = opened;
+        facts
+    };
+    for opened in [Some(Lineage(5)), None] {
+        let decision = decided(&rolled_back(opened));
+        assert_eq!(decision.planned_again, [BatchId(5), BatchId(6), BatchId(7)]);
+        assert!(decision.replay.iter().all(|batch| batch.commit.is_none() && !batch.published));
+        assert_eq!(decision.from.unwrap().point.lineage, Lineage(6));
+    }
+    // A life of the new lineage has opened the log: what is there now is its own.
+    let decision = decided(&rolled_back(Some(Lineage(6))));
+    assert!(decision.planned_again.is_empty() && decision.replay.iter().all(|batch| batch.published));
+    // Where the target is damaged, what lies before it belongs to the new lineage as it is.
+    let mut facts = rolled_back(Some(Lineage(5)));
+    facts.candidates[0].damage = Some("a file is cut".to_string());
+    log(&mut facts).batches.insert(BatchId(4), published(4));
+    let decision = decided(&facts);
+    assert_eq!(replayed(&decision), [4, 5, 6, 7]);
+    assert_eq!(decision.planned_again, [BatchId(5), BatchId(6), BatchId(7)]);
+    assert_eq!(decision.from.unwrap().point.lineage, Lineage(6));
 }
 
 #[test]

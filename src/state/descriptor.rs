@@ -1,5 +1,7 @@
 //! What is known of an operator's state before anything of it is loaded.
 
+use std::borrow::Cow;
+
 use crate::codec::{Key, KeyHasher, Record, decode, encode};
 use crate::id::Uid;
 use crate::state::schema::Schema;
@@ -11,7 +13,7 @@ use crate::state::{FrozenRun, State, StateTable};
 pub(crate) struct StateDescriptor {
     pub uid: Uid,
     /// What sort of operator it is, by its method's name.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     pub key_schema: Schema,
     pub state_schema: Schema,
     /// What queries see of a state.
@@ -25,7 +27,7 @@ impl StateDescriptor {
     pub fn of<K: Key, S: Record>(kind: &'static str, spec: &StateSpec<K, S>) -> Self {
         Self {
             uid: spec.uid.clone(),
-            kind,
+            kind: kind.into(),
             key_schema: Schema::of::<K>(),
             state_schema: Schema::of::<S>(),
             seen_schema: Schema::of::<S>(),

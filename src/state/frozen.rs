@@ -59,6 +59,16 @@ impl FrozenRun {
         self.lengths.push(Lengths { hash, key: length(key_end - start), value });
     }
 
+    /// Adds the next entry as it is stored.
+    #[cfg(feature = "cli")]
+    pub fn push_encoded(&mut self, hash: KeyHash, key: &[u8], value: &[u8]) {
+        self.push(
+            hash,
+            |bytes| bytes.extend_from_slice(key),
+            Some(|bytes: &mut Vec<u8>| bytes.extend_from_slice(value)),
+        );
+    }
+
     /// How many entries changed, tombstones included.
     pub fn len(&self) -> usize {
         self.lengths.len()

@@ -23,6 +23,12 @@ impl Schema {
         }))
     }
 
+    /// The schema that was written down as this text.
+    #[cfg(any(test, feature = "cli"))]
+    pub fn of_text(text: &str) -> Self {
+        Self(Ok(text.to_string()))
+    }
+
     /// The text, or why there is none.
     pub fn text(&self) -> Result<&str, &str> {
         self.0.as_deref().map_err(String::as_str)

@@ -4,12 +4,14 @@ use std::fmt;
 use std::path::Path;
 
 use crate::disk::{Disk, LocalDisk};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::id::{BatchId, Epoch, ManifestSequence, Sequence};
 use crate::recovery::decide::Decision;
 use crate::recovery::facts::observe;
 use crate::recovery::look::decide_as_a_start;
+use crate::recovery::refusal::Refusal;
 use crate::recovery::report::RecoveryReport;
+use crate::recovery::rollback;
 use crate::wal::Tail;
 
 /// What a start of the stored job would decide, for the program that wrote it.
@@ -79,6 +81,18 @@ pub fn inspect_on(disk: &dyn Disk, job: &Path) -> Result<Inspection, Error> {
         known_next_sequence: facts.candidates.iter().map(|candidate| candidate.point.log.next).max(),
         decision,
     })
+}
+
+/// Takes a stored job that nobody runs back to its checkpoint of this batch, through this door to the disk.
+///
+/// # Errors
+/// When there is no such checkpoint, what is stored cannot be read, or the disk refuses.
+pub fn roll_back(disk: &dyn Disk, job: &Path, to: BatchId) -> Result<(), Error> {
+    let facts = observe(disk, job)?;
+    let target = rollback::target(&facts.chain, to).cloned();
+    let target = target.ok_or_else(|| Error::new(ErrorKind::Past, format!("there is no checkpoint of batch {to}")))?;
+    let opened = facts.log.as_ref().and_then(|log| log.opened);
+    rollback::roll_back(disk, job, facts.chain, &target, opened).map(drop).map_err(|error| Refusal::from(error).into())
 }
 
 impl Inspection {

@@ -30,13 +30,15 @@ mod inspect;
 mod job;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod rules;
+#[cfg(all(feature = "cli", feature = "testing"))]
+pub mod shapes;
 
 #[cfg(test)]
 mod tests;
 
 pub use collected::Collected;
 #[cfg(feature = "testing")]
-pub use inspect::{Inspection, inspect, inspect_on};
+pub use inspect::{Inspection, inspect, inspect_on, roll_back};
 pub use job::TestJob;
 
 #[cfg(feature = "testing")]

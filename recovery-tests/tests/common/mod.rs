@@ -164,6 +164,17 @@ impl World {
         self.sink.batches().into_iter().map(|batch| (batch.batch, batch.partitions)).collect()
     }
 
+    /// As [`published`](Self::published), of each lineage that was let in, in their order; one that published nothing is left out.
+    pub fn published_by_lineage(&self) -> Vec<Vec<(BatchId, Vec<Vec<Entry>>)>> {
+        let mut lineages: Vec<_> = self.sink.fences().into_iter().map(|(_, lineage)| lineage).collect();
+        lineages.dedup();
+        let of = |lineage| {
+            let batches = self.sink.batches().into_iter().filter(move |batch| batch.lineage == lineage);
+            batches.map(|batch| (batch.batch, batch.partitions)).collect::<Vec<_>>()
+        };
+        lineages.into_iter().map(of).filter(|batches| !batches.is_empty()).collect()
+    }
+
     /// What came of the batches of a whole run where results depend on time: batches with their times and partitions.
     pub fn timed(&self) -> Vec<TimedBatch> {
         let sinks = [&self.timed, &self.windows];

@@ -29,10 +29,6 @@ mod parse;
 
 use std::fmt;
 
-pub(crate) use decode::Unreadable;
-pub(crate) use encode::Misfit;
-pub(crate) use parse::NoShape;
-
 /// How deep lists and objects may be nested: what a reader of JSON takes (serde_json: 128), with room for what is put around it.
 const LEVELS: usize = 120;
 

@@ -1,0 +1,90 @@
+//! `floodmark unpin`: a pin moves to the backup folder.
+
+use serde::Serialize;
+
+use crate::cli::console::{Console, Report};
+use crate::cli::exit::Exit;
+use crate::cli::failure::{Failure, Result};
+use crate::cli::location::{Store, quoted};
+use crate::cli::operation::pins::{Pin, pins};
+use crate::cli::operation::{BackupArgs, Moved, Operation, WriteArgs, refuse_the_owned};
+use crate::cli::page::{Page, count};
+
+/// Gives a pin up: it moves to the backup folder. Writes only with --apply.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The directory of the job.
+    location: String,
+    /// The batch whose pin is to go.
+    batch: u64,
+    #[command(flatten)]
+    write: WriteArgs,
+    #[command(flatten)]
+    backup: BackupArgs,
+}
+
+#[derive(Serialize)]
+struct UnpinReport {
+    store: String,
+    applied: bool,
+    batch: u64,
+    directories: Vec<String>,
+    moved: Vec<Moved>,
+    next: Option<String>,
+}
+
+pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
+    let store = Store::open(&args.location)?;
+    refuse_the_owned(&store)?;
+    let (known, _) = pins(&*console.disk(), store.path())?;
+    let found: Vec<&Pin> = known.iter().filter(|pin| pin.batch().0 == args.batch).collect();
+    let Some(first) = found.first() else {
+        let there: Vec<String> = known.iter().map(|pin| pin.batch().to_string()).collect();
+        let there = if there.is_empty() { "nothing is".to_string() } else { format!("pinned: {}", there.join(", ")) };
+        return Err(Failure::usage(format!("batch {} is not pinned; {there}", args.batch)));
+    };
+    let job = first.manifest.point.job_name.clone();
+    let mut report = UnpinReport {
+        store: store.path().display().to_string(),
+        applied: args.write.apply,
+        batch: args.batch,
+        directories: found.iter().map(|pin| pin.directory.clone()).collect(),
+        moved: Vec::new(),
+        next: None,
+    };
+    if args.write.apply {
+        let question = format!("Give up the pin of batch {} of the job \"{job}\"?", args.batch);
+        let backup = Some(&args.backup);
+        let mut operation = Operation::begin(console, &store, &job, "unpin", &args.write, backup, &question)?;
+        let what = format!("the pin of batch {} moves to the backup folder", args.batch);
+        operation.begins(&what)?;
+        for pin in &found {
+            operation.move_to_backup(&pin.below())?;
+        }
+        report.moved = operation.done(&what)?;
+    } else {
+        report.next = Some(format!(
+            "floodmark unpin {} {} --apply --backup DIR --confirm {}",
+            store.shown(),
+            args.batch,
+            quoted(&job)
+        ));
+    }
+    console.show(&report)?;
+    Ok(Exit::Healthy)
+}
+
+impl Report for UnpinReport {
+    const SCHEMA: &'static str = "floodmark.unpin/1";
+
+    fn write(&self, page: &mut Page) {
+        let done = if self.applied { "is given up" } else { "would be given up; nothing was written" };
+        page.line(&format!("The pin of batch {} {done}.", count(self.batch)));
+        for moved in &self.moved {
+            page.verbatim(&format!("{} -> {}", moved.from, moved.to));
+        }
+        if let Some(next) = &self.next {
+            page.next(next);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The schema of a job: all that a start compares with what is stored, without the job's code.
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::KeyLayout;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::Uid;
+use crate::recovery::declared::Declared;
+use crate::recovery::refusal::Refusal;
+use crate::state::descriptor::StateDescriptor;
+use crate::state::schema::Schema;
+
+/// The name and version of the JSON.
+const FORMAT: &str = "floodmark.job/1";
+
+/// What a build of a job declares, as far as a start compares it with what is stored (I-9): a new build can export it, and
+/// `floodmark compat --schema FILE` then says whether that build can take a store over, before it is deployed.
+///
+/// Shapes of types are texts, as in a checkpoint's manifest: `(str, u64)`, `Order { id: u64 }`.
+///
+/// ```
+/// # fn main() -> floodmark::Result<()> {
+/// # let place = tempfile::tempdir().unwrap();
+/// use floodmark::{JobSchema, StreamingContext};
+///
+/// let context = StreamingContext::builder("totals").checkpoint(place.path().join("state")).build()?;
+/// let (_, sales) = context.queue_stream::<(String, u64)>("sales");
+/// sales.update_state_by_key("totals", |sales: &[u64], total: Option<u64>| {
+///     Some(total.unwrap_or(0) + sales.iter().sum::<u64>())
+/// });
+/// let schema = context.schema()?;
+/// assert_eq!((schema.operators[0].key_type.as_str(), schema.operators[0].state_type.as_str()), ("str", "u64"));
+/// assert_eq!(JobSchema::from_json(&schema.to_json())?, schema);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct JobSchema {
+    /// The name and version of this format.
+    schema: String,
+    /// The job's name.
+    pub job: String,
+    keys: KeyLayout,
+    /// The operators that keep state, in the order of the graph.
+    pub operators: Vec<OperatorSchema>,
+    /// The uids of the sources.
+    pub sources: Vec<String>,
+    /// Uids whose stored state, or unplanned blocks, the build gives up.
+    pub dropped: Vec<String>,
+    goes_on_without_log: bool,
+}
+
+/// An operator that keeps state, as a build declares it.
+///
+/// ```
+/// fn describe(operator: &floodmark::OperatorSchema) -> String {
+///     format!("\"{}\": {} of {} by {}", operator.uid, operator.kind, operator.state_type, operator.key_type)
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OperatorSchema {
+    /// Its uid.
+    pub uid: String,
+    /// What sort of operator it is, by its method's name.
+    pub kind: String,
+    /// The shape of its keys.
+    pub key_type: String,
+    /// The shape of a state.
+    pub state_type: String,
+    /// The version of its state.
+    pub state_version: u32,
+    /// Older versions that it can migrate.
+    pub migrations: Vec<MigrationSchema>,
+}
+
+/// An older version of a state that an operator can migrate.
+///
+/// ```
+/// fn describe(migration: &floodmark::MigrationSchema) -> String {
+///     format!("from version {}, {}", migration.from_version, migration.state_type)
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct MigrationSchema {
+    /// The older version.
+    pub from_version: u32,
+    /// The shape that a state had in it.
+    pub state_type: String,
+}
+
+impl JobSchema {
+    /// What a program declares.
+    pub(crate) fn of(declared: &Declared) -> Result<Self, Refusal> {
+        let strings = |uids: &[Uid]| uids.iter().map(Uid::to_string).collect();
+        Ok(Self {
+            schema: FORMAT.to_string(),
+            job: declared.name.clone(),
+            keys: declared.keys.clone(),
+            operators: declared.operators.iter().map(OperatorSchema::of).collect::<Result<_, _>>()?,
+            sources: strings(&declared.sources),
+            dropped: strings(&declared.dropped),
+            goes_on_without_log: declared.goes_on_without_log,
+        })
+    }
+
+    /// What the program that was exported declares.
+    #[cfg(any(test, feature = "cli"))]
+    pub(crate) fn declared(&self) -> Declared {
+        let uids = |uids: &[String]| uids.iter().map(|uid| Uid::from(uid.as_str())).collect();
+        Declared {
+            name: self.job.clone(),
+            keys: self.keys.clone(),
+            operators: self.operators.iter().map(OperatorSchema::descriptor).collect(),
+            sources: uids(&self.sources),
+            dropped: uids(&self.dropped),
+            goes_on_without_log: self.goes_on_without_log,
+        }
+    }
+
+    /// As JSON, in lines for people, too.
+    ///
+    /// # Panics
+    /// Never: strings and numbers encode.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("strings and numbers encode as JSON") + "\n"
+    }
+
+    /// Reads what [`to_json`](Self::to_json) wrote.
+    ///
+    /// # Errors
+    /// `Configuration` when it is something else, or of another version.
+    pub fn from_json(json: &str) -> Result<Self> {
+        let wrong = |found: String| {
+            Error::new(ErrorKind::Configuration, format!("not the schema of a job: expected {FORMAT}, found {found}"))
+        };
+        let value: serde_json::Value = serde_json::from_str(json).map_err(|error| wrong(error.to_string()))?;
+        match value.get("schema").and_then(serde_json::Value::as_str) {
+            Some(FORMAT) => {}
+            Some(other) => return Err(wrong(other.to_string())),
+            None => return Err(wrong("JSON without a \"schema\"".to_string())),
+        }
+        serde_json::from_value(value).map_err(|error| wrong(error.to_string()))
+    }
+}
+
+impl OperatorSchema {
+    fn of(operator: &StateDescriptor) -> Result<Self, Refusal> {
+        let text = |what, schema: &Schema| {
+            schema.text().map(str::to_string).map_err(|reason| Refusal::NoSchema {
+                uid: operator.uid.clone(),
+                what,
+                reason: reason.to_string(),
+            })
+        };
+        let migration = |(from, schema): &(u32, Schema)| {
+            let state_type = text("the older state type", schema)?;
+            Ok::<_, Refusal>(MigrationSchema { from_version: *from, state_type })
+        };
+        Ok(Self {
+            uid: operator.uid.to_string(),
+            kind: operator.kind.to_string(),
+            key_type: text("the key type", &operator.key_schema)?,
+            state_type: text("the state type", &operator.state_schema)?,
+            state_version: operator.version,
+            migrations: operator.migrations.iter().map(migration).collect::<Result<_, _>>()?,
+        })
+    }
+
+    #[cfg(any(test, feature = "cli"))]
+    fn descriptor(&self) -> StateDescriptor {
+        let migration = |it: &MigrationSchema| (it.from_version, Schema::of_text(&it.state_type));
+        StateDescriptor {
+            uid: Uid::from(self.uid.as_str()),
+            kind: self.kind.clone().into(),
+            key_schema: Schema::of_text(&self.key_type),
+            state_schema: Schema::of_text(&self.state_type),
+            seen_schema: Schema::of_text(&self.state_type),
+            version: self.state_version,
+            migrations: self.migrations.iter().map(migration).collect(),
+        }
+    }
+}
