@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -257,17 +257,7 @@ impl Checkpoints {
                 }
                 Some(ReadFile::Crc(found)) => {
                     for says in listed.says.iter().filter(|says| says.crc32 != *found) {
-                        let (path, expected, found) = (says.path.clone(), says.crc32, *found);
-                        let error = StateError::FileChecksum { path, expected, found };
-                        let mut finding = Finding::of_state(&self.store, &error);
-                        for place in &says.checkpoints {
-                            finding = finding.concerning(format!("listed by {}", self.known[*place].words()));
-                            self.known[*place].damage.push(error.to_string());
-                            self.known[*place].damaged_tables |= listed.is_table;
-                        }
-                        if says.checkpoints.iter().all(|place| self.known[*place].pinned) {
-                            finding.code = Code::PinDamaged;
-                        }
+                        let finding = blame(&mut self.known, listed, says, *found, &self.store);
                         self.findings.push(finding);
                     }
                 }
@@ -297,8 +287,25 @@ impl Checkpoints {
     }
 }
 
+/// The finding that a wrong checksum is; all checkpoints that list the file are marked.
+fn blame(known: &mut [Checkpoint], listed: &Listed, says: &Says, found: u32, store: &Path) -> Finding {
+    let name = says.path.file_name().unwrap_or_default();
+    let error = |path| StateError::FileChecksum { path, expected: says.crc32, found };
+    let mut finding = Finding::of_state(store, &error(says.path.clone()));
+    for place in &says.checkpoints {
+        let checkpoint = &mut known[*place];
+        finding = finding.concerning(format!("listed by {}", checkpoint.words()));
+        checkpoint.damage.push(error(checkpoint.path.join(name)).to_string());
+        checkpoint.damaged_tables |= listed.is_table;
+    }
+    if says.checkpoints.iter().all(|place| known[*place].pinned) {
+        finding.code = Code::PinDamaged;
+    }
+    finding
+}
+
 /// Sizes and ends of files.
-fn look_at(file: &CheckpointFile, directory: &std::path::Path, depth: Depth) -> Result<(), StateError> {
+fn look_at(file: &CheckpointFile, directory: &Path, depth: Depth) -> Result<(), StateError> {
     file.verify_size(directory)?;
     if depth != Depth::Quick && file.is_table() { file.verify_footer(directory) } else { Ok(()) }
 }
