@@ -1,6 +1,6 @@
 //! The text of a report: fields, tables and findings, for a terminal of any width.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 
 /// How narrow a table may be made before its rows are written below each other instead.
 const NARROWEST_TABLE: usize = 60;
@@ -99,6 +99,7 @@ impl Page {
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_width(self.width.min(usize::from(u16::MAX)) as u16);
         table.add_rows(rows);
+        let keep_whole = whole_columns(headers, rows, self.width);
         for (index, column) in table.column_iter_mut().enumerate() {
             let is_number = |text: &String| text.starts_with(|first: char| first.is_ascii_digit()) || text == "-";
             let numbers = rows.iter().filter_map(|row| row.get(index)).all(is_number);
@@ -106,6 +107,9 @@ impl Page {
             column.set_padding(padding);
             if numbers && !rows.is_empty() {
                 column.set_cell_alignment(CellAlignment::Right);
+            }
+            if index < keep_whole {
+                column.set_constraint(ColumnConstraint::ContentWidth);
             }
         }
         for line in table.lines() {
@@ -139,6 +143,19 @@ impl Page {
         }
         self.text.push('\n');
     }
+}
+
+/// How many columns, from the left, are not to be broken: all but the last, where that leaves the last one enough room.
+fn whole_columns(headers: &[&str], rows: &[Vec<String>], width: usize) -> usize {
+    const ENOUGH: usize = 24;
+    let width_of = |index: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(index)).map(|cell| cell.chars().count());
+        cells.chain([headers[index].chars().count()]).max().unwrap_or_default() + 2
+    };
+    let last = headers.len().saturating_sub(1);
+    let others: usize = (0..last).map(width_of).sum();
+    let needed = width_of(last).min(ENOUGH);
+    if others + needed <= width { last } else { 0 }
 }
 
 /// A number with its thousands apart: `1,234,567`.
