@@ -25,7 +25,7 @@ use common::top::TopWords;
 use common::words::WORDS;
 
 const USAGE: &str = "network_word_count --connect HOST:PORT --checkpoint DIR [--acknowledged] [--workers N] \
-    [--batch-interval 500ms] [--checkpoint-every N] [--stop-at-eof] [--dump FILE] [--without-log]";
+    [--batch-interval 500ms] [--checkpoint-every N] [--stop-at-eof] [--dump FILE] [--without-log] [--schema FILE]";
 
 struct Settings {
     connect: String,
@@ -36,6 +36,8 @@ struct Settings {
     checkpoint_every: Option<u64>,
     stop_at_eof: bool,
     dump: Option<PathBuf>,
+    /// Only to write down what the job declares, for `floodmark compat`.
+    schema: Option<PathBuf>,
     /// Only to measure what the log costs: nothing can be recovered.
     without_log: bool,
 }
@@ -55,6 +57,7 @@ fn settings() -> Result<Settings, Box<dyn Error>> {
         checkpoint_every: arguments.optional("--checkpoint-every")?,
         stop_at_eof: arguments.switch("--stop-at-eof"),
         dump: arguments.optional("--dump")?,
+        schema: arguments.optional("--schema")?,
         without_log: arguments.switch("--without-log"),
     };
     arguments.finish()?;
@@ -95,6 +98,10 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         .map_partitions(TopWords::of_partition)
         .foreach_rdd(move |_, rdd| top.show(rdd.iter()));
 
+    if let Some(file) = &settings.schema {
+        std::fs::write(file, context.schema()?.to_json())?;
+        return Ok(());
+    }
     let running = context.start()?;
     println!("{}", running.recovery());
     if !settings.stop_at_eof {
