@@ -39,13 +39,14 @@ fn main() -> Result<()> {
     let files = files(job.directory());
     let bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
     println!("{} files, {} MB, {keys} keys of {STATE} bytes", files.len(), bytes / 1_000_000);
-    let mut times: [Vec<f64>; 4] = Default::default();
+    let mut times: [Vec<f64>; 5] = Default::default();
     for _ in 0..pairs {
-        let runs: [&dyn Fn(); 4] = [
+        let runs: [&dyn Fn(); 5] = [
             &|| plain(&files),
             &|| verify(job.directory(), &["--read-data", "100%"]),
             &|| verify(job.directory(), &["--full", "--threads", "1"]),
             &|| verify(job.directory(), &["--full", "--threads", "2"]),
+            &|| verify(job.directory(), &["--entries", "--threads", "2"]),
         ];
         for (run, times) in runs.into_iter().zip(&mut times) {
             if cold {
@@ -63,7 +64,12 @@ fn main() -> Result<()> {
     };
     let plain_mb_per_s = mb_per_s(&times[0]);
     println!("plain loop, one thread       {plain_mb_per_s:>8.0} MB/s");
-    let names = ["verify --read-data 100%", "verify --full, one thread", "verify --full, two threads"];
+    let names = [
+        "verify --read-data 100%",
+        "verify --full, one thread",
+        "verify --full, two threads",
+        "verify --entries, two threads",
+    ];
     for (name, times) in names.into_iter().zip(&times[1..]) {
         let rate = mb_per_s(times);
         println!("{name:<28} {rate:>8.0} MB/s  {:>5.0} %", 100.0 * rate / plain_mb_per_s);
