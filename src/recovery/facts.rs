@@ -86,7 +86,7 @@ pub(crate) fn observe(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
 /// As [`observe`], as far as it was looked.
 #[cfg(feature = "cli")]
 pub(crate) fn skim(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
-    observe_with(disk, job, Reading::Heads)
+    observe_with(disk, job, Reading::AllHeads)
 }
 
 fn observe_with(disk: &dyn Disk, job: &Path, reading: Reading) -> Result<Facts, Refusal> {

@@ -15,7 +15,7 @@ use crate::id::Sequence;
 /// Bytes that are read at a time.
 const WINDOW: usize = 16 << 10;
 
-/// Walks the frames of a segment up to `until`; whether it got there.
+/// Walks the frames of a segment up to `until`, without one to the end of the file; whether it got there.
 ///
 /// # Errors
 /// When the file cannot be read.
@@ -24,12 +24,12 @@ pub(super) fn walk_heads(
     file: &Path,
     bytes: u64,
     segment: &SegmentHeader,
-    until: Sequence,
-    mut found: impl FnMut(FrameAt, FrameKind, &[u8]),
+    until: Option<Sequence>,
+    mut found: impl FnMut(FrameAt, &FrameHeader, &[u8]),
 ) -> Result<bool, WalError> {
     let mut window = Window { disk, file, bytes, start: 0, held: Vec::new() };
     let (mut sequence, mut offset) = (segment.first_sequence, SEGMENT_HEADER_LEN as u64);
-    while sequence < until {
+    while until.map_or(offset < bytes, |until| sequence < until) {
         let Some(header) = window.at(offset, FRAME_HEADER_LEN)? else { return Ok(false) };
         let Ok(header) = FrameHeader::decode(header, segment.log) else { return Ok(false) };
         if header.sequence != sequence || header.epoch != segment.epoch {
@@ -48,8 +48,8 @@ pub(super) fn walk_heads(
                 Err(_) => return Ok(false),
             },
         };
-        let FrameHeader { kind, head_len, body_len, .. } = header;
-        found(FrameAt { sequence, segment: segment.number, offset, head_len, body_len }, kind, head);
+        let FrameHeader { head_len, body_len, .. } = header;
+        found(FrameAt { sequence, segment: segment.number, offset, head_len, body_len }, &header, head);
         sequence = sequence.next();
         offset += header.frame_len();
     }

@@ -98,6 +98,9 @@ pub enum Reading {
     /// Heads of frames, and events; the bodies of blocks are left out, and given as empty. For a quick look, never for a start.
     #[cfg(feature = "cli")]
     Heads,
+    /// As `Heads`, of the newest segment, too: for who has read everything already.
+    #[cfg(feature = "cli")]
+    AllHeads,
 }
 
 /// As [`observe`], reading as much as is said.
@@ -122,7 +125,7 @@ pub fn observe_with(
     for pair in headers[start..].windows(2) {
         let (header, until) = (&pair[0].0, pair[1].0.first_sequence);
         #[cfg(feature = "cli")]
-        if reading == Reading::Heads && visit_heads(disk, directory, &pair[0], until, oldest, visit)? {
+        if reading != Reading::Whole && visit_heads(disk, directory, &pair[0], until, oldest, visit)? {
             continue;
         }
         let bytes = read_segment(disk, directory, header)?;
@@ -136,6 +139,12 @@ pub fn observe_with(
         }
     }
 
+    #[cfg(feature = "cli")]
+    if reading == Reading::AllHeads
+        && let Some(scan) = scan_heads(disk, directory, &headers, (proven, oldest), visit)?
+    {
+        return Ok(Some(scan));
+    }
     let bytes = read_segment(disk, directory, &last)?;
     let mut unproven = VecDeque::new();
     let walked = walk(&bytes, &last, None, |frame, at| {
@@ -194,15 +203,49 @@ fn visit_heads(
 ) -> Result<bool, WalError> {
     let file = segment_path(directory, header.number);
     let mut heads = Vec::new();
-    let whole = super::heads::walk_heads(disk, &file, *bytes, header, until, |at, kind, head| {
+    let whole = super::heads::walk_heads(disk, &file, *bytes, header, Some(until), |at, found, head| {
         if at.sequence >= oldest {
-            heads.push((at, kind, head.to_vec()));
+            heads.push((at, found.kind, head.to_vec()));
         }
     })?;
     if whole {
         heads.iter().for_each(|(at, kind, head)| visit(*at, *kind, head, &[]));
     }
     Ok(whole)
+}
+
+/// As the end of [`observe_with`], by the heads of the newest segment; nothing where something is not as it should be.
+#[cfg(feature = "cli")]
+fn scan_heads(
+    disk: &dyn Disk,
+    directory: &Path,
+    headers: &[(SegmentHeader, u64)],
+    (mut proven, oldest): (u64, Sequence),
+    visit: &mut Visit<'_>,
+) -> Result<Option<WalScan>, WalError> {
+    let (last, bytes) = headers[headers.len() - 1];
+    let (mut heads, mut next) = (Vec::new(), last.first_sequence);
+    let file = segment_path(directory, last.number);
+    let whole = super::heads::walk_heads(disk, &file, bytes, &last, None, |at, found, head| {
+        proven = proven.max(found.synced_through.0);
+        next = at.sequence.next();
+        heads.push((at, found.kind, head.to_vec()));
+    })?;
+    if !whole {
+        return Ok(None);
+    }
+    heads.iter().filter(|(at, ..)| at.sequence >= oldest).for_each(|(at, kind, head)| visit(*at, *kind, head, &[]));
+    let first = heads.iter().find(|(at, ..)| at.sequence.0 > proven);
+    let (first_sequence, offset) = first.map_or((next, bytes), |(at, ..)| (at.sequence, at.offset));
+    Ok(Some(WalScan {
+        log_id: last.log,
+        segments: headers.iter().map(|(header, bytes)| summary(header, *bytes)).collect(),
+        next_sequence: next,
+        proven_synced_through: Sequence(proven),
+        whole_frames_beyond_proven: next.0 - first_sequence.0,
+        tail: Tail::Clean,
+        carry: Carry { first_sequence, offset, len: (bytes - offset) as usize },
+    }))
 }
 
 /// How far a segment could be read.

@@ -118,6 +118,21 @@ impl LogSurvey {
         self.read_from(disk, segment, source, start, visit)
     }
 
+    /// As [`read`](Self::read), for who needs no bodies: they are checked, and given as empty where they are large.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn check<E: From<WalError>>(
+        &self,
+        disk: &dyn Disk,
+        segment: &SurveyedSegment,
+        source: impl Read,
+        visit: impl FnMut(Seen<'_>) -> Result<(), E>,
+    ) -> Result<Ending, E> {
+        let start = (segment.header.first_sequence, SEGMENT_HEADER_LEN as u64);
+        self.pass(disk, segment, source, start, false, visit)
+    }
+
     /// As [`read`](Self::read), from a frame on: its sequence and its offset, at which `source` stands once the segment's header was
     /// taken from it.
     ///
@@ -128,7 +143,19 @@ impl LogSurvey {
         disk: &dyn Disk,
         segment: &SurveyedSegment,
         source: impl Read,
+        from: (Sequence, u64),
+        visit: impl FnMut(Seen<'_>) -> Result<(), E>,
+    ) -> Result<Ending, E> {
+        self.pass(disk, segment, source, from, true, visit)
+    }
+
+    fn pass<E: From<WalError>>(
+        &self,
+        disk: &dyn Disk,
+        segment: &SurveyedSegment,
+        source: impl Read,
         (next, offset): (Sequence, u64),
+        bodies: bool,
         visit: impl FnMut(Seen<'_>) -> Result<(), E>,
     ) -> Result<Ending, E> {
         let header = &segment.header;
@@ -141,9 +168,9 @@ impl LogSurvey {
             if walk.is_at_end() {
                 return Ok(walk.ending(Tail::Clean));
             }
-            let frame = pieces.frame(header.log).map_err(|error| failed(walk.offset, error))?;
+            let frame = pieces.frame(header.log, bodies).map_err(|error| failed(walk.offset, error))?;
             match walk.step(frame) {
-                Ok(len) => pieces.take(len),
+                Ok(()) => {}
                 Err(Step::Failed(error)) => return Err(error),
                 Err(Step::Fault(_)) => break,
             }
@@ -234,7 +261,7 @@ impl<E: From<WalError>, V: FnMut(Seen<'_>) -> Result<(), E>> Walk<'_, V> {
     }
 
     /// Takes the frame that stands here, if it is the right one.
-    fn step(&mut self, frame: Result<Frame<'_>, FrameFault>) -> Result<usize, Step<E>> {
+    fn step(&mut self, frame: Result<Frame<'_>, FrameFault>) -> Result<(), Step<E>> {
         let header = self.segment.header;
         let frame = frame.map_err(Step::Fault)?;
         let (expected, found) = (header.epoch, frame.header.epoch);
@@ -251,7 +278,7 @@ impl<E: From<WalError>, V: FnMut(Seen<'_>) -> Result<(), E>> Walk<'_, V> {
         self.proven = self.proven.max(frame.header.synced_through.0);
         self.next = self.next.next();
         self.offset += frame.header.frame_len();
-        Ok(frame.header.frame_len() as usize)
+        Ok(())
     }
 
     /// Goes on in memory from a bad frame, behind each that is damage, to the end.
@@ -262,7 +289,7 @@ impl<E: From<WalError>, V: FnMut(Seen<'_>) -> Result<(), E>> Walk<'_, V> {
         while !self.is_at_end() {
             let frame = Frame::decode_expected(here(self.offset), header.log, header.epoch, self.next);
             let fault = match self.step(frame) {
-                Ok(_) => continue,
+                Ok(()) => continue,
                 Err(Step::Failed(error)) => return Err(error),
                 Err(Step::Fault(fault)) => fault,
             };
@@ -316,29 +343,26 @@ struct Pieces<R> {
     held: Vec<u8>,
     start: usize,
     end: usize,
+    /// Bytes of the frame that was given last.
+    given: usize,
+    /// The head of a frame whose body was not kept.
+    head: Vec<u8>,
 }
 
 impl<R: Read> Pieces<R> {
     fn new(source: R, bytes: u64) -> Self {
-        Self { source, left: bytes, held: vec![0; PIECE.min(bytes as usize)], start: 0, end: 0 }
+        let held = vec![0; PIECE.min(bytes as usize)];
+        Self { source, left: bytes, held, start: 0, end: 0, given: 0, head: Vec::new() }
     }
 
     /// Goes past so many bytes.
     fn skip(&mut self, bytes: u64) -> io::Result<()> {
-        let mut bytes = bytes.min(self.left + (self.end - self.start) as u64);
-        while bytes > 0 {
-            let step = self.hold(PIECE.min(bytes as usize))?.min(bytes as usize);
-            if step == 0 {
-                return Ok(());
-            }
-            self.take(step);
-            bytes -= step as u64;
-        }
-        Ok(())
+        self.for_each_piece(bytes, |_| {})
     }
 
-    /// The frame at this place, checked by itself.
-    fn frame(&mut self, log: LogId) -> io::Result<Result<Frame<'_>, FrameFault>> {
+    /// The next frame, checked by itself. Without `bodies` a frame that is larger than a piece passes by.
+    fn frame(&mut self, log: LogId, bodies: bool) -> io::Result<Result<Frame<'_>, FrameFault>> {
+        self.start += std::mem::take(&mut self.given);
         let held = self.hold(FRAME_HEADER_LEN)?;
         let header = match FrameHeader::decode(&self.held[self.start..self.start + held], log) {
             Ok(header) => header,
@@ -349,8 +373,46 @@ impl<R: Read> Pieces<R> {
         if claimed > present {
             return Ok(Err(FrameFault::BeyondEnd { claimed, present: present as usize }));
         }
+        if !bodies && header.frame_len() > PIECE as u64 && header.head_len < PIECE as u32 / 2 {
+            return self.passing(header);
+        }
         let held = self.hold(header.frame_len() as usize)?;
+        self.given = held;
         Ok(Frame::with_header(header, &self.held[self.start + FRAME_HEADER_LEN..self.start + held]))
+    }
+
+    /// Checks a frame piece by piece, while each is in the processor's cache; only the head is kept.
+    fn passing(&mut self, header: FrameHeader) -> io::Result<Result<Frame<'_>, FrameFault>> {
+        let front = self.hold(FRAME_HEADER_LEN + header.head_len as usize)?;
+        self.head.clear();
+        self.head.extend_from_slice(&self.held[self.start + FRAME_HEADER_LEN..self.start + front]);
+        self.start += front;
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&self.head);
+        self.for_each_piece(u64::from(header.body_len), |piece| hasher.update(piece))?;
+        let found = hasher.finalize();
+        match found == header.payload_checksum {
+            true => Ok(Ok(Frame { header, head: &self.head, body: &[] })),
+            false => Ok(Err(FrameFault::PayloadChecksum { expected: header.payload_checksum, found })),
+        }
+    }
+
+    /// Gives the next so many bytes, as far as there are.
+    fn for_each_piece(&mut self, mut bytes: u64, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+        while bytes > 0 {
+            let wanted = usize::try_from(bytes).unwrap_or(usize::MAX).min(PIECE);
+            let held = match self.end - self.start {
+                0 => self.hold(wanted)?,
+                held => held.min(wanted),
+            };
+            if held == 0 {
+                return Ok(());
+            }
+            each(&self.held[self.start..self.start + held]);
+            self.start += held;
+            bytes -= held as u64;
+        }
+        Ok(())
     }
 
     /// Has at least so many bytes in memory, unless the file ends before; how many there are.
@@ -372,9 +434,5 @@ impl<R: Read> Pieces<R> {
             }
         }
         Ok((self.end - self.start).min(bytes))
-    }
-
-    fn take(&mut self, bytes: usize) {
-        self.start += bytes;
     }
 }

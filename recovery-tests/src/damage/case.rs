@@ -100,7 +100,7 @@ impl Case {
     ///
     /// # Errors
     /// When the file system refuses, or the case does not belong to the store.
-    pub(super) fn apply(&self, store: &Store, foreign: Option<&Store>, root: &Path) -> io::Result<()> {
+    pub fn apply(&self, store: &Store, foreign: Option<&Store>, root: &Path) -> io::Result<()> {
         let unknown = |name: &str| io::Error::new(io::ErrorKind::NotFound, format!("{self}: no {name} in the store"));
         if self.kind == FileKind::Directory {
             let directory = store.directories().find(|(name, _)| *name == self.target);

@@ -208,9 +208,9 @@ impl CheckpointRow {
 
     fn form(&self) -> String {
         match self.shared_files {
-            Some(0) => format!("full, {} files", self.files),
-            Some(shared) => format!("{shared} of {} shared", self.files),
-            None => format!("{} files", self.files),
+            Some(0) => format!("{}, full", self.files),
+            Some(shared) => format!("{}, {shared} old", self.files),
+            None => self.files.to_string(),
         }
     }
 
@@ -263,7 +263,7 @@ impl Report for LogReport {
             page.line(&format!("Job {job}, lineage {lineage}"));
             page.gap();
         }
-        let headers = ["manifest", "kind", "batch", "time", "epoch", "files", "new", "keys", "standing"];
+        let headers = ["no", "kind", "batch", "time", "epoch", "files", "new", "keys", "standing"];
         match self.manifests.is_empty() {
             true => page.line("There is no manifest that can be read."),
             false => page.table(&headers, &self.manifests.iter().map(ManifestRow::row).collect::<Vec<_>>()),

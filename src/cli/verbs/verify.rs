@@ -29,7 +29,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::driver::lock::Owner;
 use crate::recovery::decide::{Decision, decide_without_program};
 use crate::recovery::refusal::Refusal;
-use files::Checkpoints;
+use files::{Checkpoint, Checkpoints};
 use report::{Looked, VerifyReport};
 use segments::Log;
 use work::{Task, Workers};
@@ -46,9 +46,13 @@ pub struct Args {
     /// Names, sizes and the chain only; of the log heads of frames.
     #[arg(long, conflicts_with_all = ["full", "read_data"])]
     quick: bool,
-    /// Every byte of every file, and every entry of every table.
+    /// Every byte of every file. Where a table file is damaged, the entries of its checkpoints are read, to tell which keys it is about.
     #[arg(long)]
     full: bool,
+    /// As --full, and every entry of every table: blocks by their own checksums, keys by their hashes, and the counts of the manifests.
+    /// Takes about as long as loading the state.
+    #[arg(long, conflicts_with_all = ["quick", "read_data"])]
+    entries: bool,
     /// Besides, every byte of this share of the table files: 10%. Exit code 8 where that leaves any out.
     #[arg(long, value_name = "SHARE", conflicts_with = "full")]
     read_data: Option<Share>,
@@ -68,6 +72,8 @@ pub(super) enum Depth {
     /// Of the table files this share, by a seed.
     Share(f64, u64),
     Full,
+    /// Every entry, besides.
+    Entries,
 }
 
 /// A share of the whole, as a percentage.
@@ -90,6 +96,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     let store = Store::open(&args.location)?;
     let depth = match (args.quick, args.full, args.read_data) {
         (true, ..) => Depth::Quick,
+        _ if args.entries => Depth::Entries,
         (_, true, _) => Depth::Full,
         (_, _, Some(share)) => Depth::Share(share.0, args.seed.unwrap_or(SystemClock::default().epoch_ms())),
         _ => Depth::Usual,
@@ -118,14 +125,21 @@ fn verify(store: &Store, depth: Depth, threads: usize, console: &mut Console<'_>
     if depth != Depth::Quick {
         tasks.extend(log.tasks());
     }
-    if depth == Depth::Full {
-        tasks.extend(checkpoints.open_entries().into_iter().map(Task::Entries));
+    if depth == Depth::Entries {
+        tasks.extend(checkpoints.open_entries(|_| true).into_iter().map(Task::Entries));
     }
     let progress = console.progress("verifying", tasks.iter().map(Task::bytes).sum());
-    let done = Workers { threads, interruption: console.interruption(), progress }.run(&log, tasks)?;
+    let workers = Workers { threads, interruption: console.interruption(), progress };
+    let mut done = workers.run(&log, tasks)?;
     console.check()?;
+    checkpoints.take_files(&done);
+    if depth == Depth::Full {
+        let damaged = checkpoints.open_entries(Checkpoint::has_damaged_tables);
+        done.entries = workers.run(&log, damaged.into_iter().map(Task::Entries).collect())?.entries;
+        console.check()?;
+    }
     findings.extend(done.findings(store));
-    findings.extend(checkpoints.take(&done));
+    findings.extend(checkpoints.take_entries(&done));
     let findings = moved::without_what_has_gone(findings, store, newest_before, &chain);
 
     let (log_findings, is_alive) = (findings.iter().any(is_of_the_log), matches!(store.owner(), Owner::Alive { .. }));

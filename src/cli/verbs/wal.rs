@@ -255,11 +255,13 @@ impl Out {
                 Some(list) => list.finish(console, &Epilogue { findings, exit_code }),
                 None => Ok(()),
             },
-            Self::Text(_) => {
+            Self::Text(lines) => {
                 let terminal = console.terminal();
                 let mut page = Page::new(terminal.width, terminal.colour);
-                if !findings.is_empty() {
-                    page.gap();
+                match (lines.has_begun(), findings.is_empty()) {
+                    (false, true) => page.line("The log holds no frame."),
+                    (true, false) => page.gap(),
+                    _ => {}
                 }
                 write_findings(&mut page, &findings);
                 console.text(&page.into_text())

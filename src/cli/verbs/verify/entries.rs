@@ -39,10 +39,11 @@ pub(super) struct CountedEntries {
 }
 
 /// Where entries could not be read.
+#[derive(Clone)]
 struct Hole {
-    after: KeyHash,
-    /// Where it goes on; nothing where it does not.
-    before: Option<KeyHash>,
+    first: KeyHash,
+    /// Where it goes on, or where the range ends.
+    last: KeyHash,
     error: String,
     is_damage: bool,
 }
@@ -77,7 +78,8 @@ impl EntryRange {
         while let Some((after, error)) = self.scan(from, &mut counted, workers) {
             let again = self.view.readable_after(self.operator, after).filter(|hash| *hash <= self.last);
             let is_damage = error.is_damage();
-            counted.holes.push(Hole { after, before: again, error: self.view.words(&error), is_damage });
+            let last = again.unwrap_or(self.last);
+            counted.holes.push(Hole { first: after, last, error: self.view.words(&error), is_damage });
             match again.filter(|_| counted.holes.len() < MOST_HOLES) {
                 Some(again) => from = again,
                 None => break,
@@ -103,7 +105,7 @@ impl EntryRange {
                 let reason = format!("expected a key with that hash, found one with {:016x}", found.0);
                 let error = StateError::Entry { operator: self.operator, hash, reason };
                 let error = self.view.words(&error);
-                counted.holes.push(Hole { after: hash, before: Some(hash), error, is_damage: true });
+                counted.holes.push(Hole { first: hash, last: hash, error, is_damage: true });
             }
             before = hash;
             if counted.entries.is_multiple_of(1 << 14) && workers.interruption.is_raised() {
@@ -127,6 +129,7 @@ pub(super) fn findings(known: &mut [Checkpoint], counted: &[CountedEntries]) -> 
         let Some(entry) = checkpoint.point.operators.iter().find(|entry| entry.number == operator) else { continue };
         let (uid, expected) = (entry.uid.clone(), entry.entries);
         let of_checkpoint = format!("of {}", checkpoint.words());
+        let holes = merged(holes);
         for hole in &holes {
             let code = match (hole.is_damage, checkpoint.pinned) {
                 (false, _) => Code::Unreadable,
@@ -140,7 +143,12 @@ pub(super) fn findings(known: &mut [Checkpoint], counted: &[CountedEntries]) -> 
             }
         }
         if entries != expected {
-            let finding = Finding::new(if holes.is_empty() { Code::EntryCount } else { Code::EntryDamaged });
+            let code = match (checkpoint.pinned, holes.is_empty()) {
+                (true, _) => Code::PinDamaged,
+                (false, true) => Code::EntryCount,
+                (false, false) => Code::EntryDamaged,
+            };
+            let finding = Finding::new(code);
             let finding = finding.differs(format!("{} entries of \"{uid}\"", count(expected)), count(entries));
             findings.push(finding.concerning(of_checkpoint));
         }
@@ -148,12 +156,26 @@ pub(super) fn findings(known: &mut [Checkpoint], counted: &[CountedEntries]) -> 
     findings
 }
 
+/// Holes that touch each other are one: a damaged block may lie in several ranges.
+fn merged(mut holes: Vec<&Hole>) -> Vec<Hole> {
+    holes.sort_by_key(|hole| hole.first);
+    let mut merged: Vec<Hole> = Vec::new();
+    for hole in holes {
+        match merged.last_mut() {
+            Some(before) if before.is_damage == hole.is_damage && hole.first.0 <= before.last.0.saturating_add(1) => {
+                before.last = before.last.max(hole.last);
+            }
+            _ => merged.push(hole.clone()),
+        }
+    }
+    merged
+}
+
 impl Hole {
     fn words(&self) -> String {
-        match self.before {
-            Some(before) if before == self.after => format!("key hash {:016x}", before.0),
-            Some(before) => format!("key hashes from {:016x} to {:016x}", self.after.0, before.0),
-            None => format!("key hashes from {:016x} on", self.after.0),
+        match self.first == self.last {
+            true => format!("key hash {:016x}", self.first.0),
+            false => format!("key hashes from {:016x} to {:016x}", self.first.0, self.last.0),
         }
     }
 }

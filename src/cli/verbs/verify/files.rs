@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -49,6 +49,8 @@ pub(super) struct Checkpoint {
     pub rejected_by: Option<u64>,
     /// What is wrong with it, in the engine's words.
     pub damage: Vec<String>,
+    /// A table file is among that.
+    damaged_tables: bool,
 }
 
 /// A file as manifests list it: once for each thing that they say of it.
@@ -164,6 +166,7 @@ impl Checkpoints {
         told: &mut HashMap<(u64, u64), usize>,
     ) {
         self.known[place].damage.push(error.to_string());
+        self.known[place].damaged_tables |= is_table_damage(error) && self.known[place].path.is_dir();
         let concern = format!("listed by {}", self.known[place].words());
         if let Some(index) = inode.and_then(|inode| told.get(&inode)) {
             self.findings[*index].concerns.push(concern);
@@ -184,7 +187,7 @@ impl Checkpoints {
         self.chosen = match depth {
             Depth::Quick => Vec::new(),
             Depth::Usual => small().collect(),
-            Depth::Full => self.files.keys().copied().collect(),
+            Depth::Full | Depth::Entries => self.files.keys().copied().collect(),
             Depth::Share(share, seed) => {
                 let mut drawn: Vec<(usize, u64)> = tables(true).map(|(number, file)| (*number, file.bytes)).collect();
                 drawn.shuffle(&mut StdRng::seed_from_u64(seed));
@@ -225,9 +228,10 @@ impl Checkpoints {
     }
 
     /// The ranges of entries to read, of every checkpoint that may be used or is pinned.
-    pub fn open_entries(&mut self) -> Vec<EntryRange> {
+    pub fn open_entries(&mut self, is_wanted: impl Fn(&Checkpoint) -> bool) -> Vec<EntryRange> {
         let mut ranges = Vec::new();
-        for (place, checkpoint) in self.known.iter_mut().enumerate().filter(|(_, it)| it.rejected_by.is_none()) {
+        let wanted = self.known.iter_mut().enumerate().filter(|(_, it)| it.rejected_by.is_none() && is_wanted(it));
+        for (place, checkpoint) in wanted {
             match super::entries::open(place, checkpoint) {
                 Ok(found) => ranges.extend(found),
                 // Small files that are damaged are told by their checksums; without them no entry can be read.
@@ -242,8 +246,8 @@ impl Checkpoints {
         ranges
     }
 
-    /// Takes what was read, and gives everything that was found.
-    pub fn take(&mut self, done: &Done) -> Vec<Finding> {
+    /// Takes what was read of the files.
+    pub fn take_files(&mut self, done: &Done) {
         for (number, listed) in &self.files {
             match done.files.get(number) {
                 None => {}
@@ -253,23 +257,18 @@ impl Checkpoints {
                 }
                 Some(ReadFile::Crc(found)) => {
                     for says in listed.says.iter().filter(|says| says.crc32 != *found) {
-                        let (path, expected, found) = (says.path.clone(), says.crc32, *found);
-                        let error = StateError::FileChecksum { path, expected, found };
-                        let mut finding = Finding::of_state(&self.store, &error);
-                        for place in &says.checkpoints {
-                            finding = finding.concerning(format!("listed by {}", self.known[*place].words()));
-                            self.known[*place].damage.push(error.to_string());
-                        }
-                        if says.checkpoints.iter().all(|place| self.known[*place].pinned) {
-                            finding.code = Code::PinDamaged;
-                        }
+                        let finding = blame(&mut self.known, listed, says, *found, &self.store);
                         self.findings.push(finding);
                     }
                 }
             }
         }
+    }
+
+    /// Takes what was read of the entries, and gives everything that was found.
+    pub fn take_entries(&mut self, done: &Done) -> Vec<Finding> {
         self.findings.extend(super::entries::findings(&mut self.known, &done.entries));
-        self.findings.clone()
+        std::mem::take(&mut self.findings)
     }
 
     /// The checkpoints that a start cannot use, beyond what it sees by itself.
@@ -288,13 +287,45 @@ impl Checkpoints {
     }
 }
 
+/// The finding that a wrong checksum is; all checkpoints that list the file are marked.
+fn blame(known: &mut [Checkpoint], listed: &Listed, says: &Says, found: u32, store: &Path) -> Finding {
+    let name = says.path.file_name().unwrap_or_default();
+    let error = |path| StateError::FileChecksum { path, expected: says.crc32, found };
+    let mut finding = Finding::of_state(store, &error(says.path.clone()));
+    for place in &says.checkpoints {
+        let checkpoint = &mut known[*place];
+        finding = finding.concerning(format!("listed by {}", checkpoint.words()));
+        checkpoint.damage.push(error(checkpoint.path.join(name)).to_string());
+        checkpoint.damaged_tables |= listed.is_table;
+    }
+    if says.checkpoints.iter().all(|place| known[*place].pinned) {
+        finding.code = Code::PinDamaged;
+    }
+    finding
+}
+
 /// Sizes and ends of files.
-fn look_at(file: &CheckpointFile, directory: &std::path::Path, depth: Depth) -> Result<(), StateError> {
+fn look_at(file: &CheckpointFile, directory: &Path, depth: Depth) -> Result<(), StateError> {
     file.verify_size(directory)?;
     if depth != Depth::Quick && file.is_table() { file.verify_footer(directory) } else { Ok(()) }
 }
 
+/// Whether a table file is what is damaged.
+fn is_table_damage(error: &StateError) -> bool {
+    match error {
+        StateError::FileMissing { path, .. }
+        | StateError::FileSize { path, .. }
+        | StateError::FileFooter { path, .. } => path.extension().is_some_and(|extension| extension == "sst"),
+        _ => false,
+    }
+}
+
 impl Checkpoint {
+    /// Whether something is wrong with a table file, so that it matters which entries can still be read.
+    pub fn has_damaged_tables(&self) -> bool {
+        self.damaged_tables
+    }
+
     /// What it is called in findings.
     pub fn words(&self) -> String {
         match self.rejected_by {
@@ -317,6 +348,7 @@ fn known(store: &Store, chain: &ChainFacts, findings: &mut Vec<Finding>) -> Resu
             _ => None,
         },
         damage: Vec::new(),
+        damaged_tables: false,
     });
     let mut known: Vec<Checkpoint> = of_chain.collect();
     known.extend(pinned(store, findings)?);
@@ -349,6 +381,7 @@ fn pinned(store: &Store, findings: &mut Vec<Finding>) -> Result<Vec<Checkpoint>>
                 pinned: true,
                 rejected_by: None,
                 damage: Vec::new(),
+                damaged_tables: false,
             }),
             Ok(_) => {}
             Err(reason) => {

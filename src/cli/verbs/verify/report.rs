@@ -18,7 +18,7 @@ use crate::cli::start::Start;
 pub(super) struct VerifyReport {
     store: String,
     pub exit_code: Exit,
-    /// `quick`, `usual`, `share`, `full`.
+    /// `quick`, `usual`, `share`, `full`, `entries`.
     depth: &'static str,
     /// From which the share was drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,7 +77,7 @@ impl Looked {
             tables => format!("; of {} table files sizes and ends only", count(tables as u64)),
         };
         let files = format!(
-            "{} files of {} checkpoints; {} of them whole, {}{unread}",
+            "{} files of {} checkpoints; {} of them read whole, {}{unread}",
             count(self.files as u64),
             self.checkpoints,
             count(self.read_files as u64),
@@ -114,6 +114,7 @@ impl VerifyReport {
             Depth::Usual => ("usual", None),
             Depth::Share(_, seed) => ("share", Some(seed)),
             Depth::Full => ("full", None),
+            Depth::Entries => ("entries", None),
         };
         let store = store.path().display().to_string();
         Self { store, exit_code, depth, seed, is_running, looked_at, findings, start, next }

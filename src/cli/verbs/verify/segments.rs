@@ -79,7 +79,7 @@ impl Log {
                 return read;
             }
         };
-        let ended = self.survey.read(&LocalDisk, segment, file, |seen| {
+        let ended = self.survey.check(&LocalDisk, segment, file, |seen| {
             if workers.interruption.is_raised() {
                 return Err(WalError::Closed);
             }
