@@ -81,6 +81,7 @@ impl WalScan {
 ///
 /// # Errors
 /// [`WalError::Damage`] when a durable byte is not what it was, or a segment is missing; [`WalError::Io`].
+#[cfg(any(test, feature = "testing"))]
 pub fn observe(
     disk: &dyn Disk,
     directory: &Path,
@@ -111,7 +112,7 @@ pub fn observe_with(
     disk: &dyn Disk,
     directory: &Path,
     oldest_needed: Option<Sequence>,
-    reading: Reading,
+    #[cfg_attr(not(feature = "cli"), allow(unused_variables))] reading: Reading,
     visit: &mut Visit<'_>,
 ) -> Result<Option<WalScan>, WalError> {
     let headers = read_headers(disk, directory)?;
