@@ -397,13 +397,26 @@ fn a_sink_to_files_takes_the_batches_after_a_rollback_once_those_of_the_abandone
 #[test]
 fn zz_samples() {
     let show = |line: Vec<String>| {
-        let shown: Vec<String> = line.iter().map(|word| if word.contains("/tmp") { if word.contains("json") { "state.jsonl".into() } else { "./state".into() } } else { word.clone() }).collect();
+        let shown: Vec<String> = line
+            .iter()
+            .map(|word| {
+                if word.contains("/tmp") {
+                    if word.contains("json") { "state.jsonl".into() } else { "./state".into() }
+                } else {
+                    word.clone()
+                }
+            })
+            .collect();
         let outcome = run(line);
         println!("$ floodmark {}\n{}{}[exit {}]\n", shown.join(" "), outcome.stdout, outcome.stderr, outcome.code);
     };
     let stored = Stored::new();
     litter(&stored.place.path());
-    let of = |verb: &[&str]| { let mut line = vec![verb[0].to_string(), stored.path()]; line.extend(verb[1..].iter().map(ToString::to_string)); line };
+    let of = |verb: &[&str]| {
+        let mut line = vec![verb[0].to_string(), stored.path()];
+        line.extend(verb[1..].iter().map(ToString::to_string));
+        line
+    };
     show(of(&["rollback", "--to", "3"]));
     show(of(&["rollback", "--to", "4"]));
     show(of(&["gc"]));
@@ -426,7 +439,10 @@ fn zz_samples() {
     show(import_line(&place, &export, &CONFIRMED));
     println!("{}", fs::read_to_string(stored.place.path().join("operations.jsonl")).unwrap());
     let stored = Stored::new();
-    let segment = files(&stored.place.path().join("wal")).into_iter().find(|file| file.to_string_lossy().ends_with(".log")).unwrap();
+    let segment = files(&stored.place.path().join("wal"))
+        .into_iter()
+        .find(|file| file.to_string_lossy().ends_with(".log"))
+        .unwrap();
     let len = fs::metadata(&segment).unwrap().len() as usize;
     common::place::flip(&segment, len * 9 / 10);
     show(vec!["repair".into(), stored.path()]);
