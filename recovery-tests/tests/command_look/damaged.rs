@@ -207,8 +207,10 @@ fn bytes_that_are_flipped_in_the_log_are_all_found() {
         let (report, code) = json("verify", &copy);
         flips += 1;
         if code == 0 {
-            silent += 1;
-            assert!(codes(&report).is_empty());
+            // In the last frames, which nothing proves to be synced, it looks like an interrupted append, and is told as one.
+            let told = codes(&report);
+            silent += u32::from(told.is_empty());
+            assert!(told.is_empty() || told == ["TORN_TAIL"], "{case}: {told:?}");
             assert!(inspect(&copy).is_ok(), "{case}: only what is superseded may rot unseen");
         }
     }
