@@ -62,6 +62,8 @@ mod rdd;
 // Keyed state in memory and in RocksDB, and its consistent copies.
 mod state;
 mod checkpoint;
+// Object storage, where what counts is kept when the machine may be lost.
+mod remote;
 // Where published batches go.
 mod sink;
 // The one place where decisions are taken, and the story of a start.

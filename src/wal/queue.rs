@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use byteview::ByteView;
 
@@ -51,6 +52,8 @@ struct State {
     /// Of all requests that wait.
     bytes: u64,
     closed: bool,
+    /// Of the requests that wait, those without blocks: they wait for nobody.
+    hurried: usize,
 }
 
 pub(super) struct Queue {
@@ -97,20 +100,29 @@ impl Queue {
             return Some((request, error));
         }
         state.bytes += bytes;
+        state.hurried += usize::from(!request.has_blocks());
         state.requests.push_back(request);
         self.filled.notify_one();
         None
     }
 
     /// Waits for requests and takes those that are written together: up to `group_bytes`, or marks only.
+    /// Blocks alone are waited with for `interval`, so that more of them come together.
     /// `None` when the queue is closed and empty.
-    pub fn take_group(&self, group_bytes: u64) -> Option<Vec<Request>> {
+    pub fn take_group(&self, group_bytes: u64, interval: Option<Duration>) -> Option<Vec<Request>> {
         let mut state = self.lock();
         while state.requests.is_empty() {
             if state.closed {
                 return None;
             }
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(interval) = interval {
+            let waits = |state: &mut State| {
+                state.hurried == 0 && !state.closed && state.bytes < group_bytes && !state.requests.is_empty()
+            };
+            let waited = self.filled.wait_timeout_while(state, interval, waits);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         let (mut group, mut bytes) = (Vec::new(), 0);
         while let Some(next) = state.requests.front() {
@@ -122,6 +134,8 @@ impl Queue {
                 break;
             }
             bytes += next.bytes();
+            let hurried = usize::from(!next.has_blocks());
+            state.hurried -= hurried;
             group.extend(state.requests.pop_front());
         }
         state.bytes -= bytes;
@@ -141,7 +155,7 @@ impl Queue {
         let error = self.poison.set(cause);
         let waiting = {
             let mut state = self.lock();
-            state.bytes = 0;
+            (state.bytes, state.hurried) = (0, 0);
             std::mem::take(&mut state.requests)
         };
         self.drained.notify_all();
