@@ -62,7 +62,8 @@ mod rdd;
 // Keyed state in memory and in RocksDB, and its consistent copies.
 mod state;
 mod checkpoint;
-// Object storage, where what counts is kept when the machine may be lost.
+// Where manifests, checkpoint files and the log are kept when the machine may be lost.
+#[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, unused_imports))] // some of it is for tests, so far
 mod remote;
 // Where published batches go.
 mod sink;
