@@ -1,0 +1,1 @@
+//! The same against a server that speaks the S3 protocol.
