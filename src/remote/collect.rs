@@ -2,7 +2,7 @@
 //! after the manifest that makes the thing unneeded is in the bucket (I-5).
 //!
 //! What is deleted is never created again: names of files carry a random part, objects of the log and manifests are numbered, and of
-//! those the first of each life stays, which is the one that a stalled driver would create.
+//! those the first of each life stays, which is the one that a stalled driver would create. Of manifests, milestones stay, too.
 
 use std::collections::HashSet;
 
@@ -11,20 +11,20 @@ use super::disk::{FILES, RemoteDisk, manifest_name};
 use super::envelope::{Place, StoredFile};
 use super::log::object_name;
 use crate::checkpoint::directory_epoch;
-use crate::id::{ManifestSequence, SegmentNumber};
+use crate::id::{Epoch, ManifestSequence, SegmentNumber};
+
+/// Every manifest of such a number stays.
+pub(super) const MILESTONE: u64 = 64;
 
 impl RemoteDisk {
-    /// Deletes a manifest, unless it is the first of its epoch, or may be.
+    /// Deletes a manifest, unless it stays for ever.
     pub(super) fn delete_manifest(&self, sequence: ManifestSequence) -> Result<(), RemoteError> {
-        let is_first = {
+        let stays = {
             let kept = self.kept();
-            let of = |sequence: u64| kept.epochs.get(&ManifestSequence(sequence));
-            of(sequence.0.saturating_sub(1)).is_none_or(|before| Some(before) != of(sequence.0))
+            let epoch_of = |sequence: u64| kept.epochs.get(&ManifestSequence(sequence)).copied();
+            stays(sequence, epoch_of(sequence.0.saturating_sub(1)), epoch_of(sequence.0))
         };
-        if is_first {
-            return Ok(());
-        }
-        self.bucket.delete_all(&[manifest_name(sequence)])
+        if stays { Ok(()) } else { self.bucket.delete_all(&[manifest_name(sequence)]) }
     }
 
     /// Deletes the files of a checkpoint that no other one shares.
@@ -55,6 +55,8 @@ impl RemoteDisk {
     /// Deletes what older lives have uploaded, and never named, or never came to delete. Called behind a manifest of this life: then
     /// every older one is fenced, and what it uploads will not be named either. A newer one's files have its epoch, and stay.
     pub(super) fn sweep(&self) -> Result<(), RemoteError> {
+        let left: Vec<String> = self.kept().left.drain(..).map(manifest_name).collect();
+        self.bucket.delete_all(&left)?;
         let listed = self.bucket.list(FILES)?;
         let unnamed: Vec<String> = {
             let kept = self.kept();
@@ -71,6 +73,12 @@ impl RemoteDisk {
         }
         self.bucket.delete_all(&unnamed)
     }
+}
+
+/// Whether the object of a manifest is never deleted: a milestone, by which the newest is found; and the first of its epoch, which a
+/// driver of the epoch before would create, whenever it wakes. Where an epoch is not known it may be that.
+pub(super) fn stays(sequence: ManifestSequence, before: Option<Epoch>, own: Option<Epoch>) -> bool {
+    sequence.0.is_multiple_of(MILESTONE) || before.is_none() || before != own
 }
 
 /// The object that holds a file, if it has one of its own.

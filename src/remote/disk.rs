@@ -10,7 +10,8 @@
 //! | `manifest.remove`, `checkpoint.remove` | the objects go, then the files | files that nobody needs; a later collection removes them |
 //!
 //! Nothing is deleted before the manifest that makes it unneeded is in the bucket: the steps come in this order anyway (I-5). The
-//! first manifest of each epoch stays for ever, so that a driver that was stalled before creating it never finds the name free (I-8).
+//! first manifest of each epoch stays for ever, so that a driver that was stalled before creating it never finds the name free (I-8),
+//! and so does every 64th, by which the newest is found without believing a list.
 //! All other paths, such as those of sinks, are those of the local disk.
 
 use std::collections::{BTreeMap, HashMap};
@@ -58,6 +59,8 @@ pub(super) struct Kept {
     pub epochs: BTreeMap<ManifestSequence, Epoch>,
     /// The epoch of the newest manifest that this life has published.
     pub epoch: Epoch,
+    /// Manifests below the boundary whose deletion a crash has prevented.
+    pub left: Vec<ManifestSequence>,
     /// Below this number, objects of the log may go.
     pub log_limit: u64,
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::collect::{MILESTONE, stays};
 use super::disk::{Kept, RemoteDisk, manifest_name};
 use super::envelope::{Envelope, Place, StoredFile, damaged};
 use super::log::number_in;
@@ -87,41 +88,38 @@ impl RemoteDisk {
 
     /// Fetches, and says which manifest was the newest; a driver that is at work may delete what is about to be fetched.
     fn try_to_fetch(&self, clock: &dyn Clock, newest: &mut Option<ManifestSequence>) -> Result<(), FetchError> {
-        let fetched = self.read_manifests()?;
+        let (fetched, left) = self.read_manifests()?;
         *newest = fetched.keys().next_back().copied();
         self.refuse_or_move_aside(&fetched, clock)?;
         let mut kept = Kept::default();
-        for (sequence, Fetched { envelope, manifest }) in &fetched {
+        for Fetched { envelope, manifest } in fetched.values() {
             kept.published(manifest, &envelope.files);
-            kept.epochs.insert(*sequence, manifest.epoch);
         }
+        kept.left = left;
         self.fetch_checkpoints(&kept.checkpoints)?;
-        let log = fetched.values().next_back().map(|newest| newest.envelope.log);
-        self.rebuild_log(log, clock)?;
+        let newest = fetched.values().next_back();
+        let log = newest.map(|newest| newest.manifest.point.log.log);
+        let points = fetched.values().map(|fetched| fetched.manifest.point.log);
+        let oldest_needed = points.filter(|point| Some(point.log) == log).map(|point| point.oldest_needed).min();
+        self.rebuild_log(newest.map(|newest| newest.envelope.log), oldest_needed, clock)?;
         self.write_manifests(&fetched)?;
         *self.kept() = kept;
         Ok(())
     }
 
-    /// All manifests that count, and those just below them that may wait for their deletion.
-    fn read_manifests(&self) -> Result<BTreeMap<ManifestSequence, Fetched>, FetchError> {
+    /// All manifests that count, and the epochs of those just below them that wait for their deletion.
+    fn read_manifests(&self) -> Result<(BTreeMap<ManifestSequence, Fetched>, Vec<ManifestSequence>), FetchError> {
         let listed = self.bucket.list(MANIFESTS)?;
         let listed: Vec<u64> = listed.iter().filter_map(|file| number_in(&file.name)).collect();
         let mut fetched = BTreeMap::new();
-        let mut next = listed.iter().max().copied().unwrap_or(1);
-        while let Some(manifest) = self.read_manifest(ManifestSequence(next))? {
-            fetched.insert(ManifestSequence(next), manifest);
-            next += 1;
-        }
-        let Some(boundary) = fetched.values().map(|fetched| fetched.manifest.boundary.0).max() else {
-            return Ok(fetched);
+        let newest = self.find_newest(listed.iter().max().copied().unwrap_or(0), &mut fetched)?;
+        let Some(boundary) = fetched.get(&newest).map(|newest: &Fetched| newest.manifest.boundary.0) else {
+            return Ok((fetched, Vec::new()));
         };
-        let newest = ManifestSequence(next - 1);
         let is_left = |number: &u64| *number < boundary && *number + LEFT_BEHIND >= boundary;
-        let wanted = listed.into_iter().filter(is_left).chain(boundary..newest.0);
-        let wanted: Vec<u64> = wanted.filter(|number| !fetched.contains_key(&ManifestSequence(*number))).collect();
-        let names: Vec<String> = wanted.iter().map(|number| manifest_name(ManifestSequence(*number))).collect();
-        for (number, bytes) in wanted.iter().zip(read_many(&self.bucket, &names)?) {
+        let mut wanted: Vec<u64> = listed.into_iter().filter(is_left).chain(boundary..newest.0).collect();
+        wanted.retain(|number| !fetched.contains_key(&ManifestSequence(*number)));
+        for (number, bytes) in wanted.iter().zip(self.read_numbers(&wanted)?) {
             let sequence = ManifestSequence(*number);
             match bytes {
                 Some(bytes) => drop(fetched.insert(sequence, Fetched::from_bytes(sequence, &bytes)?)),
@@ -132,18 +130,39 @@ impl RemoteDisk {
                 None => {} // deleted meanwhile
             }
         }
-        // The first of each epoch stays for ever, and is no left-over.
-        let epochs: BTreeMap<_, _> = fetched.iter().map(|(at, fetched)| (*at, fetched.manifest.epoch)).collect();
-        fetched.retain(|at, fetched| {
-            let before = at.0.checked_sub(1).and_then(|before| epochs.get(&ManifestSequence(before)));
-            at.0 >= boundary || before == Some(&fetched.manifest.epoch)
-        });
-        Ok(fetched)
+        let epoch_of = |number: u64| fetched.get(&ManifestSequence(number)).map(|fetched| fetched.manifest.epoch);
+        let below = fetched.keys().filter(|at| at.0 < boundary);
+        let left = below.filter(|at| !stays(**at, epoch_of(at.0 - 1), epoch_of(at.0))).copied().collect();
+        fetched.retain(|at, _| at.0 >= boundary);
+        Ok((fetched, left))
     }
 
-    fn read_manifest(&self, sequence: ManifestSequence) -> Result<Option<Fetched>, FetchError> {
-        let bytes = self.bucket.read(&manifest_name(sequence))?;
-        Ok(bytes.map(|bytes| Fetched::from_bytes(sequence, &bytes)).transpose()?)
+    /// The newest manifest, from any older one on, without believing a list: milestones are never deleted, so the newest is not behind
+    /// one that is not there, and between two of them every name is asked for.
+    fn find_newest(
+        &self,
+        from: u64,
+        fetched: &mut BTreeMap<ManifestSequence, Fetched>,
+    ) -> Result<ManifestSequence, FetchError> {
+        let mut newest = from;
+        loop {
+            let milestone = (newest / MILESTONE + 1) * MILESTONE;
+            let numbers: Vec<u64> = (newest.max(1)..=milestone).collect();
+            for (number, bytes) in numbers.iter().zip(self.read_numbers(&numbers)?) {
+                let Some(bytes) = bytes else { continue };
+                let sequence = ManifestSequence(*number);
+                fetched.insert(sequence, Fetched::from_bytes(sequence, &bytes)?);
+                newest = *number;
+            }
+            if newest < milestone {
+                return Ok(fetched.keys().next_back().copied().unwrap_or_default());
+            }
+        }
+    }
+
+    fn read_numbers(&self, numbers: &[u64]) -> Result<Vec<Option<Bytes>>, RemoteError> {
+        let names: Vec<String> = numbers.iter().map(|number| manifest_name(ManifestSequence(*number))).collect();
+        read_many(&self.bucket, &names)
     }
 
     /// Compares the manifests of the working copy with those of the bucket.

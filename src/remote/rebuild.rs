@@ -1,7 +1,7 @@
 //! The log of the working copy, brought to what the objects of the log say: exactly that, byte for byte.
 //!
 //! What the working copy has beyond it was never acknowledged: a group that was not put, which is cut, or a segment that was not
-//! put, which is moved aside, as is everything that differs. What it lacks is written from the objects.
+//! put, which is moved aside, as is everything that differs. Segments that a truncation has deleted since go. What it lacks is written from the objects.
 //!
 //! The objects are read from the oldest that a manifest of then needed to the first number that is free. Deletions may have left
 //! holes at their beginning; only what follows the last hole counts, and whether that reaches back far enough shows when the log is
@@ -20,9 +20,9 @@ use super::fetch::{FetchError, local, read_many};
 use super::log::{LOG, number_in, object_name};
 use crate::clock::Clock;
 use crate::disk::{DiskFile, Step};
-use crate::id::SegmentNumber;
+use crate::id::{SegmentNumber, Sequence};
 use crate::recovery::facts::WAL;
-use crate::wal::{segment_number, segment_path};
+use crate::wal::{first_sequence, segment_number, segment_path};
 
 /// Objects that are read before their pieces are written.
 const BATCH: u64 = 32;
@@ -31,7 +31,14 @@ const REBUILT: &str = "wal.rebuilt";
 
 impl RemoteDisk {
     /// Brings the log of the working copy to what the bucket holds.
-    pub(super) fn rebuild_log(&self, range: Option<LogRange>, clock: &dyn Clock) -> Result<(), FetchError> {
+    ///
+    /// `oldest_needed` is the first frame that a retained manifest needs, if one knows this log.
+    pub(super) fn rebuild_log(
+        &self,
+        range: Option<LogRange>,
+        oldest_needed: Option<Sequence>,
+        clock: &dyn Clock,
+    ) -> Result<(), FetchError> {
         let range = range.unwrap_or(LogRange { first: 1, next: 1 });
         let listed = self.bucket.list(LOG)?;
         let hint = listed.iter().filter_map(|file| number_in(&file.name)).max().map_or(range.next, |newest| newest + 1);
@@ -59,7 +66,7 @@ impl RemoteDisk {
                     return Err(damaged(&object_name(next), expected, "no such object: restore it").into());
                 }
                 let objects = std::mem::take(&mut image.objects);
-                image.finish(clock)?;
+                image.finish(oldest_needed, clock)?;
                 self.log.fetched(next, objects);
                 return Ok(());
             }
@@ -83,6 +90,8 @@ struct Segment {
     anew: Option<Box<dyn DiskFile>>,
     /// All that the working copy's holds is in it.
     extends: bool,
+    /// Its first frame.
+    begins_with: Option<Sequence>,
 }
 
 impl<'d> Image<'d> {
@@ -113,7 +122,8 @@ impl<'d> Image<'d> {
 
     fn take_piece(&mut self, number: u64, piece: &Piece) -> Result<(), FetchError> {
         if piece.offset == 0 {
-            self.segments.insert(piece.segment, Segment { len: 0, anew: None, extends: false });
+            let begins_with = first_sequence(&piece.bytes, piece.segment);
+            self.segments.insert(piece.segment, Segment { len: 0, anew: None, extends: false, begins_with });
         }
         // A segment whose beginning is gone: nothing of it is needed, or the scan finds it missing.
         let Some(segment) = self.segments.get_mut(&piece.segment) else { return Ok(()) };
@@ -139,9 +149,17 @@ impl<'d> Image<'d> {
         Ok(())
     }
 
+    /// Whether all that is needed is in it.
+    fn reaches_back_to(&self, oldest_needed: Option<Sequence>) -> bool {
+        let begins_with = self.segments.first_key_value().and_then(|(_, segment)| segment.begins_with);
+        begins_with.zip(oldest_needed).is_some_and(|(first, needed)| first <= needed)
+    }
+
     /// Puts the segments in their places, and everything else aside.
-    fn finish(mut self, clock: &dyn Clock) -> Result<(), FetchError> {
+    fn finish(mut self, oldest_needed: Option<Sequence>, clock: &dyn Clock) -> Result<(), FetchError> {
         let (disk, wal) = (self.disk, self.disk.job.join(WAL));
+        let first = self.segments.first_key_value().map(|(number, _)| *number);
+        let unneeded = first.filter(|_| self.reaches_back_to(oldest_needed));
         for name in disk.names(&wal)? {
             let Some(number) = segment_number(&name) else { continue };
             let old = wal.join(&name);
@@ -153,6 +171,7 @@ impl<'d> Image<'d> {
                     segment.anew = Some(begin(disk, &self.rebuilt, number, &old, kept)?);
                 }
                 Some(segment) if segment.anew.is_none() || segment.extends => {}
+                None if unneeded.is_some_and(|first| number < first) => disk.remove_file(&old)?,
                 _ => disk.move_aside(&Path::new(WAL).join(&name), clock)?,
             }
         }

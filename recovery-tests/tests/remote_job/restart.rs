@@ -11,6 +11,7 @@ fn a_job_goes_on_on_an_empty_machine_with_all_that_was_acknowledged() {
     for life in 0..4_u32 {
         let machine = Machine::new();
         let job = world.start_with(&machine, |builder| builder.workers(1 + life % 3)).unwrap();
+        job.tick().unwrap();
         world.check(&job, &sent).unwrap_or_else(|wrong| panic!("life {life}: {wrong}"));
         job.run_batches(&format!("life {life}"), BATCHES, &mut sent).unwrap();
         // Acknowledged, and in no plan yet.
@@ -20,8 +21,7 @@ fn a_job_goes_on_on_an_empty_machine_with_all_that_was_acknowledged() {
         }
         drop(job);
     }
-    let (machine, job) = (Machine::new(), ());
-    let _ = job;
+    let machine = Machine::new();
     let job = world.start(&machine).unwrap();
     job.tick().unwrap();
     assert_eq!(sent.acknowledged.len() as u64, 4 * (BATCHES + 1));
