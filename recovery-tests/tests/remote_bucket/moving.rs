@@ -76,7 +76,10 @@ impl Files {
         assert_eq!(bucket.upload_all(&self.uploads).unwrap(), self.total(), "{what}");
         assert_eq!(names(bucket, "data").len(), self.uploads.len(), "{what}");
         let came = AtomicU64::new(0);
-        bucket.download_all(&self.downloads(), &|bytes| drop(came.fetch_add(bytes, Ordering::Relaxed))).unwrap();
+        let progress = |bytes| {
+            came.fetch_add(bytes, Ordering::Relaxed);
+        };
+        bucket.download_all(&self.downloads(), &progress).unwrap();
         assert_eq!(came.into_inner(), self.total(), "{what}");
         self.assert_came_back(what);
     }
