@@ -46,7 +46,8 @@ async fn upload(shared: Arc<Shared>, upload: Upload) -> Result<u64, RemoteError>
         }
     }
     let mut source = Source::open(&upload).await?;
-    let bytes = source.next(upload.size).await?.unwrap_or_default();
+    // One more, so that a file that has grown is noticed.
+    let bytes = source.next(upload.size + 1).await?.unwrap_or_default();
     source.check()?;
     let path = shared.path(&upload.name);
     tries.repeat(|| shared.store.put(&path, PutPayload::from(bytes.clone()))).await?;
