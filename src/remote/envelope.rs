@@ -239,3 +239,65 @@ fn checksum(bytes: &[u8]) -> u32 {
     hasher.update(&bytes[HEAD_LEN..]);
     hasher.finalize()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer() -> Writer {
+        Writer { epoch: Epoch(3), nonce: WriterNonce(4), who: "me".to_string() }
+    }
+
+    fn envelope() -> Envelope {
+        let file = |name: &str, size| CheckpointFile { name: name.to_string(), size, crc32: 9 };
+        Envelope {
+            writer: writer(),
+            log: LogRange { first: 5, next: 6 },
+            manifest: Bytes::from_static(b"manifest"),
+            files: vec![
+                StoredFile { file: file("1.sst", 7), place: Place::Object("files/a/1.sst".to_string()) },
+                StoredFile { file: file("CURRENT", 2), place: Place::Inline(Bytes::from_static(b"it")) },
+            ],
+        }
+    }
+
+    fn object() -> LogObject {
+        let piece = Piece { segment: SegmentNumber(2), offset: 64, bytes: Bytes::from_static(b"frames") };
+        LogObject { number: 8, writer: writer(), pieces: vec![piece] }
+    }
+
+    #[test]
+    fn an_envelope_and_an_object_of_the_log_are_pinned_by_their_bytes() {
+        let described =
+            [b"\x03\x04\x02me\x05\x06\x08\x02\x051.sst\x07\x09\x01\x0dfiles/a/1.sst", &b"\x07CURRENT\x02\x09\x00"[..]];
+        let expected = [described.concat(), b"manifestit".to_vec()].concat();
+        let bytes = envelope().to_bytes().unwrap();
+        assert_eq!((&bytes[..12], &bytes[20..]), (&b"FLDMRMAN\x01\0\0\0"[..], &expected[..]));
+        assert_eq!(number(&bytes, 12) as usize, described.concat().len());
+        assert_eq!(number(&bytes, 16), crc32fast::hash(&[&bytes[8..16], &bytes[20..]].concat()));
+        let bytes = object().to_bytes().unwrap();
+        assert_eq!(
+            (&bytes[..12], &bytes[20..]),
+            (&b"FLDMRLOG\x01\0\0\0"[..], &b"\x08\x03\x04\x02me\x01\x02\x40\x06frames"[..])
+        );
+    }
+
+    #[test]
+    fn they_read_back_and_every_flipped_bit_and_every_cut_is_found() {
+        let (one, other) = (envelope().to_bytes().unwrap(), object().to_bytes().unwrap());
+        assert_eq!(Envelope::from_bytes("x", &one).unwrap(), envelope());
+        assert_eq!(LogObject::from_bytes("x", 8, &other).unwrap(), object());
+        assert!(LogObject::from_bytes("x", 9, &other).is_err(), "another number");
+        for whole in [&one, &other] {
+            let reads = |bytes: Bytes| {
+                Envelope::from_bytes("x", &bytes).is_ok() || LogObject::from_bytes("x", 8, &bytes).is_ok()
+            };
+            for at in 0..whole.len() * 8 {
+                let mut rotten = whole.to_vec();
+                rotten[at / 8] ^= 1 << (at % 8);
+                assert!(!reads(rotten.into()), "bit {at}");
+            }
+            (0..whole.len()).for_each(|len| assert!(!reads(whole.slice(..len)), "cut at {len}"));
+        }
+    }
+}
