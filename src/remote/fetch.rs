@@ -74,16 +74,19 @@ impl RemoteDisk {
     /// # Errors
     /// When the store or the local disk fails, or what is stored is not what it was.
     pub fn fetch(&self, clock: &dyn Clock) -> Result<(), FetchError> {
-        for _ in 1..TRIES {
+        let mut tries = 1;
+        loop {
             let mut newest = None;
-            let Err(error) = self.try_to_fetch(clock, &mut newest) else { return Ok(()) };
-            let Some(newest) = newest else { return Err(error) };
-            if self.bucket.read(&manifest_name(newest.next()))?.is_none() {
-                return Err(error);
+            let fetched = self.try_to_fetch(clock, &mut newest);
+            // What was fetched is of one moment only if nothing was published since: a driver at work deletes what it has made unneeded.
+            let next = newest.unwrap_or_default().next();
+            let is_over = fetched.is_err() && newest.is_none() || tries == TRIES;
+            if is_over || self.bucket.read(&manifest_name(next))?.is_none() {
+                return fetched;
             }
-            tracing::info!(%error, "somebody else has gone on meanwhile: fetching again");
+            tracing::info!(tries, "somebody else has gone on meanwhile: fetching again");
+            tries += 1;
         }
-        self.try_to_fetch(clock, &mut None)
     }
 
     /// Fetches, and says which manifest was the newest; a driver that is at work may delete what is about to be fetched.

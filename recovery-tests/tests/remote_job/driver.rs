@@ -86,7 +86,9 @@ fn pause_at(step: Step, nth: u64) -> bool {
     // What it puts under a name of its own means nothing; all else is as it was.
     let after = world.store.objects();
     for (name, bytes) in &objects {
-        assert_eq!(after.get(name), Some(bytes), "{step} {nth}: {name}");
+        // A deletion that was under way goes on: of what its own manifest, which counts, has made unneeded.
+        let is_deleted = step == Step::StoreDelete && !after.contains_key(name);
+        assert!(is_deleted || after.get(name) == Some(bytes), "{step} {nth}: {name}");
     }
     for name in after.keys().filter(|name| !objects.contains_key(*name)) {
         assert!(name.contains("/files/"), "{step} {nth}: {name} is new");
@@ -95,12 +97,15 @@ fn pause_at(step: Step, nth: u64) -> bool {
     sent.unclear.extend(of_paused.unclear);
     life.run_batches("at last", 2, &mut sent).unwrap_or_else(|error| panic!("{step} {nth}: {error}"));
     world.check(&life, &sent).unwrap_or_else(|wrong| panic!("{step} {nth}: {wrong}"));
+    drop(life);
+    let life = world.start(&Machine::new()).unwrap_or_else(|error| panic!("{step} {nth}: {error}"));
+    world.check(&life, &sent).unwrap_or_else(|wrong| panic!("{step} {nth}: {wrong}"));
     true
 }
 
 #[test]
 fn a_driver_that_is_paused_at_any_put_and_woken_publishes_nothing_and_says_who_took_over() {
-    let mut held = 0;
+    let mut held = 1; // at the first put it has taken nothing over yet, and would be the newer one
     while pause_at(Step::StorePut, held + 1) {
         held += 1;
     }

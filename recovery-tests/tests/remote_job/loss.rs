@@ -34,6 +34,8 @@ fn strike(number: u64, fault: Fault, keeps_directory: bool) -> Result<bool, Stri
     drop(live(&world, &machine, "second", &mut sent));
     let machine = if keeps_directory { machine.restarted() } else { Machine::new() };
     let life = world.start(&machine).map_err(|error| format!("the third life does not start: {error}"))?;
+    // What was acknowledged, and in no plan yet, goes into the next one.
+    life.tick().map_err(|error| format!("the third life fails: {error}"))?;
     world.check(&life, &sent)?;
     life.run_batches("third", 3, &mut sent).map_err(|error| format!("the third life fails: {error}"))?;
     world.check(&life, &sent)?;
