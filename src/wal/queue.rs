@@ -10,6 +10,7 @@ use super::error::WalError;
 use super::frame::FRAME_HEADER_LEN;
 use super::poison::Poison;
 use super::{FrameAt, FrameKind};
+use crate::clock::{Clock, SystemClock};
 
 /// Called once, with where the frames stand or why they do not.
 pub type Done = Box<dyn FnOnce(Result<Vec<FrameAt>, WalError>) + Send>;
@@ -54,6 +55,8 @@ struct State {
     closed: bool,
     /// Of the requests that wait, those without blocks: they wait for nobody.
     hurried: usize,
+    /// When the group before was taken.
+    group_ms: u64,
 }
 
 pub(super) struct Queue {
@@ -61,6 +64,8 @@ pub(super) struct Queue {
     filled: Condvar,
     drained: Condvar,
     capacity_bytes: u64,
+    /// The wait is for a disk or a network, so its time is the system's, whatever drives the batches.
+    clock: SystemClock,
     pub poison: Poison,
 }
 
@@ -71,6 +76,7 @@ impl Queue {
             filled: Condvar::new(),
             drained: Condvar::new(),
             capacity_bytes,
+            clock: SystemClock::default(),
             poison: Poison::default(),
         }
     }
@@ -107,7 +113,7 @@ impl Queue {
     }
 
     /// Waits for requests and takes those that are written together: up to `group_bytes`, or marks only.
-    /// Blocks alone are waited with for `interval`, so that more of them come together.
+    /// Blocks alone wait until the group before was taken so long ago as `interval` says, so that more of them come together.
     /// `None` when the queue is closed and empty.
     pub fn take_group(&self, group_bytes: u64, interval: Option<Duration>) -> Option<Vec<Request>> {
         let mut state = self.lock();
@@ -121,8 +127,11 @@ impl Queue {
             let waits = |state: &mut State| {
                 state.hurried == 0 && !state.closed && state.bytes < group_bytes && !state.requests.is_empty()
             };
-            let waited = self.filled.wait_timeout_while(state, interval, waits);
+            let since = self.clock.monotonic_ms().saturating_sub(state.group_ms);
+            let left = interval.saturating_sub(Duration::from_millis(since));
+            let waited = self.filled.wait_timeout_while(state, left, waits);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.group_ms = self.clock.monotonic_ms();
         }
         let (mut group, mut bytes) = (Vec::new(), 0);
         while let Some(next) = state.requests.front() {

@@ -11,7 +11,7 @@ pub struct WalSettings {
     pub segment_bytes: u64,
     /// What is written before one sync, at most; a single append may be larger.
     pub group_bytes: u64,
-    /// How long blocks wait for others to be written with; events, and a full group, take them along at once. Without one nothing waits.
+    /// The time between two groups of blocks alone; events, and a full group, take them along at once. Without one nothing waits.
     pub group_interval: Option<Duration>,
     /// What may wait to be written; beyond it [`append`](super::Wal::append) blocks. A single append may be larger.
     pub queue_bytes: u64,

@@ -58,7 +58,8 @@ fn pause_at(step: Step, nth: u64) -> bool {
             let mut sent = Sent::default();
             let error = match world.start(&machine) {
                 Ok(life) => {
-                    let failed = life.run_batches("paused", 8, &mut sent).err();
+                    let lived = life.run_batches("paused", 8, &mut sent);
+                    let failed = lived.and_then(|()| life.send("paused to its end", &mut sent)).err();
                     failed.map(|error| life.running.await_termination().err().unwrap_or(error))
                 }
                 Err(error) => Some(error),
