@@ -81,6 +81,7 @@ impl WalScan {
 ///
 /// # Errors
 /// [`WalError::Damage`] when a durable byte is not what it was, or a segment is missing; [`WalError::Io`].
+#[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))] // the driver looks with `observe_with`
 pub fn observe(
     disk: &dyn Disk,
     directory: &Path,
@@ -107,6 +108,7 @@ pub enum Reading {
 ///
 /// # Errors
 /// As [`observe`].
+#[cfg_attr(not(feature = "cli"), allow(unused_variables))] // only the command reads less than all
 pub fn observe_with(
     disk: &dyn Disk,
     directory: &Path,
