@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use common::stored::Stored;
 use floodmark::cli::{Outcome, run, run_in};
 use floodmark::testing::TestJob;
-use floodmark::{BatchId, Queue};
+use floodmark::{BatchId, Queue, StreamingContext};
 use serde_json::Value;
 
 fn json(outcome: &Outcome) -> Value {
@@ -293,15 +293,99 @@ fn completions_and_manual_pages_know_every_verb() {
     assert!(run(["man"]).stdout.contains(".TH floodmark"));
 }
 
+/// The command as a program.
+fn program() -> Command {
+    Command::new(Path::new(env!("CARGO_BIN_EXE_victim")).with_file_name("floodmark"))
+}
+
+#[test]
+fn the_table_of_exit_codes_holds_row_by_row() {
+    let code = |outcome: &Outcome| outcome.code;
+    let stored = Stored::crashed();
+    let place = stored.place.path();
+    let documented = exit_codes_of_the_page();
+    let mut seen = vec![
+        (0, code(&on("status", place, &[]))),
+        (2, code(&on("get", place, &["no operator", "1"]))),
+        (2, code(&run(["no-verb"]))),
+        (7, code(&on("diff", place, &["3", "6", "--exit-code"]))),
+        (8, code(&on("verify", place, &["--read-data", "1%", "--seed", "1"]))),
+        (10, code(&on("status", &place.join("nowhere"), &[]))),
+    ];
+
+    // What cannot be written.
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut failing = program();
+    failing.args(["status", place.to_str().unwrap()]).stdout(full).stderr(Stdio::null());
+    seen.push((1, failing.status().unwrap().code().unwrap() as u8));
+
+    // A build of another job.
+    let other = StreamingContext::builder("another job").checkpoint(place.join("other")).build().unwrap();
+    let schema = place.join("other.json");
+    fs::write(&schema, other.schema().unwrap().to_json()).unwrap();
+    seen.push((5, code(&on("compat", place, &["--schema", schema.to_str().unwrap()]))));
+
+    // A driver that is alive.
+    let life = stored.world.start(place, std::sync::Arc::new(floodmark::testing::disk::LocalDisk)).unwrap();
+    seen.push((6, code(&on("gc", place, &["--apply", "--backup", "/nowhere", "--confirm", "known"]))));
+    drop(life);
+
+    // Damage that a start makes up for, and damage that it refuses.
+    let newest_checkpoint = newest(place, "checkpoints", "");
+    fs::remove_file(newest_checkpoint.join("CURRENT")).unwrap();
+    seen.push((3, code(&on("plan", place, &[]))));
+    let (first, second) = (Stored::crashed(), "wal/00000000000000000002.log");
+    fs::remove_file(first.place.path().join(second)).unwrap();
+    seen.push((4, code(&on("plan", first.place.path(), &[]))));
+
+    // The user.
+    let watching = Stored::stopped();
+    let mut watch = program();
+    watch.args(["watch", watching.place.path().to_str().unwrap(), "--interval", "60"]);
+    let mut child = watch.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut first_line = [0_u8; 1];
+    child.stdout.as_mut().unwrap().read_exact(&mut first_line).unwrap();
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    seen.push((130, child.wait().unwrap().code().unwrap() as u8));
+
+    for (expected, found) in &seen {
+        assert_eq!(expected, found, "{seen:?}");
+    }
+    let mut tried: Vec<u8> = seen.iter().map(|(code, _)| *code).collect();
+    tried.sort_unstable();
+    tried.dedup();
+    assert_eq!(tried, documented, "every row of docs/cli.md is tried");
+}
+
+fn page() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cli.md")).unwrap()
+}
+
+/// The codes in the table of `docs/cli.md`.
+fn exit_codes_of_the_page() -> Vec<u8> {
+    let page = page();
+    let table = page.lines().skip_while(|line| *line != "| code | meaning |").skip(2);
+    let rows = table.take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.split('|').nth(1).unwrap().trim().parse().unwrap()).collect()
+}
+
+#[test]
+fn the_page_of_the_command_has_every_verb() {
+    let help = run(["help"]).stdout;
+    let verbs = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let verbs: Vec<&str> =
+        verbs.map(|line| line.split_whitespace().next().unwrap()).filter(|verb| *verb != "help").collect();
+    assert_eq!(verbs.len(), 25, "each on a line of its own: {help}");
+    let page = page();
+    for verb in verbs {
+        assert!(page.contains(&format!("`{verb}")) || page.contains(&format!("`floodmark {verb}")), "{verb}");
+    }
+}
+
 #[test]
 fn a_pipe_that_closes_ends_the_command_quietly() {
-    let binary = Path::new(env!("CARGO_BIN_EXE_victim")).with_file_name("floodmark");
-    let mut child = Command::new(binary)
-        .args(["completions", "zsh"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        program().args(["completions", "zsh"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Closed before anything is read.
     drop(child.stdout.take());
     let mut said = String::new();

@@ -38,7 +38,7 @@ pub enum Step {
     #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))] // object storage is to come
     StoreDelete,
     /// A verb of the command that writes makes a copy, moves a file or writes down what it did.
-    #[cfg_attr(not(any(test, feature = "testing", feature = "cli")), allow(dead_code))]
+    #[cfg_attr(not(any(test, feature = "cli", feature = "testing")), allow(dead_code))]
     Operation,
     /// The objects of an object store are listed. It changes nothing, but a list may be behind.
     #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))] // object storage is to come

@@ -332,6 +332,7 @@ fn after_a_rollback_nothing_of_the_abandoned_lineage_counts() {
     let mut facts = rolled_back(Some(Lineage(5)));
     facts.candidates[0].damage = Some("a file is cut".to_string());
     log(&mut facts).batches.insert(BatchId(4), published(4));
+    log(&mut facts).blocks.insert(Sequence(39), block(39, "words"));
     let decision = decided(&facts);
     assert_eq!(replayed(&decision), [4, 5, 6, 7]);
     assert_eq!(decision.planned_again, [BatchId(5), BatchId(6), BatchId(7)]);

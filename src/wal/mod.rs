@@ -11,7 +11,7 @@
 //! - I-7: after a failed write or sync the handle is poisoned; only [`Wal::resume`], after a new scan, goes on.
 //! - I-5: segments are deleted only by who holds a [`TruncationRight`].
 //!
-//! A start observes ([`scan::observe`]), decides elsewhere, then resumes: what nothing proves to be synced is first made durable
+//! A start observes ([`scan::observe_with`]), decides elsewhere, then resumes: what nothing proves to be synced is first made durable
 //! in a new segment ([`carry`]). An old segment is never appended to. The bytes are described in [`frame`] and [`segment`], the
 //! whole format in `docs/formats/wal.md`.
 
@@ -35,7 +35,6 @@ mod damage;
 pub(crate) mod decoding;
 mod error;
 mod frame;
-#[cfg(feature = "cli")]
 mod heads;
 mod poison;
 mod queue;

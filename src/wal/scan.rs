@@ -81,7 +81,7 @@ impl WalScan {
 ///
 /// # Errors
 /// [`WalError::Damage`] when a durable byte is not what it was, or a segment is missing; [`WalError::Io`].
-#[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))] // the driver looks with `observe_with`
+#[cfg(any(test, feature = "testing"))]
 pub fn observe(
     disk: &dyn Disk,
     directory: &Path,
@@ -97,23 +97,22 @@ pub enum Reading {
     /// Every byte, checked.
     Whole,
     /// Heads of frames, and events; the bodies of blocks are left out, and given as empty. For a quick look, never for a start.
-    #[cfg(feature = "cli")]
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))] // only the command glances
     Heads,
     /// As `Heads`, of the newest segment, too: for who has read everything already.
     #[cfg(feature = "cli")]
     AllHeads,
 }
 
-/// As [`observe`], reading as much as is said.
+/// As `observe`, reading as much as is said.
 ///
 /// # Errors
-/// As [`observe`].
-#[cfg_attr(not(feature = "cli"), allow(unused_variables))] // only the command reads less than all
+/// As `observe`.
 pub fn observe_with(
     disk: &dyn Disk,
     directory: &Path,
     oldest_needed: Option<Sequence>,
-    reading: Reading,
+    #[cfg_attr(not(feature = "cli"), allow(unused_variables))] reading: Reading,
     visit: &mut Visit<'_>,
 ) -> Result<Option<WalScan>, WalError> {
     let headers = read_headers(disk, directory)?;
@@ -126,7 +125,6 @@ pub fn observe_with(
     let mut proven = last.durable_through.0.max(last.first_sequence.0.saturating_sub(1));
     for pair in headers[start..].windows(2) {
         let (header, until) = (&pair[0].0, pair[1].0.first_sequence);
-        #[cfg(feature = "cli")]
         if reading != Reading::Whole && visit_heads(disk, directory, &pair[0], until, oldest, visit)? {
             continue;
         }
@@ -194,7 +192,6 @@ pub fn observe_with(
 }
 
 /// Gives the heads of a segment's frames to `visit`, all of them or, where something is not as it should be, none.
-#[cfg(feature = "cli")]
 fn visit_heads(
     disk: &dyn Disk,
     directory: &Path,

@@ -205,7 +205,12 @@ fn a_number_that_is_none_names_the_type() {
     assert_eq!(output(job.directory(), &["get", "sums", "3"]), "3 → -5\n");
     fails(job.directory(), &["get", "sums", "300"], 2, &["expected a whole number (u8), found \"300\""]);
     fails(job.directory(), &["get", "sums", "-1"], 2, &["expected a whole number (u8), found \"-1\""]);
-    fails(job.directory(), &["get", "sums", "apple"], 2, &["key apple is no key of \"sums\"", "keys are of the type u8"]);
+    fails(
+        job.directory(),
+        &["get", "sums", "apple"],
+        2,
+        &["key apple is no key of \"sums\"", "keys are of the type u8"],
+    );
 }
 
 #[test]

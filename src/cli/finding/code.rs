@@ -45,7 +45,7 @@ macro_rules! codes {
 
 codes! {
     /// the log ends with an append that was interrupted and never acknowledged
-    TornTail = "TORN_TAIL", Degraded;
+    TornTail = "TORN_TAIL", Healthy;
     /// whole frames at the end of the log that nothing proves to be synced; recovery keeps them
     UnprovenTail = "UNPROVEN_TAIL", Healthy;
     /// a frame of the log that was durable is not what it was

@@ -83,7 +83,7 @@ pub(crate) fn write_findings<'f>(page: &mut Page, findings: impl IntoIterator<It
             page.fields([("  expected", expected.clone()), ("  found", found.clone())]);
         }
         for concern in &finding.concerns {
-            page.fields([(" ", concern.clone())]);
+            page.fields([("", concern.clone())]);
         }
     }
 }

@@ -81,7 +81,6 @@ pub(super) fn append(disk: &dyn Disk, file: &Path, entry: &Entry) -> Result<()> 
 ///
 /// # Errors
 /// When the file is there and cannot be read.
-#[allow(dead_code)] // for `log`
 pub(crate) fn read(disk: &dyn Disk, store: &Path) -> Result<(Vec<Entry>, usize)> {
     let file = store.join(OPERATIONS);
     let bytes = match disk.read(&file) {

@@ -18,7 +18,7 @@
 //! | the line `done` | all done, but not on record as done |
 
 mod files;
-mod journal;
+pub(crate) mod journal;
 pub(crate) mod pins;
 
 use std::path::{Path, PathBuf};

@@ -18,9 +18,10 @@ use crate::id::{BatchId, Sequence, Uid};
 use crate::recovery::facts::{BatchFacts, Fold};
 use crate::wal::Seen;
 
-/// What the log knows of each batch: when it was planned, with what, how often it was tried, what came of it.
+/// What the log knows of each batch.
 ///
-/// Batches whose log was truncated are not there any more: their results are in the checkpoint and in the sinks.
+/// When it was planned, with what, how often it was tried, what came of it. Batches whose log was truncated are not there any
+/// more: their results are in the checkpoint and in the sinks.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.

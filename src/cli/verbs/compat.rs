@@ -17,9 +17,10 @@ use crate::recovery::decide::Decision;
 use crate::recovery::declared::DROPPED;
 use crate::recovery::look::decide_as_a_start_of;
 
-/// Whether a build can take the store over: what it would migrate, drop and start empty.
+/// Whether a build can take the store over.
 ///
-/// A build exports its schema by `std::fs::write("job.json", context.schema()?.to_json())`. Nothing is written here.
+/// What it would migrate, drop and start empty. A build exports its schema by `std::fs::write("job.json",
+/// context.schema()?.to_json())`. Nothing is written here.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.

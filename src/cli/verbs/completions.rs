@@ -8,7 +8,7 @@ use crate::cli::console::Console;
 use crate::cli::exit::Exit;
 use crate::cli::failure::Result;
 
-/// Print the completions for a shell.
+/// Prints the completions for a shell.
 ///
 /// For bash: `floodmark completions bash > ~/.local/share/bash-completion/completions/floodmark`.
 #[derive(Debug, clap::Args)]

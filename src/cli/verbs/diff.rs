@@ -16,7 +16,7 @@ use crate::cli::location::Store;
 use crate::cli::page::{Page, count};
 use crate::cli::reading::Entries;
 
-/// What was added, removed and changed between the checkpoints of two batches.
+/// What changed between the checkpoints of two batches.
 ///
 /// Lines begin with + for a key that B has and A has not, - for one that A has and B has not, and ~ for a changed state.
 #[derive(Debug, clap::Args)]

@@ -23,7 +23,7 @@ use crate::recovery::declared::DROPPED;
 use crate::recovery::facts::{CHECKPOINTS, LIVE, WAL};
 use crate::wal::LogSurvey;
 
-/// What takes how much room: by kind and by operator.
+/// What takes how much room, by kind and by operator.
 ///
 /// A file with several names counts once, where it is needed most; so the sum is what is on the disk.
 #[derive(Debug, clap::Args)]

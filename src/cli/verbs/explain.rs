@@ -8,7 +8,9 @@ use crate::cli::failure::{Failure, Result};
 use crate::cli::finding::{Code, Explanation};
 use crate::cli::page::Page;
 
-/// The long text behind a finding's code; without one, all codes.
+/// What is behind the code of a finding.
+///
+/// Without a code, all codes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Such as TORN_TAIL.

@@ -11,9 +11,10 @@ use crate::cli::page::count;
 use crate::cli::reading::Entries;
 use crate::state::shape::to_hex;
 
-/// Writes the state of a checkpoint to standard output, as JSON lines: a header, a line for each key, and a last line with a checksum.
+/// Writes the state of a checkpoint as JSON lines.
 ///
-/// `import` makes a store of it again. It is JSON with and without --json.
+/// A header, a line for each key, and a last line with a checksum, to standard output. `import` makes a store of it again. It is
+/// JSON with and without --json.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.

@@ -18,10 +18,11 @@ use crate::cli::view;
 use crate::disk::{Disk, TEMPORARY_SUFFIX};
 use crate::recovery::facts::{CHECKPOINTS, WAL};
 
-/// What nobody needs any more: unnamed checkpoints, leftovers of interrupted writes, superseded manifests. Writes only with --apply.
+/// (writes) Moves away what nobody needs any more.
 ///
-/// With --apply it moves to the backup folder. The state that the job would recover to, and every other that its manifests name,
-/// stay as they are, and so does the log.
+/// Unnamed checkpoints, leftovers of interrupted writes, superseded manifests. Writes only with --apply. With --apply it moves to
+/// the backup folder. The state that the job would recover to, and every other that its manifests name, stay as they are, and so
+/// does the log.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.

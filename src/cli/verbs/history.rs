@@ -11,7 +11,9 @@ use crate::cli::failure::{Failure, Result};
 use crate::cli::location::Store;
 use crate::cli::page::{Page, time};
 
-/// The state of a key in every retained checkpoint, newest first.
+/// The state of a key in every retained checkpoint.
+///
+/// The newest first.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.

@@ -36,10 +36,11 @@ use crate::state::shape::from_hex;
 use crate::state::{FrozenRun, OperatorNumber, StateStore};
 use crate::wal::{Wal, WalSettings};
 
-/// Makes a store of an export, in an empty place. Writes only with --apply.
+/// (writes) Makes a store of an export, in an empty place.
 ///
-/// The job that starts there has the state and the positions in its sources of the batch that was exported, and goes on in the same
-/// lineage: stop the job that was exported, and do not start it again. With --new-lineage both may go on, as two histories.
+/// Writes only with --apply. The job that starts there has the state and the positions in its sources of the batch that was
+/// exported, and goes on in the same lineage: stop the job that was exported, and do not start it again. With --new-lineage both
+/// may go on, as two histories.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory that becomes the store: empty, or not there.

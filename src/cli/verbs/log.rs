@@ -5,7 +5,6 @@ use std::io;
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::checkpoint::{ChainFacts, CheckpointFiles, Link, Manifest, ManifestKind, Standing};
 use crate::cli::console::{Console, Report};
@@ -13,16 +12,16 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::finding::{Code, Finding, write_findings};
 use crate::cli::location::Store;
+use crate::cli::operation::journal;
 use crate::cli::operation::pins::{MANIFEST as PINNED_MANIFEST, PINNED};
 use crate::cli::page::{Page, bytes, count, time};
 use crate::cli::view;
+use crate::disk::LocalDisk;
 
-/// The store's own history of operations: one JSON object a line.
-const OPERATIONS: &str = "operations.jsonl";
-
-/// The checkpoints: batch, epoch, full or incremental, new bytes, keys, and whether each may be used.
+/// The checkpoints, and what else the chain of manifests holds.
 ///
-/// A row is a manifest. Claims, rejections and rollbacks repeat the checkpoint that is then in force.
+/// Batch, epoch, files shared and new, new bytes, keys, and whether each may be used; then what verbs that write have done. A row
+/// is a manifest. Claims, rejections and rollbacks repeat the checkpoint that is then in force.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.
@@ -45,7 +44,9 @@ struct LogReport {
     pinned_only: Vec<u64>,
     findings: Vec<Finding>,
     /// What writing verbs have done to the store, oldest first.
-    operations: Vec<Value>,
+    operations: Vec<journal::Entry>,
+    /// Lines of the history that cannot be read: an operation died while it wrote one.
+    unreadable_operations: usize,
 }
 
 #[derive(Serialize)]
@@ -97,6 +98,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     let pinned = pinned(store.path())?;
     let (manifests, named) = rows(&chain, &pinned);
     let newest = chain.newest();
+    let (operations, unreadable_operations) = journal::read(&LocalDisk, store.path())?;
     let report = LogReport {
         store: store.path().display().to_string(),
         exit_code,
@@ -112,7 +114,8 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
             .map(|(_, batch)| *batch)
             .collect(),
         findings,
-        operations: operations(store.path())?,
+        operations,
+        unreadable_operations,
     };
     console.show(&report)?;
     Ok(exit_code)
@@ -243,18 +246,6 @@ fn pinned(store: &Path) -> Result<Vec<(String, u64)>> {
     Ok(pinned)
 }
 
-/// The history of operations; a line that is no JSON is shown as it is.
-fn operations(store: &Path) -> Result<Vec<Value>> {
-    let file = store.join(OPERATIONS);
-    let text = match fs::read(&file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        read => read.map_err(|error| Failure::io("read", &file, &error))?,
-    };
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let lines = text.lines().filter(|line| !line.trim().is_empty());
-    Ok(lines.map(|line| serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_string()))).collect())
-}
-
 impl Report for LogReport {
     const SCHEMA: &'static str = "floodmark.log/1";
 
@@ -288,8 +279,15 @@ impl Report for LogReport {
         }
         if !self.operations.is_empty() {
             page.gap();
-            page.line("Operations:");
-            self.operations.iter().for_each(|operation| page.line(&operation.to_string()));
+            let row = |entry: &journal::Entry| {
+                let journal::Entry { time_ms, verb, stage, what, .. } = entry;
+                vec![time(*time_ms), verb.clone(), stage.clone(), what.clone()]
+            };
+            let rows: Vec<_> = self.operations.iter().map(row).collect();
+            page.table(&["operation of", "verb", "stage", "what"], &rows);
+        }
+        if self.unreadable_operations > 0 {
+            page.line(&format!("{} lines of operations.jsonl cannot be read.", self.unreadable_operations));
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::cli::console::Console;
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Result};
 
-/// Print the manual page, or write those of all verbs into a folder.
+/// Prints the manual page, or writes those of all verbs.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Write `floodmark.1`, `floodmark-status.1` and so on here, in place of those that are there.

@@ -13,7 +13,7 @@ use crate::cli::page::{Page, bytes, count, time};
 /// Less than this is not told apart.
 const BLOCK_BYTES: u64 = 4_000;
 
-/// The operators with state: uid, kind, types, state version, keys, bytes.
+/// The operators with state: types, versions, keys, bytes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.

@@ -13,10 +13,10 @@ use crate::cli::view;
 use crate::id::BatchId;
 use crate::recovery::rollback;
 
-/// Keeps a checkpoint for good; without a batch, lists the pins. Writes only with --apply.
+/// (writes) Keeps a checkpoint for good, or lists the pins.
 ///
-/// A pin is a second name of every file of the checkpoint, in `pinned/`. It keeps the state, not the log: `rollback` can go back to it
-/// as long as the log reaches back to it, `get`, `scan` and `export` for ever.
+/// Writes only with --apply. A pin is a second name of every file of the checkpoint, in `pinned/`. It keeps the state, not the
+/// log: `rollback` can go back to it as long as the log reaches back to it, `get`, `scan` and `export` for ever.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.

@@ -18,10 +18,11 @@ use crate::wal::Tail;
 /// How long a start takes to load a key, where nothing is known of the job: about 2 million keys a second.
 const NANOSECONDS_A_KEY: u64 = 500;
 
-/// What recovery would do: checkpoint, batches to recompute, what is published again, what is lost; writes nothing.
+/// What recovery would do, and whether anything is lost.
 ///
-/// It decides as a start of the program that wrote the store would, and reads every byte that such a start would read. Types,
-/// versions and uids of another build are compared by `compat`.
+/// Checkpoint, batches to recompute, what is published again, what is cut, the fallback; writes nothing. It decides as a start of
+/// the program that wrote the store would, and reads every byte that such a start would read. Types, versions and uids of another
+/// build are compared by `compat`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.
@@ -46,6 +47,8 @@ struct PlanReport {
     waiting_records: u64,
     /// Batches that would be handed to the outputs again, or for the first time.
     publish: Vec<u64>,
+    /// Of those, the ones that a rollback has taken back: outputs get them as a new lineage.
+    taken_back: Vec<u64>,
     tail: Option<TailCut>,
     new_lineage: bool,
     /// Records that were acknowledged and cannot be read again.
@@ -138,6 +141,7 @@ impl PlanReport {
             waiting_blocks: decision.unplanned.len(),
             waiting_records: decision.unplanned.iter().map(|block| block.records).sum(),
             publish: unpublished.map(|batch| batch.plan.batch.0).collect(),
+            taken_back: decision.planned_again.iter().map(|batch| batch.0).collect(),
             tail: decision.tail.as_ref().and_then(TailCut::of),
             new_lineage: decision.new_lineage,
             // A start that would lose anything is refused, and does not come to here.
@@ -276,9 +280,14 @@ impl PlanReport {
     }
 
     fn published(&self) -> String {
+        let why = if self.taken_back.is_empty() {
+            "whose publication is not on record"
+        } else {
+            "after a rollback, as a new lineage"
+        };
         match (self.publish.first(), self.publish.last()) {
-            (Some(first), Some(last)) if first == last => format!("batch {first}, whose publication is not on record"),
-            (Some(first), Some(last)) => format!("batches {first} to {last}, whose publication is not on record"),
+            (Some(first), Some(last)) if first == last => format!("batch {first}, {why}"),
+            (Some(first), Some(last)) => format!("batches {first} to {last}, {why}"),
             _ => "nothing again".to_string(),
         }
     }

@@ -11,10 +11,11 @@ use crate::cli::page::{Mood, Page, count};
 use crate::cli::repair::{Diagnosis, Repair, apply, diagnose};
 use crate::wal::Tail;
 
-/// What can be done about a store that does not start. Writes only with --apply.
+/// (writes) Mends a store that does not start.
 ///
-/// What a start mends by itself is left to it. Damaged bytes move to `lost+found/` in the store, and a copy goes to the backup folder
-/// first. Exit code 3: it can be repaired without loss; 4: only with loss, which --accept-loss permits, or not at all.
+/// Says what can be done, and does it with --apply. What a start mends by itself is left to it. Damaged bytes move to
+/// `lost+found/` in the store, and a copy goes to the backup folder first. Exit code 3: it can be repaired without loss; 4: only
+/// with loss, which --accept-loss permits, or not at all.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.
@@ -220,10 +221,11 @@ impl Report for RepairReport {
                 .collect()
         };
         if !self.lost.frames.is_empty() {
-            fields.push(("lost", format!("frames {}", runs(&self.lost.frames).join(", "))));
+            fields.push(("lost frames", runs(&self.lost.frames).join(", ")));
             if !self.lost.blocks.is_empty() {
                 let blocks: Vec<_> = self.lost.blocks.iter().map(|block| count(*block)).collect();
-                fields.push(("blocks", format!("{} of them were blocks of planned batches", blocks.join(", "))));
+                fields
+                    .push(("among them", format!("received blocks that planned batches read: {}", blocks.join(", "))));
             }
         } else if self.checkpoint.is_some() {
             fields.push(("lost", "nothing".to_string()));

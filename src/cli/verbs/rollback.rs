@@ -28,11 +28,12 @@ use crate::recovery::decide::{Decision, decide_without_program};
 use crate::recovery::facts::{Facts, LogFacts, observe_behind};
 use crate::recovery::rollback;
 
-/// Makes an older checkpoint the newest; the batches after it are computed and published again. Writes only with --apply.
+/// (writes) Makes an older checkpoint the newest.
 ///
-/// The next start restores the state after the batch and computes the batches since again, from the plans in the log, with whatever
-/// code it has: no result is compared with earlier ones, and outputs get the batches as those of a new lineage. Nothing that was
-/// received is lost. The checkpoint that is left is pinned.
+/// The batches after it are computed and published again. Writes only with --apply. The next start restores the state after the
+/// batch and computes the batches since again, from the plans in the log, with whatever code it has: no result is compared with
+/// earlier ones, and outputs get the batches as those of a new lineage. Nothing that was received is lost. The checkpoint that is
+/// left is pinned.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.

@@ -11,9 +11,10 @@ use crate::cli::location::Store;
 use crate::cli::page::count;
 use crate::cli::reading::{Entries, Hole};
 
-/// The state of every key of an operator, in the order of the store: by the hash of the key.
+/// The state of every key of an operator.
 ///
-/// It prints as it reads, one key at a time. In a damaged checkpoint it goes around what cannot be read, and ends with exit code 3.
+/// In the order of the store: by the hash of the key. It prints as it reads, one key at a time. In a damaged checkpoint it goes
+/// around what cannot be read, and ends with exit code 3.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.

@@ -18,7 +18,7 @@ use crate::recovery::decide::{Decision, decide_without_program};
 use crate::recovery::facts::Facts;
 use crate::recovery::refusal::Refusal;
 
-/// One screen: job, owner, where the batches stand, checkpoints, sizes.
+/// One screen: job, owner, batches, checkpoint, sizes.
 ///
 /// It is quick, so it looks at names, sizes and heads only; `verify` reads everything.
 #[derive(Debug, clap::Args)]
@@ -278,7 +278,11 @@ impl StatusReport {
             published: newest_that(&|batch| batch.published, from.published_through.0),
             newest_time_ms: replay.last().map_or(from.last_batch_time, |batch| batch.plan.time).0,
         });
-        let checkpoint = decision.and_then(|decision| decision.from.as_ref()?.checkpoint.as_ref());
+        // Where a start is refused, what the newest manifest names.
+        let checkpoint = match decision {
+            Some(decision) => decision.from.as_ref().and_then(|from| from.checkpoint.as_ref()),
+            None => newest.checkpoint.as_ref(),
+        };
         if let Some(checkpoint) = checkpoint {
             self.checkpoint = Some(CheckpointStatus {
                 batch: from.batch.0,

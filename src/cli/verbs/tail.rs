@@ -16,9 +16,10 @@ use crate::id::Sequence;
 use crate::recovery::decide::decide_without_program;
 use crate::wal::{Ending, LogSurvey, Seen, SurveyedSegment, Tail};
 
-/// Why the log ends where it ends: cleanly, with an interrupted append, or damaged; with the evidence.
+/// Why the log ends where it ends.
 ///
-/// Exit code 3 where an append was interrupted: it was never acknowledged, and the next start cuts it.
+/// Cleanly, with an interrupted append, or damaged; with the evidence. Exit code 3 where an append was interrupted: it was never
+/// acknowledged, and the next start cuts it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.

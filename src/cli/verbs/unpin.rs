@@ -10,7 +10,9 @@ use crate::cli::operation::pins::{Pin, pins};
 use crate::cli::operation::{BackupArgs, Moved, Operation, WriteArgs, refuse_the_owned};
 use crate::cli::page::{Page, count};
 
-/// Gives a pin up: it moves to the backup folder. Writes only with --apply.
+/// (writes) Gives a pin up.
+///
+/// It moves to the backup folder. Writes only with --apply.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.

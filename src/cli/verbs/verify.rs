@@ -34,10 +34,11 @@ use report::{Looked, VerifyReport};
 use segments::Log;
 use work::{Task, Workers};
 
-/// Every frame of the log, every manifest, and the files of every checkpoint; all findings, and what a start would do with them.
+/// Reads what is stored, and tells all that is wrong with it.
 ///
-/// Reads the log and the manifests whole, and of checkpoints sizes, ends and small files. Exit code 0: all is well; 3: a start makes up
-/// for it without loss; 4: acknowledged data is lost; 5: of another version, or mixed; 8: something could not be looked at, or was left
+/// Every frame of the log, every manifest, and the files of every checkpoint; and what a start would do with them. Reads the log
+/// and the manifests whole, and of checkpoints sizes, ends and small files. Exit code 0: all is well; 3: a start makes up for it
+/// without loss; 4: acknowledged data is lost; 5: of another version, or mixed; 8: something could not be looked at, or was left
 /// out by --read-data.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -193,7 +194,9 @@ fn exit_code(
         Some(Code::Unreadable) => Exit::Incomplete,
         _ => start.exit_code,
     };
-    let is_damage = |finding: &&Finding| !matches!(finding.code, Code::Unreadable | Code::UnprovenTail);
+    // An interrupted append is what every crash leaves, and what is under way beside a running job.
+    let is_damage =
+        |finding: &&Finding| !matches!(finding.code, Code::Unreadable | Code::UnprovenTail | Code::TornTail);
     let damage = if findings.iter().any(|finding| is_damage(&finding)) { Exit::Degraded } else { Exit::Healthy };
     let left_out = matches!(depth, Depth::Share(..)) && checkpoints.left_out() > 0;
     let incomplete = if unread || left_out { Exit::Incomplete } else { Exit::Healthy };

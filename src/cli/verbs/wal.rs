@@ -19,10 +19,11 @@ use crate::wal::{FrameHeader, LogSurvey, Lost, Seen, SurveyedSegment, Tail, WalD
 use lines::Lines;
 use stats::Stats;
 
-/// The frames of the log: sequence, segment, offset, kind, epoch, length, and what each is.
+/// The frames of the log.
 ///
-/// A damaged log is shown as far as anything in it can be decoded, each damage at its place. Exit code 3 or more says that there was
-/// damage within what was shown; whether it matters is for `verify` and `plan`.
+/// Sequence, segment, offset, kind, epoch, length, and what each is. A damaged log is shown as far as anything in it can be
+/// decoded, each damage at its place. Exit code 3 or more says that there was damage within what was shown; whether it matters is
+/// for `verify` and `plan`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.

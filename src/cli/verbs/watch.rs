@@ -6,9 +6,10 @@ use crate::cli::failure::{Failure, Result};
 use crate::cli::location::Store;
 use crate::cli::verbs::status;
 
-/// The status, again and again, until it is interrupted.
+/// The status, live.
 ///
-/// With --json a status object per line. On a terminal each status takes the place of the one before.
+/// The status again and again, until it is interrupted. With --json a status object per line. On a terminal each status takes the
+/// place of the one before.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directory of the job.
