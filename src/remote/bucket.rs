@@ -132,7 +132,8 @@ impl Bucket {
         }
     }
 
-    /// Deletes objects; one that is not there is deleted already.
+    /// Deletes objects; one that is not there is deleted already. Whoever deletes must bear that one comes back: a write of it that
+    /// was on its way may arrive later, and a directory may lose a delete with the machine.
     pub fn delete_all(&self, names: &[String]) -> Result<(), RemoteError> {
         let (shared, names) = (self.shared.clone(), names.to_vec());
         self.run(async move { shared.delete_all(&names, shared.settings.give_up_after).await })

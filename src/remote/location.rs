@@ -13,6 +13,7 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 
 use super::error::{RemoteError, whole_text};
+use crate::disk::{Disk, LocalDisk, Step};
 
 /// A place in an object store.
 #[derive(Clone)]
@@ -103,8 +104,8 @@ impl RemoteLocation {
     }
 
     fn in_directory(&self) -> Result<Arc<dyn ObjectStore>, RemoteError> {
-        // A name that is lost with the machine is found missing by the next life, as everything below it would be.
-        std::fs::create_dir_all(&self.prefix).map_err(RemoteError::io("create", &self.prefix))?;
+        let directory = std::path::Path::new(&self.prefix);
+        LocalDisk.create_dir_all(Step::DirectoryCreate, directory).map_err(RemoteError::io("create", directory))?;
         let store = LocalFileSystem::new_with_prefix(&self.prefix).map_err(|error| self.refused(&error))?;
         Ok(Arc::new(store.with_fsync(true)))
     }

@@ -12,7 +12,7 @@ use rand::{RngCore, SeedableRng};
 use recovery_tests::store::Refusal::Broken;
 use recovery_tests::store::Request::{Complete, Get, Part, Put};
 use recovery_tests::store::Strike::{self, Deny, Refuse, Silence, Spare, Swallow};
-use recovery_tests::store::{SimulatedStore, StrikingStore};
+use recovery_tests::store::{Request, SimulatedStore, StrikingStore};
 
 use crate::kit::{names, on_quick_clock, on_s3, open};
 
@@ -125,7 +125,8 @@ fn large_files_go_in_parts_to_a_server() {
 
 #[test]
 fn an_upload_is_repeated_until_it_is_done_and_leaves_one_object() {
-    let scripts: [(&str, &[(recovery_tests::store::Request, &[Strike])]); 7] = [
+    type Script<'a> = &'a [(Request, &'a [Strike])];
+    let scripts: [(&str, Script); 7] = [
         ("a put fails", &[(Put, &[Refuse(Broken), Swallow])]),
         ("a put's answer is lost", &[(Put, &[Deny(Broken), Silence])]),
         ("a part fails", &[(Part, &[Spare, Spare, Refuse(Broken)])]),
