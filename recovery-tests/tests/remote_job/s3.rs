@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use floodmark::{
-    Clock, ErrorKind, ManualClock, Queue, Running, StreamingContext, StreamingContextBuilder, SystemClock,
+    Clock, ErrorKind, ManualClock, Queue, Receiver, ReceiverContext, ReceiverError, Running, StreamingContext,
+    StreamingContextBuilder, SystemClock,
 };
 use recovery_tests::s3::Server;
 
