@@ -106,7 +106,7 @@ fn receivers_without_their_blocks_in_object_storage_are_refused() {
 fn settings_of_object_storage_beside_a_directory_are_refused() {
     let place = tempfile::tempdir().unwrap();
     let builder = StreamingContext::builder("job").checkpoint(place.path().join("state")).log_in_object_storage(true);
-    let refused = builder.build().err().expect("refused");
+    let refused = builder.build().expect_err("refused");
     assert!(refused.to_string().contains("is a directory"), "{refused}");
 }
 
