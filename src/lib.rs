@@ -62,6 +62,9 @@ mod rdd;
 // Keyed state in memory and in RocksDB, and its consistent copies.
 mod state;
 mod checkpoint;
+// Where manifests, checkpoint files and the log are kept when the machine may be lost.
+#[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, unused_imports))] // some of it is for tests, so far
+mod remote;
 // Where published batches go.
 mod sink;
 // The one place where decisions are taken, and the story of a start.

@@ -2,6 +2,7 @@
 //!
 //! - [`sweep`]: a job on a simulated disk, interrupted at every durable step by every fault.
 //! - [`store`]: an object store in memory that a sweep strikes at.
+//! - [`s3`]: a server that speaks the S3 protocol, on the loopback.
 //! - [`suite`]: the jobs by which Floodmark proves itself.
 //! - [`damage`]: a stored job's files flipped, cut, removed and swapped, one after the other.
 //! - [`planted`]: doors to the disk with a known bug each, to see that the tests find it.
@@ -12,6 +13,7 @@
 pub mod damage;
 pub mod planted;
 pub mod process;
+pub mod s3;
 pub mod store;
 pub mod suite;
 pub mod sweep;

@@ -98,12 +98,12 @@ pub(crate) fn list_files(disk: &dyn crate::disk::Disk, directory: &Path) -> io::
 }
 
 /// Whether a name is that of a table file.
-pub(super) fn is_table(name: &str) -> bool {
+pub(crate) fn is_table(name: &str) -> bool {
     name.ends_with(".sst")
 }
 
 /// The CRC32 of a whole file, read in pieces.
-pub(super) fn crc32_of(path: &Path) -> io::Result<u32> {
+pub(crate) fn crc32_of(path: &Path) -> io::Result<u32> {
     let mut file = File::open(path)?;
     let mut hasher = crc32fast::Hasher::new();
     let mut piece = vec![0; READ_BYTES];

@@ -24,12 +24,13 @@ pub(crate) use error::{ChainError, CheckpointError};
 pub(crate) use facts::{ChainFacts, Link, Standing};
 #[cfg(feature = "cli")]
 pub(crate) use files::list_files;
-pub(crate) use files::{CheckpointFile, verify_files};
+pub(crate) use files::{CheckpointFile, crc32_of, is_table, verify_files};
 pub(crate) use manifest::{
     CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestDraft, ManifestKind, OperatorEntry,
 };
 #[cfg(feature = "testing")]
 pub use measure::CheckpointTrial;
+pub(crate) use retention::directory_epoch;
 #[cfg(feature = "cli")]
 pub(crate) use retention::{directory_name, unneeded};
 #[cfg(feature = "cli")]

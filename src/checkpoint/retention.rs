@@ -56,6 +56,11 @@ pub(crate) fn directory_name(batch: BatchId, epoch: Epoch, random: WriterNonce) 
     format!("{batch}-{epoch}-{:016x}", random.0 as u64) // the lower half is random enough
 }
 
+/// The epoch of the life that wrote a checkpoint, by its directory's name.
+pub(crate) fn directory_epoch(name: &str) -> Option<Epoch> {
+    parse_directory(name).map(|(_, epoch)| epoch)
+}
+
 /// The batch and the epoch in a directory's name, also of one that was interrupted (`….tmp`).
 fn parse_directory(name: &str) -> Option<(BatchId, Epoch)> {
     let mut parts = name.strip_suffix(".tmp").unwrap_or(name).split('-');

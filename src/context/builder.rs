@@ -19,6 +19,7 @@ use crate::listener::{Listeners, StreamingListener};
 use crate::planted::Planted;
 #[cfg(feature = "testing")]
 use crate::planted::PlantedBug;
+use crate::remote::{GROUP_INTERVAL, RemoteJob, RemoteLocation, RemotePlace};
 use crate::source::ReceiverSettings;
 use crate::wal::WalSettings;
 
@@ -38,6 +39,18 @@ pub struct StreamingContextBuilder {
     checkpoint_every: Option<u64>,
     remember: Duration,
     version: Option<String>,
+    working_copy: Option<PathBuf>,
+    remote: RemoteWish,
+}
+
+/// What was said of object storage.
+#[derive(Clone, Debug, Default)]
+struct RemoteWish {
+    options: Vec<(String, String)>,
+    log_blocks: bool,
+    give_up_after: Option<Duration>,
+    /// Instead of a location.
+    store: Option<RemotePlace>,
 }
 
 impl StreamingContextBuilder {
@@ -47,6 +60,8 @@ impl StreamingContextBuilder {
             name: name.to_string(),
             version: String::new(),
             location: PathBuf::new(),
+            remote: None,
+            remote_disk: None,
             interval_ms: 0,
             checkpoint_every: 0,
             recovery_target_ms: 1_000,
@@ -75,6 +90,8 @@ impl StreamingContextBuilder {
             checkpoint_every: None,
             remember: Duration::ZERO,
             version: None,
+            working_copy: None,
+            remote: RemoteWish::default(),
         }
     }
 
@@ -84,8 +101,69 @@ impl StreamingContextBuilder {
     }
 
     /// The directory that holds all that the job keeps: log, checkpoints, manifests. It is made where it is missing.
+    ///
+    /// Or a place in object storage, from which another machine can go on: `s3://bucket/prefix`, `gs://…`, `az://…` (each with its cargo
+    /// feature: `aws`, `gcp`, `azure`), `file:///directory`. Credentials, endpoint and region come from the environment, as
+    /// the crate `object_store` reads them. The job then works on a copy in its
+    /// [working directory](Self::working_directory). See `docs/guarantees.md` for what a lost machine costs.
+    ///
+    /// ```
+    /// # fn main() -> floodmark::Result<()> {
+    /// # let place = tempfile::tempdir().unwrap();
+    /// # let (bucket, copy) = (place.path().join("bucket"), place.path().join("copy"));
+    /// use floodmark::StreamingContext;
+    ///
+    /// let location = format!("file://{}", bucket.display()); // or s3://bucket/totals
+    /// let context = StreamingContext::builder("totals")
+    ///     .checkpoint(&location)
+    ///     .working_directory(&copy)
+    ///     .log_in_object_storage(true)
+    ///     .build()?;
+    /// let (sales, stream) = context.queue_stream::<u64>("sales");
+    /// stream.count().print(10);
+    /// let running = context.start()?;
+    /// sales.push(vec![1, 2])?; // returns when the bucket has them
+    /// running.stop(true)
+    /// # }
+    /// ```
     pub fn checkpoint(self, location: impl Into<PathBuf>) -> Self {
         self.set(|settings| settings.location = location.into())
+    }
+
+    /// Where a job in object storage keeps its working copy: the state that it works on, and what it fetches. It may be empty, or be lost; by
+    /// default `.floodmark/<name of the job>` in the current directory.
+    pub fn working_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.working_copy = Some(directory.into());
+        self
+    }
+
+    /// Whether what receivers take in is put into object storage before it is acknowledged: one object every 200 ms at most, and one for each plan
+    /// and each commit. Plans and commits are always put. A job in object storage that has receivers needs it: without it a
+    /// start is refused. One that has only direct sources does without.
+    pub fn log_in_object_storage(mut self, on: bool) -> Self {
+        self.remote.log_blocks = on;
+        self
+    }
+
+    /// An option of the object store, by the name by which `object_store` knows it, in place of the environment's: `aws_endpoint`,
+    /// `aws_region`, `google_service_account`, …
+    pub fn object_store_option(mut self, key: &str, value: &str) -> Self {
+        self.remote.options.push((key.to_string(), value.to_string()));
+        self
+    }
+
+    /// How long calls of the object store may fail before the job stops; 5 minutes by default. Meanwhile it waits: nothing is lost.
+    pub fn object_store_patience(mut self, duration: Duration) -> Self {
+        self.remote.give_up_after = Some(duration);
+        self
+    }
+
+    /// An object store that is there already, and the prefix of the job in it; instead of a location.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn object_store(mut self, store: Arc<dyn object_store::ObjectStore>, prefix: &str) -> Self {
+        self.remote.store = Some(RemotePlace::Store(store, prefix.to_string()));
+        self
     }
 
     /// The time between two batches; 1 s by default, at least 1 ms. Batches are aligned with the epoch.
@@ -270,7 +348,9 @@ impl StreamingContextBuilder {
     /// # Errors
     /// `Configuration`, with the setting and its value, when one is unusable.
     pub fn build(self) -> Result<StreamingContext> {
-        let Self { mut settings, interval, checkpoint_every, remember, version } = self;
+        let Self { mut settings, interval, checkpoint_every, remember, version, working_copy, remote } = self;
+        let given = settings.location.clone();
+        find_remote(&mut settings, working_copy, remote)?;
         settings.interval_ms = interval.as_millis() as u64;
         let wrong = |problem: String| Err(Error::new(ErrorKind::Configuration, problem));
         if settings.interval_ms == 0 {
@@ -305,8 +385,33 @@ impl StreamingContextBuilder {
         };
         settings.wal.planted = settings.planted;
         let graph = GraphBuilder::new(settings.interval_ms, remember, settings.disk.clone());
-        Ok(StreamingContext { settings, checkpoint_every, graph, sources: RefCell::default() })
+        Ok(StreamingContext { settings, given, checkpoint_every, graph, sources: RefCell::default() })
     }
+}
+
+/// Takes a location that is a URL for one in object storage; the job's directory is then its working copy.
+fn find_remote(settings: &mut JobSettings, working_copy: Option<PathBuf>, wish: RemoteWish) -> Result<()> {
+    let location = settings.location.to_str().map(RemoteLocation::parse).transpose()?.flatten();
+    let with_options = |location| {
+        let add = |location: RemoteLocation, (key, value): &(String, String)| location.with_option(key, value);
+        wish.options.iter().fold(location, add)
+    };
+    let place = wish.store.or(location.map(with_options).map(RemotePlace::Location));
+    let Some(place) = place else {
+        if wish.log_blocks || working_copy.is_some() || !wish.options.is_empty() {
+            let given = settings.location.display();
+            let problem = format!(
+                "the checkpoint location {given} is a directory: expected s3://… or another URL with settings of object storage"
+            );
+            return Err(Error::new(ErrorKind::Configuration, problem));
+        }
+        return Ok(());
+    };
+    settings.location = working_copy.unwrap_or_else(|| PathBuf::from(".floodmark").join(&settings.name));
+    let give_up_after = wish.give_up_after.unwrap_or(Duration::from_secs(5 * 60));
+    settings.remote = Some(RemoteJob { place, log_blocks: wish.log_blocks, give_up_after });
+    settings.wal.group_interval = settings.wal.group_interval.or(Some(GROUP_INTERVAL));
+    Ok(())
 }
 
 /// The fingerprint of the running program's file, which is read once per process: it is the program's, whatever replaces the file.

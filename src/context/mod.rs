@@ -55,6 +55,8 @@ pub use builder::StreamingContextBuilder;
 /// ```
 pub struct StreamingContext {
     settings: JobSettings,
+    /// The location as it was given: a directory, or a place in object storage.
+    given: PathBuf,
     checkpoint_every: Option<u64>,
     graph: GraphBuilder,
     sources: RefCell<Sources>,
@@ -122,7 +124,7 @@ impl StreamingContext {
     ) -> Result<Running> {
         let location = location.into();
         let context = create(Self::builder(app_name).checkpoint(&location))?;
-        let found = &context.settings.location;
+        let found = &context.given;
         if *found != location {
             return Err(Error::new(
                 ErrorKind::Configuration,
@@ -232,6 +234,7 @@ impl StreamingContext {
         settings.disk = Arc::new(LocalDisk);
         settings.wal = WalSettings { reserve_bytes: 0, quota_bytes: u64::MAX, ..settings.wal.clone() };
         (settings.signals, settings.listeners) = (false, Listeners::default());
+        settings.remote = None;
         settings.replay = Some(replay.clone());
         let (job, graph, sender) = self.declared()?;
         Ok(Replay::new(Running::start(job, graph, sender)?, fork, &replay))
@@ -246,6 +249,13 @@ impl StreamingContext {
         }
         let Sources { receivers, directs } = self.sources.into_inner();
         let mut settings = self.settings;
+        if settings.remote.as_ref().is_some_and(|remote| !remote.log_blocks) && !receivers.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Configuration,
+                "the job is in object storage and has receivers: what they take in would be lost with the machine. \
+                 Put it there, too, by log_in_object_storage(true), or use direct sources",
+            ));
+        }
         let batches = |interval_ms: u64| interval_ms.div_ceil(settings.interval_ms);
         settings.checkpoint_every = match (self.checkpoint_every, wish.given_ms) {
             (None, _) => batches(wish.smallest_ms),

@@ -10,6 +10,7 @@ use crate::disk::Disk;
 use crate::id::Uid;
 use crate::listener::Listeners;
 use crate::planted::Planted;
+use crate::remote::{RemoteDisk, RemoteJob};
 use crate::replay::ReplaySettings;
 use crate::source::ReceiverSettings;
 use crate::wal::WalSettings;
@@ -30,8 +31,12 @@ pub(crate) const LARGE_BATCH_BYTES: u64 = 8 << 20;
 pub(crate) struct JobSettings {
     pub name: String,
     pub version: String,
-    /// The job's directory.
+    /// The job's directory; of a job in object storage its working copy.
     pub location: PathBuf,
+    /// Where the job is in object storage.
+    pub remote: Option<RemoteJob>,
+    /// The same as the door to the disk, once the job runs.
+    pub remote_disk: Option<Arc<RemoteDisk>>,
     pub interval_ms: u64,
     /// A checkpoint is taken after so many batches.
     pub checkpoint_every: u64,

@@ -1,10 +1,14 @@
 //! Starting is recovering: observe, decide, apply, resume.
 //!
+//! A job in object storage first fetches what its working copy lacks ([`RemoteDisk::fetch`]), and takes the log over there behind its claim;
+//! if the life before has put more meanwhile, it observes anew.
+//!
 //! | apply, in this order | a crash after it leaves |
 //! |---|---|
 //! | the live directory is built | a directory that is built afresh each time |
 //! | (fresh only) the log's first segment | a log with nothing in it, which the next start takes over |
 //! | rejections, then the claim of the epoch | a chain that says the same with a larger epoch; the next start claims the next one |
+//! | (object storage) the log is taken over | a claim; the life before may still put groups, which the next start finds |
 //! | sinks are fenced | sinks that wait for this epoch or a larger one |
 //! | the log goes on in a new segment | carried frames, durable; the next start finds them proven |
 //! | initial state as a checkpoint | the same start again, or the checkpoint |
@@ -24,6 +28,7 @@ use crate::driver::lock::DirectoryLock;
 use crate::driver::message::DriverMessage;
 use crate::driver::settings::JobSettings;
 use crate::driver::status::Shared;
+use crate::driver::takeover::Taken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Epoch;
 use crate::listener::Events;
@@ -33,6 +38,7 @@ use crate::recovery::decide::{Decision, Rejected, decide};
 use crate::recovery::declared::Declared;
 use crate::recovery::facts::{BatchFacts, CHECKPOINTS, Facts, LIVE, observe};
 use crate::recovery::report::RecoveryReport;
+use crate::remote::RemoteDisk;
 use crate::source::ReceiverSource;
 use crate::state::StateStore;
 
@@ -52,7 +58,7 @@ pub(crate) struct Job {
 
 impl Job {
     /// Runs the job from recovery to its end, on the thread of the driver; says how it was stopped.
-    pub fn run(self) -> Result<Ending> {
+    pub fn run(mut self) -> Result<Ending> {
         let (location, disk) = (self.settings.location.clone(), self.settings.disk.clone());
         disk.create_dir_all(Step::DirectoryCreate, &location).map_err(|error| {
             Error::caused_by(
@@ -62,6 +68,18 @@ impl Job {
             )
         })?;
         let lock = DirectoryLock::take(&location)?;
+        if let Some(remote) = &self.settings.remote {
+            let remote = Arc::new(remote.open(disk, &location)?);
+            self.settings.disk = remote.clone();
+            self.settings.remote_disk = Some(remote);
+        }
+        let remote = self.settings.remote_disk.clone();
+        let outcome = self.run_locked();
+        drop(lock);
+        outcome.map_err(|error| fenced(remote.as_deref(), error))
+    }
+
+    fn run_locked(self) -> Result<Ending> {
         let (mut driver, receivers, report) = self.recover()?;
         let is_replay = driver.settings.replay.is_some();
         if let Err(error) = if is_replay { Ok(()) } else { driver.go_live(receivers) } {
@@ -69,9 +87,7 @@ impl Job {
             return Err(error);
         }
         driver.shared.recovered(report);
-        let outcome = driver.run();
-        drop(lock);
-        outcome
+        driver.run()
     }
 
     /// Observes, decides, applies, and recomputes; goes back to an older checkpoint where the newest turns out to be damaged.
@@ -82,6 +98,9 @@ impl Job {
         let receivers = std::mem::take(&mut self.receivers);
         let mut job = self;
         loop {
+            if let Some(remote) = &job.settings.remote_disk {
+                remote.fetch(&*job.settings.clock)?;
+            }
             let mut facts = observe(&*job.settings.disk, &job.settings.location)?;
             if let Some(replay) = &job.settings.replay {
                 facts = replay.limit(facts)?;
@@ -98,13 +117,17 @@ impl Job {
             let chosen = decision.from.as_ref().map(|from| from.point.batch);
             let sequence = sequence_of(&facts, &decision);
             match job.apply(facts, decision) {
-                Ok(mut driver) => {
+                Ok(Applied::Behind(back)) => {
+                    tracing::info!("the life before has gone on until its log was taken over: observing anew");
+                    job = *back;
+                }
+                Ok(Applied::Begun(mut driver)) => {
                     if let Err(error) = driver.replay() {
                         driver.abandon();
                         return Err(error);
                     }
                     report.took(driver.settings.clock.monotonic_ms() - started_ms);
-                    return Ok((driver, receivers, report));
+                    return Ok((*driver, receivers, report));
                 }
                 // Damage that shows only when the files are opened and read: the next older checkpoint is tried.
                 Err((Some(back), error)) if error.kind() == ErrorKind::Damaged && sequence.is_some() => {
@@ -120,14 +143,17 @@ impl Job {
     }
 
     /// Applies a decision. When the chosen checkpoint cannot be opened, the job comes back with the error.
-    fn apply(self, facts: Facts, decision: Decision) -> std::result::Result<Driver, (Option<Box<Job>>, Error)> {
+    fn apply(self, facts: Facts, decision: Decision) -> std::result::Result<Applied, (Option<Box<Job>>, Error)> {
         let store = match self.build_live(&decision) {
             Ok(store) => Arc::new(store),
             Err(error) => return Err((Some(Box::new(self)), error)),
         };
-        let (mut driver, point) = self.take_over(facts, &decision, store).map_err(|error| (None, error))?;
+        let (mut driver, point) = match self.take_over(facts, &decision, store).map_err(|error| (None, error))? {
+            Taken::Over(driver, point) => (*driver, *point),
+            Taken::Behind(job) => return Ok(Applied::Behind(job)),
+        };
         match driver.begin(point, &decision) {
-            Ok(()) => Ok(driver),
+            Ok(()) => Ok(Applied::Begun(Box::new(driver))),
             Err(error) => Err((Some(Box::new(driver.abandon())), error)),
         }
     }
@@ -149,6 +175,25 @@ impl Job {
                 })
             }
         }
+    }
+}
+
+/// What applying a decision came to.
+enum Applied {
+    Begun(Box<Driver>),
+    /// What was decided upon is no longer all there is.
+    Behind(Box<Job>),
+}
+
+/// An error of a driver that was overtaken in object storage says so, whatever it met first.
+fn fenced(remote: Option<&RemoteDisk>, error: Error) -> Error {
+    match remote.and_then(RemoteDisk::overtaken) {
+        Some(overtaken) => {
+            tracing::error!(%error, "fenced");
+            let message = format!("a newer driver has taken over: {overtaken}");
+            Error::caused_by(ErrorKind::Fenced, message, error)
+        }
+        None => error,
     }
 }
 

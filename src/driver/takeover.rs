@@ -30,24 +30,30 @@ use crate::recovery::decide::Decision;
 use crate::recovery::declared::DROPPED;
 use crate::recovery::facts::{Facts, WAL};
 use crate::recovery::refusal::Refusal;
+use crate::remote::Opened;
 use crate::source::{PidRateEstimator, PidSettings};
 use crate::state::{OperatorNumber, StateStore};
 use crate::wal::Wal;
 
+/// What taking over came to.
+pub(super) enum Taken {
+    Over(Box<Driver>, Box<JobPoint>),
+    /// The life before has put more into the log than was observed; now it cannot any more.
+    Behind(Box<Job>),
+}
+
 impl Job {
     /// Claims the epoch, goes on with the log, and puts every part where the decision says.
-    pub(super) fn take_over(
-        mut self,
-        facts: Facts,
-        decision: &Decision,
-        store: Arc<StateStore>,
-    ) -> Result<(Driver, JobPoint)> {
+    pub(super) fn take_over(mut self, facts: Facts, decision: &Decision, store: Arc<StateStore>) -> Result<Taken> {
         let disk = self.settings.disk.clone();
         let (epoch, nonce) = (decision.epoch, WriterNonce::random());
         let scan = facts.log.as_ref().map(|log| &log.scan);
         let directory = self.settings.location.join(WAL);
         // On a first start the manifest names the log, so the log is there first; later the claim comes first (I-8).
         let fresh_log = scan.is_none();
+        if fresh_log && self.open_remote_log(epoch, nonce)? == Opened::Behind {
+            return Ok(Taken::Behind(Box::new(self)));
+        }
         let create = |epoch| Wal::create(disk.clone(), &directory, epoch, self.settings.wal.clone());
         let mut wal = if fresh_log { Some(create(epoch).map_err(Error::from)?) } else { None };
         let log = wal.as_ref().map_or_else(|| scan.expect("there is a log").log_id, Wal::log_id);
@@ -57,6 +63,9 @@ impl Job {
         let checkpoint = decision.from.as_ref().and_then(|from| from.checkpoint.clone());
         let chain = self.claim(facts.chain, decision, &point, checkpoint.clone(), nonce)?;
         let next_batch = decision.replay.last().map_or(point.next_batch, |last| last.plan.batch.next());
+        if !fresh_log && self.open_remote_log(epoch, nonce)? == Opened::Behind {
+            return Ok(Taken::Behind(Box::new(self)));
+        }
         // Before the log goes on: a log that has lost its end is left as it is, to be restored.
         let deliveries = self.fence_outputs(epoch, point.lineage, BatchId(next_batch.0 - 1))?;
         if let Some(scan) = scan {
@@ -130,7 +139,15 @@ impl Job {
             stopping: Stopping::No,
             stopped_hard: false,
         };
-        Ok((driver, point))
+        Ok(Taken::Over(Box::new(driver), Box::new(point)))
+    }
+
+    /// Takes the log over in object storage, where the job has it there.
+    fn open_remote_log(&self, epoch: Epoch, nonce: WriterNonce) -> Result<Opened> {
+        let Some(remote) = &self.settings.remote_disk else { return Ok(Opened::AsFetched) };
+        remote
+            .open_log(epoch, nonce)?
+            .map_err(|overtaken| Error::caused_by(ErrorKind::Fenced, "the log cannot be taken over", overtaken))
     }
 
     /// Where the job stands before the replay.

@@ -66,3 +66,9 @@ pub mod wal {
     pub use crate::id::{LogId, ManifestSequence, SegmentNumber, Sequence};
     pub use crate::wal::*;
 }
+
+/// The object store behind the door to the disk: its protocol and its probe, for tests of them alone.
+#[cfg(feature = "testing")]
+pub mod remote {
+    pub use crate::remote::*;
+}

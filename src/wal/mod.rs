@@ -68,8 +68,10 @@ pub use scan::Visit;
 #[cfg(any(test, feature = "testing"))]
 pub use scan::observe;
 pub use scan::{Reading, SegmentSummary, WalScan, observe_with};
+pub(crate) use segment::{first_sequence, segment_number};
+pub use segment::segment_path;
 #[cfg(any(test, feature = "testing"))]
-pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_path};
+pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader};
 #[cfg(any(test, feature = "testing"))]
 pub use settings::Effort;
 pub use settings::WalSettings;
@@ -80,9 +82,8 @@ pub use tail::Tail;
 pub use truncation::TruncationRight;
 
 use queue::{Request, SummedFrame};
-use segment::segment_number;
 #[cfg(not(any(test, feature = "testing")))]
-use segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_path};
+use segment::{SEGMENT_HEADER_LEN, SegmentHeader};
 use shared::{Segment, Shared, give_up_reserve, is_full};
 use writer::{Writer, closing_mark};
 

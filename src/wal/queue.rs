@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use byteview::ByteView;
 
@@ -9,6 +10,7 @@ use super::error::WalError;
 use super::frame::FRAME_HEADER_LEN;
 use super::poison::Poison;
 use super::{FrameAt, FrameKind};
+use crate::clock::{Clock, SystemClock};
 
 /// Called once, with where the frames stand or why they do not.
 pub type Done = Box<dyn FnOnce(Result<Vec<FrameAt>, WalError>) + Send>;
@@ -51,6 +53,10 @@ struct State {
     /// Of all requests that wait.
     bytes: u64,
     closed: bool,
+    /// Of the requests that wait, those without blocks: they wait for nobody.
+    hurried: usize,
+    /// When the group before was taken.
+    group_ms: u64,
 }
 
 pub(super) struct Queue {
@@ -58,6 +64,8 @@ pub(super) struct Queue {
     filled: Condvar,
     drained: Condvar,
     capacity_bytes: u64,
+    /// The wait is for a disk or a network, so its time is the system's, whatever drives the batches.
+    clock: SystemClock,
     pub poison: Poison,
 }
 
@@ -68,6 +76,7 @@ impl Queue {
             filled: Condvar::new(),
             drained: Condvar::new(),
             capacity_bytes,
+            clock: SystemClock::default(),
             poison: Poison::default(),
         }
     }
@@ -97,20 +106,32 @@ impl Queue {
             return Some((request, error));
         }
         state.bytes += bytes;
+        state.hurried += usize::from(!request.has_blocks());
         state.requests.push_back(request);
         self.filled.notify_one();
         None
     }
 
     /// Waits for requests and takes those that are written together: up to `group_bytes`, or marks only.
+    /// Blocks alone wait until the group before was taken so long ago as `interval` says, so that more of them come together.
     /// `None` when the queue is closed and empty.
-    pub fn take_group(&self, group_bytes: u64) -> Option<Vec<Request>> {
+    pub fn take_group(&self, group_bytes: u64, interval: Option<Duration>) -> Option<Vec<Request>> {
         let mut state = self.lock();
         while state.requests.is_empty() {
             if state.closed {
                 return None;
             }
             state = self.filled.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        if let Some(interval) = interval {
+            let waits = |state: &mut State| {
+                state.hurried == 0 && !state.closed && state.bytes < group_bytes && !state.requests.is_empty()
+            };
+            let since = self.clock.monotonic_ms().saturating_sub(state.group_ms);
+            let left = interval.saturating_sub(Duration::from_millis(since));
+            let waited = self.filled.wait_timeout_while(state, left, waits);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state.group_ms = self.clock.monotonic_ms();
         }
         let (mut group, mut bytes) = (Vec::new(), 0);
         while let Some(next) = state.requests.front() {
@@ -122,6 +143,8 @@ impl Queue {
                 break;
             }
             bytes += next.bytes();
+            let hurried = usize::from(!next.has_blocks());
+            state.hurried -= hurried;
             group.extend(state.requests.pop_front());
         }
         state.bytes -= bytes;
@@ -141,7 +164,7 @@ impl Queue {
         let error = self.poison.set(cause);
         let waiting = {
             let mut state = self.lock();
-            state.bytes = 0;
+            (state.bytes, state.hurried) = (0, 0);
             std::mem::take(&mut state.requests)
         };
         self.drained.notify_all();

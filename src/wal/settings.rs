@@ -1,5 +1,7 @@
 //! The sizes of the log.
 
+use std::time::Duration;
+
 use crate::planted::Planted;
 
 /// How large the parts of the log may become. All in bytes.
@@ -9,6 +11,8 @@ pub struct WalSettings {
     pub segment_bytes: u64,
     /// What is written before one sync, at most; a single append may be larger.
     pub group_bytes: u64,
+    /// The time between two groups of blocks alone; events, and a full group, take them along at once. Without one nothing waits.
+    pub group_interval: Option<Duration>,
     /// What may wait to be written; beyond it [`append`](super::Wal::append) blocks. A single append may be larger.
     pub queue_bytes: u64,
     /// What the log may take on disk before blocks are refused; events pass, so that batches can end and free it.
@@ -40,6 +44,7 @@ impl Default for WalSettings {
         Self {
             segment_bytes: 64 << 20,
             group_bytes: 4 << 20,
+            group_interval: None,
             queue_bytes: 32 << 20,
             quota_bytes: 16 << 30,
             reserve_bytes: 4 << 20,

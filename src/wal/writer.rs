@@ -60,9 +60,14 @@ impl Writer {
     pub fn run(mut self) {
         // Should this thread ever end by a panic, nobody may wait for it.
         let _guard = EndOfThread(Arc::clone(&self.shared));
-        while let Some(group) = self.shared.queue.take_group(self.shared.settings.group_bytes) {
+        while let Some(group) = self.next_group() {
             self.serve(group);
         }
+    }
+
+    fn next_group(&self) -> Option<Vec<Request>> {
+        let settings = &self.shared.settings;
+        self.shared.queue.take_group(settings.group_bytes, settings.group_interval)
     }
 
     fn serve(&mut self, group: Vec<Request>) {

@@ -1,0 +1,101 @@
+//! The machine, or the process, or an answer is lost at every durable step, of the disk and of the bucket.
+
+use std::sync::Arc;
+
+use floodmark::testing::disk::{Fault, FaultyDisk, LocalDisk, Step, TracedStep};
+
+use crate::kit::{Life, Machine, Sent, World};
+
+const BATCHES: u64 = 6;
+
+/// A life up to its end or its death.
+fn live(world: &World, machine: &Machine, name: &str, sent: &mut Sent) -> Option<Life> {
+    let life = world.start(machine).ok()?;
+    life.run_batches(name, BATCHES, sent).ok()?;
+    Some(life)
+}
+
+/// The steps of a life behind another one: recovery, uploads, collection and the log are among them.
+fn steps() -> Vec<TracedStep> {
+    let (world, mut sent) = (World::default(), Sent::default());
+    drop(live(&world, &Machine::new(), "first", &mut sent).expect("nothing is wrong"));
+    let machine = Machine::new();
+    drop(live(&world, &machine, "second", &mut sent).expect("nothing is wrong"));
+    machine.door.trace()
+}
+
+/// Lets the fault strike in the second life, and looks what the third one finds.
+fn strike(number: u64, fault: Fault, keeps_directory: bool) -> Result<bool, String> {
+    let (world, mut sent) = (World::default(), Sent::default());
+    drop(live(&world, &Machine::new(), "first", &mut sent).expect("nothing is wrong yet"));
+    let door = FaultyDisk::new(Arc::new(LocalDisk));
+    door.arm(number, fault);
+    let machine = Machine::behind(door.clone());
+    drop(live(&world, &machine, "second", &mut sent));
+    let machine = if keeps_directory { machine.restarted() } else { Machine::new() };
+    let life = world.start(&machine).map_err(|error| format!("the third life does not start: {error}"))?;
+    // What was acknowledged, and in no plan yet, goes into the next one.
+    life.tick().map_err(|error| format!("the third life fails: {error}"))?;
+    world.check(&life, &sent)?;
+    life.run_batches("third", 3, &mut sent).map_err(|error| format!("the third life fails: {error}"))?;
+    world.check(&life, &sent)?;
+    Ok(door.fired())
+}
+
+fn sweep(fault: Fault, keeps_directory: bool, which: impl Fn(&TracedStep) -> bool) {
+    let steps: Vec<TracedStep> = steps().into_iter().filter(which).collect();
+    let mut fired = 0;
+    for step in &steps {
+        match strike(step.number, fault, keeps_directory) {
+            Ok(struck) => fired += usize::from(struck),
+            Err(wrong) => panic!("{fault:?} at step {step}: {wrong}"),
+        }
+    }
+    println!("{fault:?}, directory kept: {keeps_directory}: {fired} of {} steps", steps.len());
+    assert!(steps.len() > 20 && fired * 10 >= steps.len() * 9, "{fired} of {} steps", steps.len());
+}
+
+/// What reaches the bucket, or is about to.
+fn is_remote(step: &TracedStep) -> bool {
+    matches!(step.step, Step::StorePut | Step::StoreDelete | Step::StoreList)
+}
+
+#[test]
+fn a_machine_that_is_lost_behind_any_step_of_the_bucket_is_survived_on_another_one() {
+    sweep(Fault::DieAfter, false, is_remote);
+}
+
+#[test]
+fn a_process_that_dies_before_any_step_of_the_bucket_goes_on_in_its_working_copy() {
+    sweep(Fault::DieBefore, true, is_remote);
+}
+
+#[test]
+fn a_process_that_dies_behind_any_step_of_the_bucket_goes_on_in_its_working_copy() {
+    sweep(Fault::DieAfter, true, is_remote);
+}
+
+#[test]
+fn a_process_that_dies_in_any_step_of_its_disk_goes_on_in_its_working_copy() {
+    sweep(Fault::Tear { bytes: 30 }, true, |step| !is_remote(step) && step.number % 3 == 0);
+}
+
+#[test]
+fn an_answer_of_the_bucket_that_is_lost_stops_the_job_at_worst() {
+    sweep(Fault::FailAfter, true, |step| step.step == Step::StorePut);
+}
+
+#[test]
+fn a_list_that_is_behind_changes_nothing() {
+    let (world, mut sent) = (World::default(), Sent::default());
+    drop(live(&world, &Machine::new(), "first", &mut sent).expect("nothing is wrong"));
+    let lists = steps().into_iter().filter(|step| step.step == Step::StoreList).count() as u64;
+    assert!(lists >= 3, "{lists}");
+    for nth in 1..=lists {
+        let door = FaultyDisk::new(Arc::new(LocalDisk));
+        door.arm_at(floodmark::testing::disk::Point { step: Step::StoreList, nth }, Fault::Stale);
+        let machine = Machine::behind(door);
+        let life = live(&world, &machine, &format!("behind {nth}"), &mut sent).expect("a list is a hint");
+        world.check(&life, &sent).unwrap_or_else(|wrong| panic!("list {nth}: {wrong}"));
+    }
+}

@@ -1,0 +1,303 @@
+//! The objects that Floodmark writes itself: envelopes of manifests, and the log's objects. Pure: bytes in, bytes out.
+//!
+//! # Format
+//! `docs/formats/remote.md`. Little-endian: magic (8 bytes), format version u32, length of the description u32, CRC32 u32 over
+//! everything but the magic and itself, the description in the crate's encoding, then the contents that it tells of, one after another.
+//! The head is the same in all versions.
+//!
+//! An object is created whole or not at all, and never changed, so bytes that do not decode are damage.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::RemoteError;
+use crate::checkpoint::CheckpointFile;
+use crate::codec::{decode, encode_into};
+use crate::id::{Epoch, SegmentNumber, WriterNonce};
+
+const MANIFEST_MAGIC: [u8; 8] = *b"FLDMRMAN";
+const LOG_MAGIC: [u8; 8] = *b"FLDMRLOG";
+const VERSION: u32 = 1;
+const HEAD_LEN: usize = 20;
+
+/// Who wrote an object: enough to know one's own, and to tell who took over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Writer {
+    pub epoch: Epoch,
+    pub nonce: WriterNonce,
+    /// Process and machine, for people.
+    pub who: String,
+}
+
+/// Which objects of the log a start reads: those from `first` on; below `next` they were there when this was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct LogRange {
+    pub first: u64,
+    pub next: u64,
+}
+
+/// A manifest as object storage holds it, with all that a machine that has nothing needs to find its checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Envelope {
+    pub writer: Writer,
+    pub log: LogRange,
+    /// The bytes of the manifest, as they stand in the working copy.
+    pub manifest: Bytes,
+    /// The files of the manifest's checkpoint, and where each is.
+    pub files: Vec<StoredFile>,
+}
+
+/// A file of a checkpoint, and where its bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoredFile {
+    pub file: CheckpointFile,
+    pub place: Place,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// An object of its own.
+    Object(String),
+    /// The envelope itself.
+    Inline(Bytes),
+}
+
+/// An object of the log: pieces of segments, or none in the one by which a life takes the log over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct LogObject {
+    pub number: u64,
+    pub writer: Writer,
+    pub pieces: Vec<Piece>,
+}
+
+/// Bytes of a segment; those at offset 0 begin it, anew if it was begun before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub segment: SegmentNumber,
+    pub offset: u64,
+    pub bytes: Bytes,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EnvelopeHead {
+    writer: Writer,
+    log: LogRange,
+    manifest_bytes: u64,
+    /// Each file, and its object; those without one follow the manifest in this order.
+    files: Vec<(CheckpointFile, Option<String>)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LogHead {
+    number: u64,
+    writer: Writer,
+    /// Segment, offset, length.
+    pieces: Vec<(u64, u64, u64)>,
+}
+
+impl Envelope {
+    pub fn to_bytes(&self) -> Result<Bytes, RemoteError> {
+        let place = |stored: &StoredFile| match &stored.place {
+            Place::Object(name) => Some(name.clone()),
+            Place::Inline(_) => None,
+        };
+        let head = EnvelopeHead {
+            writer: self.writer.clone(),
+            log: self.log,
+            manifest_bytes: self.manifest.len() as u64,
+            files: self.files.iter().map(|stored| (stored.file.clone(), place(stored))).collect(),
+        };
+        let inline = self.files.iter().filter_map(|stored| match &stored.place {
+            Place::Inline(bytes) => Some(&bytes[..]),
+            Place::Object(_) => None,
+        });
+        seal(MANIFEST_MAGIC, &head, std::iter::once(&self.manifest[..]).chain(inline))
+    }
+
+    /// Reads the object `name`; every byte is checked before any is believed.
+    pub fn from_bytes(name: &str, bytes: &Bytes) -> Result<Self, RemoteError> {
+        let (head, mut contents): (EnvelopeHead, _) = unseal(MANIFEST_MAGIC, name, bytes)?;
+        let manifest = contents.take(head.manifest_bytes)?;
+        let mut files = Vec::with_capacity(head.files.len());
+        for (file, object) in head.files {
+            let place = match object {
+                Some(object) => Place::Object(object),
+                None => Place::Inline(contents.take(file.size)?),
+            };
+            files.push(StoredFile { file, place });
+        }
+        contents.end()?;
+        Ok(Self { writer: head.writer, log: head.log, manifest, files })
+    }
+}
+
+impl LogObject {
+    pub fn to_bytes(&self) -> Result<Bytes, RemoteError> {
+        let place = |piece: &Piece| (piece.segment.0, piece.offset, piece.bytes.len() as u64);
+        let pieces = self.pieces.iter().map(place).collect();
+        let head = LogHead { number: self.number, writer: self.writer.clone(), pieces };
+        seal(LOG_MAGIC, &head, self.pieces.iter().map(|piece| &piece.bytes[..]))
+    }
+
+    /// Reads the object `name`, which must be of this number.
+    pub fn from_bytes(name: &str, number: u64, bytes: &Bytes) -> Result<Self, RemoteError> {
+        let (head, mut contents): (LogHead, _) = unseal(LOG_MAGIC, name, bytes)?;
+        if head.number != number {
+            return Err(damaged(name, format!("object {number} of the log"), format!("object {}", head.number)));
+        }
+        let mut pieces = Vec::with_capacity(head.pieces.len());
+        for (segment, offset, len) in head.pieces {
+            pieces.push(Piece { segment: SegmentNumber(segment), offset, bytes: contents.take(len)? });
+        }
+        contents.end()?;
+        Ok(Self { number, writer: head.writer, pieces })
+    }
+}
+
+fn seal<'b>(
+    magic: [u8; 8],
+    head: &impl Serialize,
+    contents: impl Iterator<Item = &'b [u8]>,
+) -> Result<Bytes, RemoteError> {
+    let mut bytes = vec![0; HEAD_LEN];
+    encode_into(head, &mut bytes).map_err(|error| damaged("", "a description that encodes", error))?;
+    let length = u32::try_from(bytes.len() - HEAD_LEN)
+        .map_err(|_| damaged("", "a description below 4 GiB", format!("{} bytes", bytes.len())))?;
+    contents.for_each(|part| bytes.extend_from_slice(part));
+    bytes[..8].copy_from_slice(&magic);
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[12..16].copy_from_slice(&length.to_le_bytes());
+    let crc = checksum(&bytes);
+    bytes[16..HEAD_LEN].copy_from_slice(&crc.to_le_bytes());
+    Ok(bytes.into())
+}
+
+fn unseal<'n, H: DeserializeOwned>(
+    magic: [u8; 8],
+    name: &'n str,
+    bytes: &Bytes,
+) -> Result<(H, Contents<'n>), RemoteError> {
+    if bytes.len() < HEAD_LEN {
+        return Err(damaged(name, format!("a head of {HEAD_LEN} bytes"), format!("{} bytes", bytes.len())));
+    }
+    if bytes[..8] != magic {
+        let found = bytes[..8].escape_ascii().to_string();
+        return Err(damaged(name, format!("the magic {}", magic.escape_ascii()), found));
+    }
+    let (stored, computed) = (number(bytes, 16), checksum(bytes));
+    if stored != computed {
+        let expected = format!("crc32 {computed:08x} over the {} bytes that are there", bytes.len());
+        return Err(damaged(name, expected, format!("{stored:08x}")));
+    }
+    let version = number(bytes, 8);
+    if version != VERSION {
+        let expected = format!("format version {VERSION}, which this build reads");
+        return Err(damaged(name, expected, format!("version {version}")));
+    }
+    let end = HEAD_LEN.saturating_add(number(bytes, 12) as usize);
+    if end > bytes.len() {
+        return Err(damaged(name, format!("a description that ends at byte {end}"), format!("{} bytes", bytes.len())));
+    }
+    let head = decode(&bytes[HEAD_LEN..end]).map_err(|error| damaged(name, "a description", error))?;
+    Ok((head, Contents { name, rest: bytes.slice(end..) }))
+}
+
+/// What follows the description.
+struct Contents<'n> {
+    name: &'n str,
+    rest: Bytes,
+}
+
+impl Contents<'_> {
+    fn take(&mut self, len: u64) -> Result<Bytes, RemoteError> {
+        if len > self.rest.len() as u64 {
+            return Err(damaged(self.name, format!("{len} more bytes"), format!("{}", self.rest.len())));
+        }
+        Ok(self.rest.split_to(len as usize))
+    }
+
+    fn end(self) -> Result<(), RemoteError> {
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        Err(damaged(self.name, "the end", format!("{} more bytes", self.rest.len())))
+    }
+}
+
+pub(super) fn damaged(name: &str, expected: impl ToString, found: impl ToString) -> RemoteError {
+    RemoteError::Damaged { name: name.to_string(), expected: expected.to_string(), found: found.to_string() }
+}
+
+fn number(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}
+
+fn checksum(bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&bytes[8..16]);
+    hasher.update(&bytes[HEAD_LEN..]);
+    hasher.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn writer() -> Writer {
+        Writer { epoch: Epoch(3), nonce: WriterNonce(4), who: "me".to_string() }
+    }
+
+    fn envelope() -> Envelope {
+        let file = |name: &str, size| CheckpointFile { name: name.to_string(), size, crc32: 9 };
+        Envelope {
+            writer: writer(),
+            log: LogRange { first: 5, next: 6 },
+            manifest: Bytes::from_static(b"manifest"),
+            files: vec![
+                StoredFile { file: file("1.sst", 7), place: Place::Object("files/a/1.sst".to_string()) },
+                StoredFile { file: file("CURRENT", 2), place: Place::Inline(Bytes::from_static(b"it")) },
+            ],
+        }
+    }
+
+    fn object() -> LogObject {
+        let piece = Piece { segment: SegmentNumber(2), offset: 64, bytes: Bytes::from_static(b"frames") };
+        LogObject { number: 8, writer: writer(), pieces: vec![piece] }
+    }
+
+    #[test]
+    fn an_envelope_and_an_object_of_the_log_are_pinned_by_their_bytes() {
+        let described =
+            [b"\x03\x04\x02me\x05\x06\x08\x02\x051.sst\x07\x09\x01\x0dfiles/a/1.sst", &b"\x07CURRENT\x02\x09\x00"[..]];
+        let expected = [described.concat(), b"manifestit".to_vec()].concat();
+        let bytes = envelope().to_bytes().unwrap();
+        assert_eq!((&bytes[..12], &bytes[20..]), (&b"FLDMRMAN\x01\0\0\0"[..], &expected[..]));
+        assert_eq!(number(&bytes, 12) as usize, described.concat().len());
+        assert_eq!(number(&bytes, 16), crc32fast::hash(&[&bytes[8..16], &bytes[20..]].concat()));
+        let bytes = object().to_bytes().unwrap();
+        assert_eq!(
+            (&bytes[..12], &bytes[20..]),
+            (&b"FLDMRLOG\x01\0\0\0"[..], &b"\x08\x03\x04\x02me\x01\x02\x40\x06frames"[..])
+        );
+    }
+
+    #[test]
+    fn they_read_back_and_every_flipped_bit_and_every_cut_is_found() {
+        let (one, other) = (envelope().to_bytes().unwrap(), object().to_bytes().unwrap());
+        assert_eq!(Envelope::from_bytes("x", &one).unwrap(), envelope());
+        assert_eq!(LogObject::from_bytes("x", 8, &other).unwrap(), object());
+        assert!(LogObject::from_bytes("x", 9, &other).is_err(), "another number");
+        for whole in [&one, &other] {
+            let reads = |bytes: Bytes| {
+                Envelope::from_bytes("x", &bytes).is_ok() || LogObject::from_bytes("x", 8, &bytes).is_ok()
+            };
+            for at in 0..whole.len() * 8 {
+                let mut rotten = whole.to_vec();
+                rotten[at / 8] ^= 1 << (at % 8);
+                assert!(!reads(rotten.into()), "bit {at}");
+            }
+            (0..whole.len()).for_each(|len| assert!(!reads(whole.slice(..len)), "cut at {len}"));
+        }
+    }
+}

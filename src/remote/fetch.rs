@@ -1,0 +1,384 @@
+//! Before a start looks: the working copy gets what the bucket has and it lacks.
+//!
+//! In this order: the files of the retained checkpoints, the log, the manifests. A crash anywhere leaves a working copy that the next
+//! fetch completes; nothing is written into the bucket. A file that is there counts only with the right size and CRC.
+//!
+//! A working copy whose manifests are of another history (a bucket that was restored, a directory of another job) is moved aside, into
+//! `stale-<time>` within it, never deleted. One beside a bucket without manifests is a refusal: the bucket may be the wrong one (I-6).
+//!
+//! Lists are hints: which manifest is the newest is found by asking for the next one until there is none.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::collect::{MILESTONE, stays};
+use super::disk::{Kept, RemoteDisk, manifest_name};
+use super::envelope::{Envelope, Place, StoredFile, damaged};
+use super::log::number_in;
+use super::{Bucket, Download, RemoteError};
+use crate::checkpoint::{MANIFESTS, Manifest, crc32_of};
+use crate::clock::Clock;
+use crate::disk::{Kind, Step};
+use crate::error::{Error, ErrorKind};
+use crate::id::ManifestSequence;
+use crate::recovery::facts::{CHECKPOINTS, LIVE, WAL};
+
+/// Objects that are read at once.
+const AT_ONCE: usize = 8;
+/// How often a fetch begins, while another driver goes on.
+const TRIES: u32 = 10;
+/// How far below the boundary manifests are fetched whose deletion a crash may have prevented.
+const LEFT_BEHIND: u64 = 64;
+
+/// Why a working copy cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    #[error("{0}")]
+    Remote(#[from] RemoteError),
+    #[error("cannot {doing} {}: {source}", path.display())]
+    Local { doing: &'static str, path: PathBuf, source: io::Error },
+    #[error(
+        "there is no manifest in object storage, but the working copy {} holds {manifests}: is it another location? \
+         Correct it, give another working_directory(), or remove the working copy",
+        path.display()
+    )]
+    BucketIsEmpty { path: PathBuf, manifests: usize },
+}
+
+impl From<FetchError> for Error {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Remote(error) => error.into(),
+            error @ FetchError::Local { .. } => {
+                Error::caused_by(ErrorKind::Environment, "the job is not started", error)
+            }
+            error @ FetchError::BucketIsEmpty { .. } => {
+                Error::caused_by(ErrorKind::Configuration, "the job is not started", error)
+            }
+        }
+    }
+}
+
+/// A manifest of the bucket.
+struct Fetched {
+    envelope: Envelope,
+    manifest: Manifest,
+}
+
+impl RemoteDisk {
+    /// Brings the working copy to what the bucket holds.
+    ///
+    /// # Errors
+    /// When the store or the local disk fails, or what is stored is not what it was.
+    pub fn fetch(&self, clock: &dyn Clock) -> Result<(), FetchError> {
+        let mut tries = 1;
+        loop {
+            let mut newest = None;
+            let fetched = self.try_to_fetch(clock, &mut newest);
+            // What was fetched is of one moment only if nothing was published since: a driver at work deletes what it has made unneeded.
+            let next = newest.unwrap_or_default().next();
+            let is_over = fetched.is_err() && newest.is_none() || tries == TRIES;
+            if is_over || self.bucket.read(&manifest_name(next))?.is_none() {
+                return fetched;
+            }
+            tracing::info!(tries, "somebody else has gone on meanwhile: fetching again");
+            tries += 1;
+        }
+    }
+
+    /// Fetches, and says which manifest was the newest; a driver that is at work may delete what is about to be fetched.
+    fn try_to_fetch(&self, clock: &dyn Clock, newest: &mut Option<ManifestSequence>) -> Result<(), FetchError> {
+        let (fetched, left) = self.read_manifests()?;
+        *newest = fetched.keys().next_back().copied();
+        self.refuse_or_move_aside(&fetched, clock)?;
+        let mut kept = Kept::default();
+        for Fetched { envelope, manifest } in fetched.values() {
+            kept.published(manifest, &envelope.files);
+        }
+        kept.left = left;
+        self.fetch_checkpoints(&kept.checkpoints)?;
+        let newest = fetched.values().next_back();
+        let log = newest.map(|newest| newest.manifest.point.log.log);
+        let points = fetched.values().map(|fetched| fetched.manifest.point.log);
+        let oldest_needed = points.filter(|point| Some(point.log) == log).map(|point| point.oldest_needed).min();
+        self.rebuild_log(newest.map(|newest| newest.envelope.log), oldest_needed, clock)?;
+        self.write_manifests(&fetched)?;
+        *self.kept() = kept;
+        Ok(())
+    }
+
+    /// All manifests that count, and the epochs of those just below them that wait for their deletion.
+    fn read_manifests(&self) -> Result<(BTreeMap<ManifestSequence, Fetched>, Vec<ManifestSequence>), FetchError> {
+        let listed = self.bucket.list(MANIFESTS)?;
+        let listed: Vec<u64> = listed.iter().filter_map(|file| number_in(&file.name)).collect();
+        let mut fetched = BTreeMap::new();
+        let newest = self.find_newest(listed.iter().max().copied().unwrap_or(0), &mut fetched)?;
+        let Some(boundary) = fetched.get(&newest).map(|newest: &Fetched| newest.manifest.boundary.0) else {
+            return Ok((fetched, Vec::new()));
+        };
+        let is_left = |number: &u64| *number < boundary && *number + LEFT_BEHIND >= boundary;
+        let mut wanted: Vec<u64> = listed.into_iter().filter(is_left).chain(boundary..newest.0).collect();
+        wanted.retain(|number| !fetched.contains_key(&ManifestSequence(*number)));
+        for (number, bytes) in wanted.iter().zip(self.read_numbers(&wanted)?) {
+            let sequence = ManifestSequence(*number);
+            match bytes {
+                Some(bytes) => drop(fetched.insert(sequence, Fetched::from_bytes(sequence, &bytes)?)),
+                None if *number >= boundary => {
+                    let name = manifest_name(sequence);
+                    return Err(damaged(&name, "a manifest of the chain", "no such object: restore it").into());
+                }
+                None => {} // deleted meanwhile
+            }
+        }
+        let epoch_of = |number: u64| fetched.get(&ManifestSequence(number)).map(|fetched| fetched.manifest.epoch);
+        let below = fetched.keys().filter(|at| at.0 < boundary);
+        let left = below.filter(|at| !stays(**at, epoch_of(at.0 - 1), epoch_of(at.0))).copied().collect();
+        fetched.retain(|at, _| at.0 >= boundary);
+        Ok((fetched, left))
+    }
+
+    /// The newest manifest, from any older one on, without believing a list: milestones are never deleted, so the newest is not behind
+    /// one that is not there, and between two of them every name is asked for.
+    fn find_newest(
+        &self,
+        from: u64,
+        fetched: &mut BTreeMap<ManifestSequence, Fetched>,
+    ) -> Result<ManifestSequence, FetchError> {
+        let mut newest = from;
+        loop {
+            let milestone = (newest / MILESTONE + 1) * MILESTONE;
+            let numbers: Vec<u64> = (newest.max(1)..=milestone).collect();
+            for (number, bytes) in numbers.iter().zip(self.read_numbers(&numbers)?) {
+                let Some(bytes) = bytes else { continue };
+                let sequence = ManifestSequence(*number);
+                fetched.insert(sequence, Fetched::from_bytes(sequence, &bytes)?);
+                newest = *number;
+            }
+            if newest < milestone {
+                return Ok(fetched.keys().next_back().copied().unwrap_or_default());
+            }
+        }
+    }
+
+    fn read_numbers(&self, numbers: &[u64]) -> Result<Vec<Option<Bytes>>, RemoteError> {
+        let names: Vec<String> = numbers.iter().map(|number| manifest_name(ManifestSequence(*number))).collect();
+        read_many(&self.bucket, &names)
+    }
+
+    /// Compares the manifests of the working copy with those of the bucket.
+    fn refuse_or_move_aside(
+        &self,
+        fetched: &BTreeMap<ManifestSequence, Fetched>,
+        clock: &dyn Clock,
+    ) -> Result<(), FetchError> {
+        let directory = self.job.join(MANIFESTS);
+        let names = self.names(&directory)?;
+        let present: Vec<(ManifestSequence, &String)> =
+            names.iter().filter_map(|name| Some((ManifestSequence(number_in(name)?), name))).collect();
+        let Some(newest) = fetched.keys().next_back() else {
+            return match present.len() {
+                0 => Ok(()),
+                manifests => Err(FetchError::BucketIsEmpty { path: self.job.clone(), manifests }),
+            };
+        };
+        for (sequence, name) in present {
+            let path = directory.join(name);
+            let is_other = match fetched.get(&sequence) {
+                _ if sequence > *newest => true,
+                Some(fetched) => self.local.read(&path).map_err(local("read", &path))? != fetched.envelope.manifest,
+                None => false, // below the boundary: nothing that counts
+            };
+            if is_other {
+                tracing::warn!(manifest = %path.display(), "the working copy is of another history, and is moved aside");
+                for part in [MANIFESTS, CHECKPOINTS, WAL, LIVE] {
+                    self.move_aside(Path::new(part), clock)?;
+                }
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a part of the working copy into `stale-<time>`, if it is there.
+    pub(super) fn move_aside(&self, part: &Path, clock: &dyn Clock) -> Result<(), FetchError> {
+        let from = self.job.join(part);
+        if self.absent(&from)? {
+            return Ok(());
+        }
+        let mut time = clock.epoch_ms();
+        let to = loop {
+            let to = self.job.join(format!("stale-{time}")).join(part);
+            if self.absent(&to)? {
+                break to;
+            }
+            time += 1;
+        };
+        let parent = to.parent().unwrap_or(&self.job);
+        self.local.create_dir_all(Step::DirectoryCreate, parent).map_err(local("create", parent))?;
+        self.local.rename(Step::LiveBuild, &from, &to).map_err(local("move", &from))?;
+        tracing::warn!(from = %from.display(), to = %to.display(), "moved aside");
+        Ok(())
+    }
+
+    /// The files of every checkpoint that a retained manifest names.
+    fn fetch_checkpoints(&self, checkpoints: &HashMap<String, Vec<StoredFile>>) -> Result<(), FetchError> {
+        let mut places: BTreeMap<String, Vec<(PathBuf, &StoredFile)>> = BTreeMap::new();
+        let mut small: Vec<(PathBuf, &Bytes)> = Vec::new();
+        for (directory, files) in checkpoints {
+            let directory = self.job.join(CHECKPOINTS).join(directory);
+            self.local.create_dir_all(Step::DirectoryCreate, &directory).map_err(local("create", &directory))?;
+            for stored in files {
+                let path = directory.join(&stored.file.name);
+                match &stored.place {
+                    Place::Object(object) => places.entry(object.clone()).or_default().push((path, stored)),
+                    Place::Inline(bytes) => small.push((path, bytes)),
+                }
+            }
+        }
+        let mut downloads = Vec::new();
+        for (object, places) in &mut places {
+            // One whole copy is enough; it goes to the front, and the others are linked to it.
+            let whole = places.iter().position(|(path, stored)| self.is_whole(path, stored));
+            match whole {
+                Some(whole) => places.swap(0, whole),
+                None => {
+                    let (path, stored) = &places[0];
+                    self.remove_file(path)?;
+                    let (size, crc32) = (stored.file.size, stored.file.crc32);
+                    downloads.push(Download { name: object.clone(), to: path.clone(), size, crc32 });
+                }
+            }
+        }
+        self.download(&downloads)?;
+        for places in places.values() {
+            let first = &places[0].0;
+            for (path, stored) in &places[1..] {
+                // The same file by its length: a link to the copy that was checked, or to one that a start checks when it opens it.
+                if self.local.len(path).ok() != Some(stored.file.size) || !is_same_file(first, path) {
+                    self.remove_file(path)?;
+                    self.local.link(Step::LiveBuild, first, path).map_err(local("link", path))?;
+                }
+            }
+        }
+        for (path, bytes) in small {
+            if self.local.read(&path).ok().as_deref() != Some(&bytes[..]) {
+                self.remove_file(&path)?;
+                self.local.create_whole(Step::LiveBuild, &path, bytes).map_err(local("create", &path))?;
+            }
+        }
+        for directory in checkpoints.keys() {
+            let directory = self.job.join(CHECKPOINTS).join(directory);
+            self.local.sync_tree(Step::LiveBuild, &directory).map_err(local("sync", &directory))?;
+        }
+        Ok(())
+    }
+
+    fn download(&self, downloads: &[Download]) -> Result<(), FetchError> {
+        if downloads.is_empty() {
+            return Ok(());
+        }
+        let total: u64 = downloads.iter().map(|download| download.size).sum();
+        tracing::info!(files = downloads.len(), bytes = total, "fetching checkpoints from object storage");
+        self.bucket.download_all(downloads, &|bytes| tracing::info!(bytes, of = total, "fetching checkpoints"))?;
+        Ok(())
+    }
+
+    fn is_whole(&self, path: &Path, stored: &StoredFile) -> bool {
+        let is_long_enough = self.local.len(path).is_ok_and(|len| len == stored.file.size);
+        is_long_enough && crc32_of(path).is_ok_and(|crc32| crc32 == stored.file.crc32)
+    }
+
+    fn write_manifests(&self, fetched: &BTreeMap<ManifestSequence, Fetched>) -> Result<(), FetchError> {
+        let directory = self.job.join(MANIFESTS);
+        if !fetched.is_empty() {
+            self.local.create_dir_all(Step::DirectoryCreate, &directory).map_err(local("create", &directory))?;
+        }
+        for (sequence, Fetched { envelope, .. }) in fetched {
+            let path = self.job.join(manifest_name(*sequence));
+            if self.absent(&path)? {
+                self.local.create_whole(Step::LiveBuild, &path, &envelope.manifest).map_err(local("create", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_file(&self, path: &Path) -> Result<(), FetchError> {
+        match self.local.remove_file(Step::LiveBuild, path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(local("remove", path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn absent(&self, path: &Path) -> Result<bool, FetchError> {
+        match self.local.kind(path) {
+            Ok(Kind::File | Kind::Directory | Kind::Other) => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(local("look at", path)(error)),
+        }
+    }
+
+    /// The names in a directory; none where it is not there.
+    pub(super) fn names(&self, directory: &Path) -> Result<Vec<String>, FetchError> {
+        if self.absent(directory)? {
+            return Ok(Vec::new());
+        }
+        self.local.list(directory).map_err(local("list", directory))
+    }
+}
+
+impl Fetched {
+    fn from_bytes(sequence: ManifestSequence, bytes: &Bytes) -> Result<Self, RemoteError> {
+        let name = manifest_name(sequence);
+        let envelope = Envelope::from_bytes(&name, bytes)?;
+        let manifest = Manifest::from_bytes(&envelope.manifest)
+            .map_err(|damage| damaged(&name, "a manifest within it", damage))?;
+        if manifest.sequence != sequence {
+            return Err(damaged(&name, format!("manifest {sequence}"), format!("manifest {}", manifest.sequence)));
+        }
+        Ok(Self { envelope, manifest })
+    }
+}
+
+/// Whether two names are of one file.
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |path: &Path| std::fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino())).ok();
+    place(one).is_some_and(|found| Some(found) == place(other))
+}
+
+/// Reads objects, several at once, and gives them in order.
+pub(super) fn read_many(bucket: &Bucket, names: &[String]) -> Result<Vec<Option<Bytes>>, RemoteError> {
+    if names.len() <= 1 {
+        return names.iter().map(|name| bucket.read(name)).collect();
+    }
+    let mut found: Vec<Result<Option<Bytes>, RemoteError>> = Vec::new();
+    found.resize_with(names.len(), || Ok(None));
+    let share = names.len().div_ceil(AT_ONCE);
+    std::thread::scope(|scope| {
+        for (names, found) in names.chunks(share).zip(found.chunks_mut(share)) {
+            let read = move || {
+                for (name, found) in names.iter().zip(found) {
+                    *found = bucket.read(name);
+                }
+            };
+            let thread = std::thread::Builder::new().name("fetch".to_string()).spawn_scoped(scope, read);
+            if let Err(source) = thread {
+                return Err(RemoteError::Io {
+                    doing: "start a thread to read",
+                    path: PathBuf::from(&names[0]),
+                    source,
+                });
+            }
+        }
+        Ok(())
+    })?;
+    found.into_iter().collect()
+}
+
+pub(super) fn local(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> FetchError {
+    let path = path.to_path_buf();
+    move |source| FetchError::Local { doing, path, source }
+}
