@@ -5,7 +5,7 @@
 .DEFAULT_GOAL := help
 
 # The command is behind a feature, and everything here is built with it: one feature set, so that nothing is built twice.
-FEATURES := --features floodmark/cli
+FEATURES := --features floodmark/cli,floodmark/aws
 BENCHES := $(patsubst benches/%.rs,%,$(wildcard benches/*.rs))
 SEED ?=
 KILLS ?=
