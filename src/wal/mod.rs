@@ -68,10 +68,10 @@ pub use scan::Visit;
 #[cfg(any(test, feature = "testing"))]
 pub use scan::observe;
 pub use scan::{Reading, SegmentSummary, WalScan, observe_with};
-pub(crate) use segment::{first_sequence, segment_number};
 pub use segment::segment_path;
 #[cfg(any(test, feature = "testing"))]
 pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader};
+pub(crate) use segment::{first_sequence, segment_number};
 #[cfg(any(test, feature = "testing"))]
 pub use settings::Effort;
 pub use settings::WalSettings;
