@@ -183,18 +183,16 @@ impl ManifestChain {
     fn proof(&self, sequence: ManifestSequence) -> PublishedManifest {
         let newest = self.facts.newest().expect("a manifest was just published");
         assert_eq!(newest.sequence, sequence, "the manifest that was just published is the newest");
-        let log = newest.point.log.log;
-        let counted = || self.facts.links.values().filter_map(Link::manifest);
-        let oldest_needed = counted().map(|manifest| manifest.point.log).filter(|point| point.log == log);
+        let oldest_counted = self.facts.links.values().find_map(Link::manifest);
         PublishedManifest {
             sequence,
             // A damaged manifest may need anything.
             oldest_needed: if self.facts.damaged().next().is_some() {
                 Sequence(0)
             } else {
-                oldest_needed.map(|point| point.oldest_needed).min().unwrap_or(Sequence(0))
+                self.facts.oldest_needed().unwrap_or(Sequence(0))
             },
-            oldest_positions: counted().next().map(|manifest| manifest.point.positions.clone()).unwrap_or_default(),
+            oldest_positions: oldest_counted.map(|manifest| manifest.point.positions.clone()).unwrap_or_default(),
         }
     }
 }
@@ -303,7 +301,7 @@ pub(super) fn list_or_absent(disk: &dyn Disk, directory: &Path) -> Result<Option
 }
 
 /// The file name of a manifest: twenty digits.
-pub(super) fn file_name(sequence: ManifestSequence) -> String {
+pub(crate) fn file_name(sequence: ManifestSequence) -> String {
     format!("{:020}", sequence.0)
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[cfg(feature = "cli")]
 use super::ManifestDraft;
 use super::{CheckpointFiles, Manifest, ManifestKind};
-use crate::id::{Epoch, Lineage, ManifestSequence};
+use crate::id::{Epoch, Lineage, ManifestSequence, Sequence};
 
 /// One manifest as it was found. `crc` is that of all its bytes, as they are.
 #[derive(Clone, Debug)]
@@ -167,6 +167,27 @@ impl ChainFacts {
         let manifest = draft.at(sequence, parent_crc, self.boundary());
         chain.links.insert(sequence, Link::Sound { manifest: Box::new(manifest), crc: 0 });
         chain
+    }
+
+    /// The newest manifest that names a checkpoint: its newest word, since a claim may have given it a new lineage and a new log.
+    pub fn newest_naming(&self, files: &CheckpointFiles) -> Option<&Manifest> {
+        let names =
+            |manifest: &&Manifest| manifest.checkpoint.as_ref().is_some_and(|it| it.directory == files.directory);
+        self.links.values().rev().filter_map(Link::manifest).find(names)
+    }
+
+    /// The directories of the checkpoints that manifests from `first` on name; one comes as often as it is named.
+    pub fn directories(&self, first: ManifestSequence) -> impl Iterator<Item = &str> {
+        let manifests = self.links.range(first..).filter_map(|(_, link)| link.manifest());
+        manifests.filter_map(|manifest| manifest.checkpoint.as_ref()).map(|files| files.directory.as_str())
+    }
+
+    /// The oldest frame of the log that a manifest needs; `None` where there is no manifest. A manifest of another log, which was
+    /// lost, needs nothing of the one that is there.
+    pub fn oldest_needed(&self) -> Option<Sequence> {
+        let log = self.newest()?.point.log.log;
+        let points = self.links.values().filter_map(Link::manifest).map(|manifest| manifest.point.log);
+        points.filter(|point| point.log == log).map(|point| point.oldest_needed).min()
     }
 
     /// The lineage that the job is in.

@@ -13,6 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::CheckpointFile;
+use super::head::{HEAD_LEN, checksum, number};
 use crate::codec::{KEY_HASH_NAME, KeyHash, decode, encode_into};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, ManifestSequence, Sequence, Uid, WriterNonce};
 use crate::state::OperatorNumber;
@@ -21,8 +22,6 @@ use crate::state::OperatorNumber;
 pub(super) const MAGIC: [u8; 8] = *b"FLDMMANI";
 /// The format version that this code writes and reads.
 pub(super) const VERSION: u32 = 1;
-/// Bytes before the body.
-pub(super) const HEAD_LEN: usize = 20;
 
 /// What a manifest is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -236,16 +235,4 @@ impl Manifest {
         decode(&bytes[HEAD_LEN..])
             .or_else(|error| damaged(HEAD_LEN, "the body of a manifest".to_string(), error.to_string()))
     }
-}
-
-fn number(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-/// The CRC32 over version, length and body.
-fn checksum(bytes: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&bytes[8..16]);
-    hasher.update(&bytes[HEAD_LEN..]);
-    hasher.finalize()
 }

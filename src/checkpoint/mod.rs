@@ -8,6 +8,7 @@ mod chain;
 mod error;
 mod facts;
 mod files;
+pub(crate) mod head;
 mod manifest;
 #[cfg(feature = "testing")]
 mod measure;
@@ -19,7 +20,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use chain::{MANIFESTS, ManifestChain, PublishedManifest};
+pub(crate) use chain::{MANIFESTS, ManifestChain, PublishedManifest, file_name as manifest_file_name};
 pub(crate) use error::{ChainError, CheckpointError};
 pub(crate) use facts::{ChainFacts, Link, Standing};
 #[cfg(feature = "cli")]

@@ -29,9 +29,7 @@ pub(super) fn retained(facts: &ChainFacts, keep: usize) -> Retained {
         Some(oldest) if oldest > current && !damaged_since(oldest) => oldest,
         _ => current,
     };
-    let named = facts.links.range(boundary..).filter_map(|(_, link)| link.manifest());
-    let directories = named.filter_map(|manifest| manifest.checkpoint.as_ref()).map(|files| files.directory.clone());
-    Retained { boundary, directories: directories.collect() }
+    Retained { boundary, directories: facts.directories(boundary).map(str::to_string).collect() }
 }
 
 /// Which of the directories on disk may go: those that no counting manifest names and that this epoch or an older one

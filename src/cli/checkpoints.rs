@@ -13,7 +13,7 @@ use super::location::{Store, quoted};
 use super::operation::pins::{Pin, pins};
 use super::page::time;
 use super::view;
-use crate::checkpoint::{ChainFacts, CheckpointFiles, Link, Manifest, OperatorEntry, Standing};
+use crate::checkpoint::{CheckpointFiles, Manifest, OperatorEntry, Standing};
 use crate::disk::LocalDisk;
 use crate::id::BatchId;
 use crate::recovery::declared::DROPPED;
@@ -35,7 +35,7 @@ pub(crate) struct Known {
 }
 
 /// What a store can be asked about its state.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Checkpoints {
     /// Newest first.
     pub known: Vec<Known>,
@@ -126,7 +126,7 @@ impl Checkpoints {
             let batch = checkpoint.manifest.point.batch;
             match checkpoint.standing {
                 Standing::Usable => known.push(Known {
-                    manifest: newest_naming(&chain, checkpoint.files).unwrap_or(checkpoint.manifest).clone(),
+                    manifest: chain.newest_naming(checkpoint.files).unwrap_or(checkpoint.manifest).clone(),
                     files: checkpoint.files.clone(),
                     path: store.path().join(CHECKPOINTS).join(&checkpoint.files.directory),
                     pinned: false,
@@ -259,6 +259,13 @@ impl Opened {
         }
     }
 
+    /// The operators that its manifest lists, dropped ones too, each with about the bytes that its entries take.
+    pub fn operators_with_bytes(&self) -> impl Iterator<Item = (&OperatorEntry, u64)> {
+        let operators = &self.known.manifest.point.operators;
+        let numbers: Vec<_> = operators.iter().map(|operator| operator.number).collect();
+        operators.iter().zip(self.view.reader().approximate_bytes(&numbers))
+    }
+
     /// The failure that damage in this checkpoint is, for a verb that has told what could be told.
     pub fn damaged(&self, store: &Store, told: impl std::fmt::Display, error: Option<&StateError>) -> Failure {
         // What sizes and ends of files show names the file best.
@@ -268,12 +275,6 @@ impl Opened {
         let code = error.map_or(Code::EntryDamaged, Code::of_state);
         Failure::about(code, message).try_next(self.question.next(store, &self.checkpoints, &self.known))
     }
-}
-
-/// The newest manifest that names a checkpoint: a claim may have given it a new lineage and a new log.
-fn newest_naming<'c>(chain: &'c ChainFacts, files: &CheckpointFiles) -> Option<&'c Manifest> {
-    let names = |manifest: &&Manifest| manifest.checkpoint.as_ref().is_some_and(|it| it.directory == files.directory);
-    chain.links.values().rev().filter_map(Link::manifest).find(names)
 }
 
 /// The checkpoints that were pinned. What is not whole is not to be had; `verify` tells why.

@@ -9,6 +9,19 @@ use crate::checkpoint::OperatorEntry;
 use crate::state::OperatorNumber;
 use crate::state::shape::{Shape, from_hex, to_hex};
 
+/// The key of an operator, as it is asked for.
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeyArgs {
+    /// The operator.
+    pub uid: String,
+    /// The key, as JSON or plain text.
+    #[arg(required_unless_present = "key_hex", allow_hyphen_values = true)]
+    pub key: Option<String>,
+    /// The key's encoded bytes instead: for keys that cannot be typed.
+    #[arg(long, value_name = "HEX", conflicts_with = "key")]
+    pub key_hex: Option<String>,
+}
+
 /// An operator's types, or why they cannot be read.
 pub(crate) struct Types {
     pub uid: String,
@@ -41,6 +54,27 @@ pub(crate) struct SeenEntry {
     pub unreadable: Option<String>,
 }
 
+impl KeyArgs {
+    /// The key's encoded bytes.
+    ///
+    /// # Errors
+    /// Usage, where it is not of the operator's key type.
+    pub fn encoded(&self, types: &Types) -> Result<Vec<u8>> {
+        let uid = &types.uid;
+        if let Some(hex) = &self.key_hex {
+            return from_hex(hex)
+                .ok_or_else(|| Failure::usage(format!("--key-hex {hex}: expected pairs of hex digits")));
+        }
+        let text = self.key.as_deref().unwrap_or_default();
+        let shape = types.key.as_ref().map_err(|reason| {
+            Failure::usage(format!("keys of \"{uid}\" can be given with --key-hex only: {reason}"))
+        })?;
+        shape.encode_text(text).map_err(|misfit| {
+            Failure::usage(format!("key {text} is no key of \"{uid}\": {misfit}; keys are of the type {shape}"))
+        })
+    }
+}
+
 impl Types {
     pub fn of(operator: &OperatorEntry) -> Self {
         let shape = |text: &str| Shape::parse(text).map_err(|error| error.to_string());
@@ -50,25 +84,6 @@ impl Types {
             key: shape(&operator.key_type),
             state: shape(&operator.state_type),
         }
-    }
-
-    /// The encoded key that the user has typed.
-    ///
-    /// # Errors
-    /// Usage, where it is not of the operator's key type.
-    pub fn typed_key(&self, key: Option<&str>, hex: Option<&str>) -> Result<Vec<u8>> {
-        let uid = &self.uid;
-        if let Some(hex) = hex {
-            return from_hex(hex)
-                .ok_or_else(|| Failure::usage(format!("--key-hex {hex}: expected pairs of hex digits")));
-        }
-        let text = key.unwrap_or_default();
-        let shape = self.key.as_ref().map_err(|reason| {
-            Failure::usage(format!("keys of \"{uid}\" can be given with --key-hex only: {reason}"))
-        })?;
-        shape.encode_text(text).map_err(|misfit| {
-            Failure::usage(format!("key {text} is no key of \"{uid}\": {misfit}; keys are of the type {shape}"))
-        })
     }
 
     pub fn key(&self, bytes: &[u8]) -> Seen {

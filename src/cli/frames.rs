@@ -11,7 +11,6 @@ use super::page::count;
 use super::view;
 use crate::batch::event::{BatchEvent, PlannedTask};
 use crate::block::BlockHead;
-use crate::checkpoint::Link;
 use crate::codec::decode;
 use crate::disk::LocalDisk;
 use crate::id::Sequence;
@@ -149,10 +148,7 @@ impl Payload {
 
 /// The oldest frame that a manifest of the chain needs; nothing where the chain does not say.
 pub(crate) fn oldest_needed(store: &Path) -> Option<Sequence> {
-    let chain = view::chain(store).ok()?;
-    let log = chain.newest()?.point.log.log;
-    let points = chain.links.values().filter_map(Link::manifest).map(|manifest| manifest.point.log);
-    points.filter(|point| point.log == log).map(|point| point.oldest_needed).min()
+    view::chain(store).ok()?.oldest_needed()
 }
 
 /// The segments of a store's log.

@@ -107,7 +107,7 @@ fn traces(path: &Path) -> Result<bool> {
 }
 
 /// The names in a directory; none where it is none.
-pub(crate) fn names(path: &Path) -> Result<Vec<String>> {
+fn names(path: &Path) -> Result<Vec<String>> {
     let list = |error: io::Error| Failure::io("list", path, &error);
     match fs::read_dir(path) {
         Ok(entries) => entries

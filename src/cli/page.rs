@@ -2,6 +2,8 @@
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
 
+use super::exit::Exit;
+
 /// How narrow a table may be made before its rows are written below each other instead.
 const NARROWEST_TABLE: usize = 60;
 
@@ -18,6 +20,17 @@ pub(crate) enum Mood {
     Good,
     Attention,
     Bad,
+}
+
+impl Mood {
+    /// What an exit code of a verb that looks at a store means for it.
+    pub fn of(exit: Exit) -> Self {
+        match exit {
+            Exit::Healthy => Self::Good,
+            Exit::Degraded => Self::Attention,
+            _ => Self::Bad,
+        }
+    }
 }
 
 impl Page {

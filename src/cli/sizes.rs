@@ -1,6 +1,6 @@
 //! What a store takes on the disk: files once, however many names they have.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -9,7 +9,6 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::failure::{Failure, Result};
-use super::location::names;
 use crate::recovery::facts::{CHECKPOINTS, WAL};
 
 /// Bytes by place. Table files that checkpoints share with each other and with the live directory count once.
@@ -27,46 +26,65 @@ impl Sizes {
     /// # Errors
     /// When a directory cannot be listed.
     pub fn of(store: &Path) -> Result<Self> {
-        let mut sizes = Self::default();
-        let mut met = HashSet::new();
-        walk(&store.join(WAL), &mut met, &mut |name, bytes| {
-            sizes.log += bytes;
-            sizes.segments += u64::from(name.ends_with(".log"));
+        let mut files: HashMap<(u64, u64), (Place, u64)> = HashMap::new();
+        walk(store, Path::new(""), &mut |path, metadata| {
+            let place = Place::of(path);
+            let known = files.entry((metadata.dev(), metadata.ino())).or_insert((place, metadata.len()));
+            known.0 = known.0.min(place);
         })?;
-        walk(&store.join(CHECKPOINTS), &mut met, &mut |_, bytes| sizes.checkpoints += bytes)?;
-        let mut rest = 0;
-        for name in names(store)?.into_iter().filter(|name| ![WAL, CHECKPOINTS].contains(&name.as_str())) {
-            walk(&store.join(name), &mut met, &mut |_, bytes| rest += bytes)?;
+        let mut sizes = Self::default();
+        for (place, bytes) in files.into_values() {
+            match place {
+                Place::Segment => (sizes.log, sizes.segments) = (sizes.log + bytes, sizes.segments + 1),
+                Place::Log => sizes.log += bytes,
+                Place::Checkpoints => sizes.checkpoints += bytes,
+                Place::Rest => {}
+            }
+            sizes.total += bytes;
         }
-        sizes.total = sizes.log + sizes.checkpoints + rest;
         Ok(sizes)
     }
 }
 
-/// Gives the name and the bytes of every file below `directory` that was not met before.
-pub(crate) fn walk(directory: &Path, met: &mut HashSet<(u64, u64)>, found: &mut dyn FnMut(&str, u64)) -> Result<()> {
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-            let metadata =
-                fs::symlink_metadata(directory).map_err(|error| Failure::io("look at", directory, &error))?;
-            if met.insert((metadata.dev(), metadata.ino())) {
-                found(&directory.file_name().unwrap_or_default().to_string_lossy(), metadata.len());
-            }
-            return Ok(());
+/// Where a file is, in the order in which the places of one with several names count.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Segment,
+    Log,
+    Checkpoints,
+    Rest,
+}
+
+impl Place {
+    /// Of a path below the store.
+    fn of(path: &Path) -> Self {
+        match path.iter().next().and_then(|part| part.to_str()) {
+            Some(WAL) if path.extension().is_some_and(|extension| extension == "log") => Self::Segment,
+            Some(WAL) => Self::Log,
+            Some(CHECKPOINTS) => Self::Checkpoints,
+            _ => Self::Rest,
         }
-        other => other.map_err(|error| Failure::io("list", directory, &error))?,
+    }
+}
+
+/// Gives every file below a directory, with its path below `root`; what goes meanwhile does not count.
+pub(crate) fn walk(root: &Path, below: &Path, found: &mut dyn FnMut(&Path, &fs::Metadata)) -> Result<()> {
+    let directory = root.join(below);
+    let entries = match fs::read_dir(&directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && below != Path::new("") => return Ok(()),
+        entries => entries.map_err(|error| Failure::io("list", &directory, &error))?,
     };
     for entry in entries {
-        let entry = entry.map_err(|error| Failure::io("list", directory, &error))?;
+        let entry = entry.map_err(|error| Failure::io("list", &directory, &error))?;
         let metadata = match entry.metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            other => other.map_err(|error| Failure::io("look at", &entry.path(), &error))?,
+            metadata => metadata.map_err(|error| Failure::io("look at", &entry.path(), &error))?,
         };
+        let path = below.join(entry.file_name());
         if metadata.is_dir() {
-            walk(&entry.path(), met, found)?;
-        } else if met.insert((metadata.dev(), metadata.ino())) {
-            found(&entry.file_name().to_string_lossy(), metadata.len());
+            walk(root, &path, found)?;
+        } else {
+            found(&path, &metadata);
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use super::exit::Exit;
 use super::failure::exit_of;
 use super::finding::Code;
 use super::page::{Mood, Page};
-use crate::recovery::decide::Decision;
+use crate::recovery::decide::{Decision, Rejected};
 use crate::recovery::refusal::Refusal;
 
 /// What a start would do.
@@ -47,11 +47,7 @@ impl Start {
     }
 
     fn decided(decision: &Decision) -> Self {
-        let rejected: Vec<String> = decision
-            .rejected
-            .iter()
-            .map(|rejected| format!("manifest {}: {}", rejected.sequence, rejected.reason))
-            .collect();
+        let rejected: Vec<String> = decision.rejected.iter().map(Rejected::to_string).collect();
         let checkpoint = decision.from.as_ref().map(|from| from.point.batch.0);
         let replay_batches = decision.replay.len();
         let words = match checkpoint {
@@ -85,11 +81,6 @@ impl Start {
 
     /// Its words, with their meaning.
     pub fn write(&self, page: &mut Page) {
-        let mood = match self.exit_code {
-            Exit::Healthy => Mood::Good,
-            Exit::Degraded => Mood::Attention,
-            _ => Mood::Bad,
-        };
-        page.headline(mood, &self.words);
+        page.headline(Mood::of(self.exit_code), &self.words);
     }
 }

@@ -19,11 +19,7 @@ const TRIES: u32 = 20;
 /// # Errors
 /// The refusal, where a start would refuse.
 pub(crate) fn facts(store: &Path) -> Result<Facts, Refusal> {
-    settled(
-        store,
-        || observe(&LocalDisk, store),
-        |facts| facts.as_ref().is_ok_and(|facts| facts.candidates.iter().all(|it| it.damage.is_none())),
-    )
+    settled(store, || observe(&LocalDisk, store), is_sound)
 }
 
 /// As [`facts`], for a quick look: see [`glance`](crate::recovery::facts::glance).
@@ -39,11 +35,7 @@ pub(crate) fn glance(store: &Path) -> Result<Facts, Refusal> {
 /// # Errors
 /// As [`facts`].
 pub(crate) fn skim(store: &Path) -> Result<Facts, Refusal> {
-    settled(
-        store,
-        || facts::skim(&LocalDisk, store),
-        |facts| facts.as_ref().is_ok_and(|facts| facts.candidates.iter().all(|it| it.damage.is_none())),
-    )
+    settled(store, || facts::skim(&LocalDisk, store), is_sound)
 }
 
 /// The number of the newest manifest, by its name only.
@@ -69,13 +61,16 @@ pub(crate) fn chain(store: &Path) -> Result<ChainFacts, ChainError> {
 
 /// Reads until nothing has moved meanwhile, or what was read is whole anyway.
 pub(crate) fn settled<T>(store: &Path, mut read: impl FnMut() -> T, is_whole: impl Fn(&T) -> bool) -> T {
-    let newest = || ManifestChain::newest_name(&LocalDisk, store).ok().flatten();
     for _ in 1..TRIES {
-        let before = newest();
+        let before = newest_manifest(store);
         let found = read();
-        if is_whole(&found) || newest() == before {
+        if is_whole(&found) || newest_manifest(store) == before {
             return found;
         }
     }
     read()
+}
+
+fn is_sound(facts: &Result<Facts, Refusal>) -> bool {
+    facts.as_ref().is_ok_and(|facts| facts.candidates.iter().all(|candidate| candidate.damage.is_none()))
 }

@@ -114,8 +114,7 @@ impl Job {
             if job.settings.replay.is_none() {
                 back_off(&decision);
             }
-            let chosen = decision.from.as_ref().map(|from| from.point.batch);
-            let sequence = sequence_of(&facts, &decision);
+            let chosen = decision.chosen(&facts).cloned();
             match job.apply(facts, decision) {
                 Ok(Applied::Behind(back)) => {
                     tracing::info!("the life before has gone on until its log was taken over: observing anew");
@@ -130,11 +129,9 @@ impl Job {
                     return Ok((*driver, receivers, report));
                 }
                 // Damage that shows only when the files are opened and read: the next older checkpoint is tried.
-                Err((Some(back), error)) if error.kind() == ErrorKind::Damaged && sequence.is_some() => {
-                    let (sequence, directory) = sequence.expect("just asked");
+                Err((Some(back), error)) if error.kind() == ErrorKind::Damaged && chosen.is_some() => {
                     tracing::error!(%error, "the checkpoint cannot be used");
-                    let batch = chosen.unwrap_or_default();
-                    unusable.push(Rejected { sequence, batch, directory, reason: error.to_string() });
+                    unusable.extend(chosen.map(|chosen| Rejected::candidate(&chosen, error.to_string())));
                     job = *back;
                 }
                 Err((_, error)) => return Err(error),
@@ -222,16 +219,6 @@ fn back_off(decision: &Decision) {
         tracing::warn!(deaths, ?wait, "the process has died over the same batch; waiting before it is tried again");
         std::thread::sleep(wait);
     }
-}
-
-/// The manifest and the directory of the checkpoint that was chosen, if one was.
-fn sequence_of(facts: &Facts, decision: &Decision) -> Option<(crate::id::ManifestSequence, Option<String>)> {
-    let directory = &decision.from.as_ref()?.checkpoint.as_ref()?.directory;
-    let chosen = facts
-        .candidates
-        .iter()
-        .find(|candidate| candidate.checkpoint.as_ref().is_some_and(|files| files.directory == *directory))?;
-    Some((chosen.sequence, Some(directory.clone())))
 }
 
 pub(super) fn environment(doing: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

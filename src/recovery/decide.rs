@@ -22,6 +22,7 @@
 //! holds a batch which the log does not know shows when it is fenced. `recovery-tests/tests/every_row_of_the_table.rs` has all.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use crate::block::BlockRef;
 use crate::checkpoint::{CheckpointFiles, JobPoint, KeyLayout, OperatorEntry};
@@ -72,6 +73,32 @@ pub(crate) struct Rejected {
     pub batch: BatchId,
     pub directory: Option<String>,
     pub reason: String,
+}
+
+impl Rejected {
+    /// A candidate that is not used.
+    pub fn candidate(candidate: &Candidate, reason: String) -> Self {
+        Self {
+            sequence: candidate.sequence,
+            batch: candidate.point.batch,
+            directory: candidate.checkpoint.as_ref().map(|files| files.directory.clone()),
+            reason,
+        }
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "manifest {}: {}", self.sequence, self.reason)
+    }
+}
+
+impl Decision {
+    /// The candidate whose checkpoint was chosen, if it has one.
+    pub fn chosen<'f>(&self, facts: &'f Facts) -> Option<&'f Candidate> {
+        let files = self.from.as_ref()?.checkpoint.as_ref()?;
+        facts.candidates.iter().find(|candidate| candidate.checkpoint.as_ref() == Some(files))
+    }
 }
 
 /// How the program differs from the one that wrote the checkpoint.
@@ -169,16 +196,10 @@ fn choose<'f>(facts: &'f Facts, unusable: &[Rejected]) -> Result<(&'f Candidate,
             unusable.iter().find(|known| known.sequence == candidate.sequence).map(|known| known.reason.clone());
         match candidate.damage.clone().or(later) {
             None => return Ok((candidate, rejected)),
-            Some(reason) => rejected.push(Rejected {
-                sequence: candidate.sequence,
-                batch: candidate.point.batch,
-                directory: candidate.checkpoint.as_ref().map(|files| files.directory.clone()),
-                reason,
-            }),
+            Some(reason) => rejected.push(Rejected::candidate(candidate, reason)),
         }
     }
-    let tried =
-        rejected.iter().map(|rejected| format!("manifest {}: {}", rejected.sequence, rejected.reason)).collect();
+    let tried = rejected.iter().map(Rejected::to_string).collect();
     Err(Refusal::NoCheckpoint { tried })
 }
 

@@ -5,9 +5,7 @@ use std::path::Path;
 
 use crate::batch::event::{BatchEvent, Commit, DeadLetter, Plan};
 use crate::block::{BlockHead, BlockRef};
-use crate::checkpoint::{
-    ChainError, ChainFacts, CheckpointFiles, JobPoint, Link, Manifest, ManifestChain, Standing, verify_files,
-};
+use crate::checkpoint::{ChainError, ChainFacts, CheckpointFiles, JobPoint, ManifestChain, Standing, verify_files};
 use crate::codec::decode;
 use crate::disk::Disk;
 use crate::id::{BatchId, Epoch, Lineage, ManifestSequence, Sequence};
@@ -145,7 +143,7 @@ fn candidates(job: &Path, chain: &ChainFacts) -> Vec<Candidate> {
         .map(|known| Candidate {
             sequence: known.sequence,
             // The newest word on it: a claim may have given it a new lineage and a new log.
-            point: newest_naming(chain, known.files).unwrap_or(known.manifest).point.clone(),
+            point: chain.newest_naming(known.files).unwrap_or(known.manifest).point.clone(),
             checkpoint: Some(known.files.clone()),
             damage: verify_files(&job.join(CHECKPOINTS).join(&known.files.directory), &known.files.files, false)
                 .err()
@@ -161,14 +159,6 @@ fn candidates(job: &Path, chain: &ChainFacts) -> Vec<Candidate> {
         damage: None,
     }));
     candidates
-}
-
-/// The newest manifest that names a checkpoint.
-pub(crate) fn newest_naming<'c>(chain: &'c ChainFacts, files: &CheckpointFiles) -> Option<&'c Manifest> {
-    let manifests = chain.links.values().rev().filter_map(Link::manifest);
-    manifests
-        .into_iter()
-        .find(|manifest| manifest.checkpoint.as_ref().is_some_and(|named| named.directory == files.directory))
 }
 
 fn observe_log(

@@ -8,7 +8,7 @@ use crate::recovery::decide::decide;
 use crate::recovery::decide::{Decision, Rejected, decide_without_program};
 #[cfg(feature = "cli")]
 use crate::recovery::declared::Declared;
-use crate::recovery::facts::{CHECKPOINTS, Candidate, Facts};
+use crate::recovery::facts::{CHECKPOINTS, Facts};
 use crate::recovery::refusal::Refusal;
 
 /// What a start would decide, for the program that wrote the store. As a start does, it reads the files of the chosen checkpoint
@@ -46,14 +46,8 @@ fn decide_and_read(
 
 /// The chosen checkpoint, when its files are not what its manifest says.
 fn unusable_after_all(job: &Path, facts: &Facts, decision: &Decision) -> Option<Rejected> {
-    let files = decision.from.as_ref()?.checkpoint.as_ref()?;
+    let chosen = decision.chosen(facts)?;
+    let files = chosen.checkpoint.as_ref()?;
     let error = verify_files(&job.join(CHECKPOINTS).join(&files.directory), &files.files, true).err()?;
-    let is_chosen = |candidate: &&Candidate| candidate.checkpoint.as_ref() == Some(files);
-    let chosen = facts.candidates.iter().find(is_chosen)?;
-    Some(Rejected {
-        sequence: chosen.sequence,
-        batch: chosen.point.batch,
-        directory: Some(files.directory.clone()),
-        reason: error.to_string(),
-    })
+    Some(Rejected::candidate(chosen, error.to_string()))
 }

@@ -16,7 +16,6 @@ use std::path::Path;
 use crate::checkpoint::{ChainError, ChainFacts, Link, Manifest, ManifestChain, ManifestDraft, Standing};
 use crate::disk::Disk;
 use crate::id::{BatchId, Epoch, Lineage, WriterNonce};
-use crate::recovery::facts::newest_naming;
 
 /// The states that the job can be taken back to as far as the chain tells: every checkpoint that was not rejected, newest first,
 /// and the beginning, where the chain still knows it. Each as its newest word in the chain.
@@ -24,7 +23,7 @@ pub(crate) fn targets(chain: &ChainFacts) -> Vec<&Manifest> {
     let known = chain.checkpoints().into_iter();
     let not_rejected = known.filter(|checkpoint| !matches!(checkpoint.standing, Standing::Rejected { .. }));
     let mut targets: Vec<&Manifest> =
-        not_rejected.map(|known| newest_naming(chain, known.files).unwrap_or(known.manifest)).collect();
+        not_rejected.map(|known| chain.newest_naming(known.files).unwrap_or(known.manifest)).collect();
     targets.extend(chain.links.values().filter_map(Link::manifest).find(|manifest| manifest.checkpoint.is_none()));
     targets.sort_by_key(|manifest| std::cmp::Reverse(manifest.point.batch));
     targets

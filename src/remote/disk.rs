@@ -25,7 +25,7 @@ use bytes::Bytes;
 use super::envelope::{Envelope, Place, StoredFile, Writer};
 use super::log::{Opened, Overtaken, RemoteLog};
 use super::{Bucket, Created, RemoteError, Upload};
-use crate::checkpoint::{CheckpointFile, MANIFESTS, Manifest, crc32_of, is_table};
+use crate::checkpoint::{CheckpointFile, MANIFESTS, Manifest, crc32_of, is_table, manifest_file_name};
 use crate::disk::{Disk, DiskFile, Kind, Step};
 use crate::id::{Epoch, ManifestSequence, SegmentNumber, WriterNonce};
 use crate::recovery::facts::{CHECKPOINTS, WAL};
@@ -357,7 +357,7 @@ impl DiskFile for RemoteFile {
 
 /// The name of a manifest's object.
 pub(super) fn manifest_name(sequence: ManifestSequence) -> String {
-    format!("{MANIFESTS}/{:020}", sequence.0)
+    format!("{MANIFESTS}/{}", manifest_file_name(sequence))
 }
 
 fn writer(epoch: Epoch, nonce: WriterNonce) -> Writer {

@@ -13,13 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::RemoteError;
 use crate::checkpoint::CheckpointFile;
+use crate::checkpoint::head::{HEAD_LEN, checksum, number};
 use crate::codec::{decode, encode_into};
 use crate::id::{Epoch, SegmentNumber, WriterNonce};
 
 const MANIFEST_MAGIC: [u8; 8] = *b"FLDMRMAN";
 const LOG_MAGIC: [u8; 8] = *b"FLDMRLOG";
 const VERSION: u32 = 1;
-const HEAD_LEN: usize = 20;
 
 /// Who wrote an object: enough to know one's own, and to tell who took over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -227,17 +227,6 @@ impl Contents<'_> {
 
 pub(super) fn damaged(name: &str, expected: impl ToString, found: impl ToString) -> RemoteError {
     RemoteError::Damaged { name: name.to_string(), expected: expected.to_string(), found: found.to_string() }
-}
-
-fn number(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
-fn checksum(bytes: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&bytes[8..16]);
-    hasher.update(&bytes[HEAD_LEN..]);
-    hasher.finalize()
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{is_there, link_tree};
-use crate::checkpoint::{CheckpointFiles, MANIFESTS, Manifest, verify_files};
+use crate::checkpoint::{CheckpointFiles, MANIFESTS, Manifest, manifest_file_name, verify_files};
 use crate::cli::failure::{Failure, Result};
 use crate::disk::{Disk, Step, TEMPORARY_SUFFIX};
 use crate::id::BatchId;
@@ -100,7 +100,7 @@ pub(crate) fn pin(disk: &dyn Disk, store: &Path, manifest: &Manifest) -> Result<
     let temporary = temporary(&place, &files.directory);
     clear(disk, &temporary)?;
     link_tree(disk, &store.join(CHECKPOINTS).join(&files.directory), &temporary)?;
-    let from = store.join(MANIFESTS).join(format!("{:020}", manifest.sequence.0));
+    let from = store.join(MANIFESTS).join(manifest_file_name(manifest.sequence));
     super::copy_tree(disk, &from, &temporary.join(MANIFEST))?;
     finish(disk, &temporary, &pinned)?;
     Ok(false)

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use super::failure::{Failure, Result};
 use super::location::Store;
+use super::operation::journal::OPERATIONS;
 use super::operation::{LOST_AND_FOUND, is_there};
 use super::view;
 use crate::checkpoint::{ChainError, ChainFacts, MANIFESTS, Manifest, Standing, verify_files};
@@ -26,7 +27,7 @@ use crate::cli::exit::Exit;
 use crate::disk::{Disk, LocalDisk};
 use crate::id::{BatchId, LogId};
 use crate::recovery::decide::Decision;
-use crate::recovery::facts::{CHECKPOINTS, WAL, newest_naming, observe_behind};
+use crate::recovery::facts::{CHECKPOINTS, WAL, observe_behind};
 use crate::recovery::look::decide_as_a_start;
 use crate::recovery::refusal::Refusal;
 use crate::wal::{LogSurvey, WalError};
@@ -179,7 +180,7 @@ fn newest_usable(store: &Path, chain: &ChainFacts) -> Option<Manifest> {
     for known in known {
         let directory = store.join(CHECKPOINTS).join(&known.files.directory);
         if verify_files(&directory, &known.files.files, true).is_ok() {
-            return Some(newest_naming(chain, known.files).unwrap_or(known.manifest).clone());
+            return Some(chain.newest_naming(known.files).unwrap_or(known.manifest).clone());
         }
     }
     let mut manifests = chain.links.values().filter_map(|link| link.manifest());
@@ -228,7 +229,7 @@ fn hopeless(disk: &dyn Disk, store: &Store, why: Vec<String>, has_manifests: boo
         }
         _ => looked_at.push("pins: there are none".to_string()),
     }
-    for name in [LOST_AND_FOUND, "operations.jsonl"] {
+    for name in [LOST_AND_FOUND, OPERATIONS] {
         if is_there(disk, &store.path().join(name)).unwrap_or(false) {
             looked_at.push(format!("{name}: what earlier verbs have put aside is there"));
         }

@@ -1,22 +1,22 @@
 //! `floodmark du`: what takes how much room.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::checkpoint::{ChainFacts, Link};
+use crate::checkpoint::manifest_file_name;
 use crate::cli::checkpoints::{Opened, Question};
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
+use crate::cli::failure::Result;
 use crate::cli::frames::oldest_needed;
 use crate::cli::location::{MANIFESTS, Store};
+use crate::cli::operation::LOST_AND_FOUND;
 use crate::cli::operation::pins::PINNED;
 use crate::cli::page::{Page, bytes, count};
+use crate::cli::sizes::walk;
 use crate::cli::view;
 use crate::disk::{LocalDisk, TEMPORARY_SUFFIX};
 use crate::recovery::declared::DROPPED;
@@ -153,8 +153,12 @@ impl Known {
             let needs = survey.segments.iter().rfind(|segment| segment.header.first_sequence <= needed);
             needs.map(|segment| segment.header.number.0)
         });
-        let superseded = chain.superseded.iter().map(|sequence| format!("{:020}", sequence.0)).collect();
-        Ok(Self { oldest_segment, named: believed.then(|| named(&chain)), superseded })
+        let superseded = chain.superseded.iter().map(|sequence| manifest_file_name(*sequence)).collect();
+        Ok(Self {
+            oldest_segment,
+            named: believed.then(|| chain.directories(chain.boundary()).map(str::to_string).collect()),
+            superseded,
+        })
     }
 
     /// What a file is for, by its path below the store.
@@ -178,38 +182,10 @@ impl Known {
             },
             [LIVE, ..] => Kind::Live,
             [PINNED, ..] => Kind::Pinned,
-            ["lost+found", ..] => Kind::LostAndFound,
+            [LOST_AND_FOUND, ..] => Kind::LostAndFound,
             _ => Kind::Other,
         }
     }
-}
-
-fn named(chain: &ChainFacts) -> HashSet<String> {
-    let manifests = chain.links.values().filter_map(Link::manifest);
-    manifests.filter_map(|manifest| manifest.checkpoint.as_ref()).map(|files| files.directory.clone()).collect()
-}
-
-/// Gives every file below a directory, with its path below `root`; what goes meanwhile does not count.
-fn walk(root: &Path, below: &Path, found: &mut dyn FnMut(&Path, &fs::Metadata)) -> Result<()> {
-    let directory = root.join(below);
-    let entries = match fs::read_dir(&directory) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && below != Path::new("") => return Ok(()),
-        entries => entries.map_err(|error| Failure::io("list", &directory, &error))?,
-    };
-    for entry in entries {
-        let entry = entry.map_err(|error| Failure::io("list", &directory, &error))?;
-        let metadata = match entry.metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            metadata => metadata.map_err(|error| Failure::io("look at", &entry.path(), &error))?,
-        };
-        let path = below.join(entry.file_name());
-        if metadata.is_dir() {
-            walk(root, &path, found)?;
-        } else {
-            found(&path, &metadata);
-        }
-    }
-    Ok(())
 }
 
 impl DuReport {
@@ -245,11 +221,8 @@ impl DuReport {
                 return;
             }
         };
-        let operators = &opened.known.manifest.point.operators;
-        let numbers: Vec<_> = operators.iter().map(|operator| operator.number).collect();
-        let sizes = opened.view.reader().approximate_bytes(&numbers);
         self.as_of_batch = Some(opened.known.batch().0);
-        let rows = operators.iter().zip(sizes).filter(|(operator, _)| operator.kind != DROPPED);
+        let rows = opened.operators_with_bytes().filter(|(operator, _)| operator.kind != DROPPED);
         self.operators = rows
             .map(|(operator, approximate_bytes)| OperatorRow {
                 uid: operator.uid.to_string(),

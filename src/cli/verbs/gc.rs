@@ -3,14 +3,17 @@
 //! The job's own collection removes the same at its next checkpoint; a job that does not run any more has none.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::checkpoint::{MANIFESTS, unneeded};
+use crate::checkpoint::{MANIFESTS, manifest_file_name, unneeded};
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::location::{Store, quoted};
+use crate::cli::operation::pins::PINNED;
 use crate::cli::operation::{BackupArgs, Moved, Operation, WriteArgs, refuse_the_owned};
 use crate::cli::page::{Page, bytes, count};
 use crate::cli::sizes::walk;
@@ -94,7 +97,9 @@ fn look(console: &Console<'_>, store: &Store) -> Result<(Vec<Garbage>, String)> 
     let chain = view::chain(store.path())?;
     let job = chain.newest().map(|manifest| manifest.point.job_name.clone()).unwrap_or_default();
     let mut found: Vec<(String, &'static str)> = Vec::new();
-    found.extend(chain.superseded.iter().map(|it| (format!("{MANIFESTS}/{:020}", it.0), "superseded manifest")));
+    found.extend(
+        chain.superseded.iter().map(|it| (format!("{MANIFESTS}/{}", manifest_file_name(*it)), "superseded manifest")),
+    );
     for place in [MANIFESTS, WAL, CHECKPOINTS] {
         let names = names(&*disk, store, place)?;
         if place == CHECKPOINTS {
@@ -107,20 +112,22 @@ fn look(console: &Console<'_>, store: &Store) -> Result<(Vec<Garbage>, String)> 
     // Files that stay, by all their names; what is not among them becomes free.
     let mut stays = HashSet::new();
     let gone: HashSet<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
-    for place in [CHECKPOINTS, "pinned"] {
-        for name in names(&*disk, store, place)? {
-            let path = format!("{place}/{name}");
-            if !gone.contains(path.as_str()) {
-                walk(&store.path().join(path), &mut stays, &mut |_, _| {})?;
+    for place in [CHECKPOINTS, PINNED] {
+        walk(store.path(), Path::new(place), &mut |path, file| {
+            let of: PathBuf = path.iter().take(2).collect();
+            if of.to_str().is_none_or(|of| !gone.contains(of)) {
+                stays.insert((file.dev(), file.ino()));
             }
-        }
+        })?;
     }
     let mut garbage = Vec::new();
     for (path, kind) in found {
         let full = store.path().join(&path);
         let mut bytes = 0;
         if full.is_dir() {
-            walk(&full, &mut stays, &mut |_, size| bytes += size)?;
+            walk(store.path(), Path::new(&path), &mut |_, file| {
+                bytes += if stays.insert((file.dev(), file.ino())) { file.len() } else { 0 };
+            })?;
         } else {
             bytes = disk.len(&full).map_err(|error| Failure::io("look at", &full, &error))?;
         }

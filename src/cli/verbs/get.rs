@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::cli::checkpoints::{Known, Opened, Question};
 use crate::cli::console::{Console, Report};
-use crate::cli::entries::{SeenEntry, Types};
+use crate::cli::entries::{KeyArgs, SeenEntry, Types};
 use crate::cli::failure::Result;
 use crate::cli::location::Store;
 use crate::cli::page::Page;
@@ -16,14 +16,8 @@ use crate::cli::page::Page;
 pub struct Args {
     /// The directory of the job.
     location: String,
-    /// The operator.
-    uid: String,
-    /// The key, as JSON or plain text.
-    #[arg(required_unless_present = "key_hex", allow_hyphen_values = true)]
-    key: Option<String>,
-    /// The key's encoded bytes instead: for keys that cannot be typed.
-    #[arg(long, value_name = "HEX", conflicts_with = "key")]
-    key_hex: Option<String>,
+    #[command(flatten)]
+    asked: KeyArgs,
     /// Ask the checkpoint of this batch, not the newest one.
     #[arg(long, value_name = "BATCH")]
     as_of: Option<u64>,
@@ -45,13 +39,13 @@ struct GetReport {
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     let store = Store::open(&args.location)?;
     let opened = Opened::open(&store, args.as_of, &question(args, &store))?;
-    let types = Types::of(opened.known.operator(&args.uid)?);
-    let key = types.typed_key(args.key.as_deref(), args.key_hex.as_deref())?;
+    let types = Types::of(opened.known.operator(&args.asked.uid)?);
+    let key = args.asked.encoded(&types)?;
     let state = opened.view.get(types.number, &key);
     let state = state.map_err(|error| opened.damaged(&store, "the state of this key cannot be read", Some(&error)))?;
     let Known { manifest, .. } = &opened.known;
     console.show(&GetReport {
-        operator: args.uid.clone(),
+        operator: args.asked.uid.clone(),
         batch: opened.known.batch().0,
         time_ms: manifest.point.last_batch_time.0,
         present: state.is_some(),
@@ -70,9 +64,10 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
 }
 
 fn question(args: &Args, store: &Store) -> Question {
-    match (&args.key, &args.key_hex) {
-        (Some(key), _) => Question::of("get", store, &[&args.uid, key]),
-        (None, hex) => Question::of("get", store, &[&args.uid, "--key-hex", hex.as_deref().unwrap_or_default()]),
+    let KeyArgs { uid, key, key_hex } = &args.asked;
+    match (key, key_hex) {
+        (Some(key), _) => Question::of("get", store, &[uid, key]),
+        (None, hex) => Question::of("get", store, &[uid, "--key-hex", hex.as_deref().unwrap_or_default()]),
     }
 }
 

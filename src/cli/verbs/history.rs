@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::get::line;
 use crate::cli::checkpoints::{Checkpoints, Known, Opened, Question};
 use crate::cli::console::{Console, Report};
-use crate::cli::entries::{SeenEntry, Types};
+use crate::cli::entries::{KeyArgs, SeenEntry, Types};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::location::Store;
@@ -18,14 +18,8 @@ use crate::cli::page::{Page, time};
 pub struct Args {
     /// The directory of the job.
     location: String,
-    /// The operator.
-    uid: String,
-    /// The key, as JSON or plain text.
-    #[arg(required_unless_present = "key_hex", allow_hyphen_values = true)]
-    key: Option<String>,
-    /// The key's encoded bytes instead: for keys that cannot be typed.
-    #[arg(long, value_name = "HEX", conflicts_with = "key")]
-    key_hex: Option<String>,
+    #[command(flatten)]
+    asked: KeyArgs,
 }
 
 #[derive(Serialize)]
@@ -61,18 +55,22 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     let checkpoints = Checkpoints::of(&store)?;
     // The newest one says whether the operator is there at all, and what its keys are.
     let newest = checkpoints.pick(None)?;
-    let known_somewhere = checkpoints.known.iter().find_map(|known| known.operator(&args.uid).ok());
+    let known_somewhere = checkpoints.known.iter().find_map(|known| known.operator(&args.asked.uid).ok());
     let types = match known_somewhere {
         Some(operator) => Types::of(operator),
-        None => Types::of(newest.operator(&args.uid)?),
+        None => Types::of(newest.operator(&args.asked.uid)?),
     };
-    let key = types.typed_key(args.key.as_deref(), args.key_hex.as_deref())?;
-    let mut report =
-        HistoryReport { operator: args.uid.clone(), versions: Vec::new(), batches: checkpoints.batches(), note: NOTE };
+    let key = args.asked.encoded(&types)?;
+    let mut report = HistoryReport {
+        operator: args.asked.uid.clone(),
+        versions: Vec::new(),
+        batches: checkpoints.batches(),
+        note: NOTE,
+    };
     let mut worst = None;
     for known in &checkpoints.known {
         console.check()?;
-        match version(&store, known, &args.uid, &key) {
+        match version(&store, known, &checkpoints, &args.asked.uid, &key) {
             Ok(version) => report.versions.push(version),
             // Collected since it was found.
             Err(_) if !still_known(&store, known)? => {}
@@ -100,7 +98,7 @@ fn still_known(store: &Store, known: &Known) -> Result<bool> {
     Ok(Checkpoints::of(store)?.known.iter().any(|other| other.path == known.path))
 }
 
-fn version(store: &Store, known: &Known, uid: &str, key: &[u8]) -> Result<Version> {
+fn version(store: &Store, known: &Known, checkpoints: &Checkpoints, uid: &str, key: &[u8]) -> Result<Version> {
     let types = match known.operator(uid) {
         Ok(operator) => Types::of(operator),
         Err(absent) => {
@@ -108,7 +106,7 @@ fn version(store: &Store, known: &Known, uid: &str, key: &[u8]) -> Result<Versio
             return Ok(Version { text: problem.clone(), problem: Some(problem), ..Version::at(known) });
         }
     };
-    let opened = Opened::open_known(store, known, Checkpoints::of(store)?, &Question::of("operators", store, &[]))?;
+    let opened = Opened::open_known(store, known, checkpoints.clone(), &Question::of("operators", store, &[]))?;
     let state = opened.view.get(types.number, key);
     let state = state
         .map_err(|error| -> Failure { opened.damaged(store, "the state of this key cannot be read", Some(&error)) })?;

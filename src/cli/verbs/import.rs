@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use crate::checkpoint::{
     ChainFacts, CheckpointFiles, JobPoint, KeyLayout, LogPoint, MANIFESTS, Manifest, ManifestChain, ManifestDraft,
-    ManifestKind, OperatorEntry, directory_name, list_files,
+    ManifestKind, OperatorEntry, directory_name, list_files, manifest_file_name,
 };
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
@@ -29,7 +29,7 @@ use crate::cli::operation::{Operation, WriteArgs, is_there, refuse_the_owned};
 use crate::cli::page::{Mood, Page, count, time};
 use crate::codec::KeyHash;
 use crate::disk::{Disk, Step};
-use crate::id::{BatchId, BatchTime, Epoch, Lineage, Sequence, Uid, WriterNonce};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, ManifestSequence, Sequence, Uid, WriterNonce};
 use crate::recovery::declared::DROPPED;
 use crate::recovery::facts::{CHECKPOINTS, LIVE, WAL};
 use crate::state::shape::from_hex;
@@ -317,7 +317,7 @@ fn unfinished(console: &Console<'_>, store: &Store) -> Result<Option<WriterNonce
 
 /// Whether an import that died had come to its manifest.
 fn is_published(disk: &dyn Disk, store: &Store, nonce: WriterNonce) -> Result<bool> {
-    let first = store.path().join(MANIFESTS).join(format!("{:020}", 1));
+    let first = store.path().join(MANIFESTS).join(manifest_file_name(ManifestSequence(1)));
     if !is_there(disk, &first)? {
         return Ok(false);
     }

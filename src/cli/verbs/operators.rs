@@ -5,7 +5,6 @@ use serde::Serialize;
 use crate::checkpoint::OperatorEntry;
 use crate::cli::checkpoints::{Known, Opened, Question};
 use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
 use crate::cli::failure::Result;
 use crate::cli::location::Store;
 use crate::cli::page::{Page, bytes, count, time};
@@ -56,7 +55,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     let exit = opened.checkpoints.tell_damage(&store, console);
     match opened.view.damage() {
         Some(_) => Err(opened.damaged(&store, "keys may be unreadable, and bytes are a guess", None)),
-        None => Ok(exit.or_worse(Exit::Healthy)),
+        None => Ok(exit),
     }
 }
 
@@ -64,9 +63,7 @@ impl OperatorsReport {
     fn of(opened: &Opened) -> Self {
         let Known { manifest, pinned, .. } = &opened.known;
         let point = &manifest.point;
-        let numbers: Vec<_> = point.operators.iter().map(|operator| operator.number).collect();
-        let sizes = opened.view.reader().approximate_bytes(&numbers);
-        let rows = point.operators.iter().zip(sizes);
+        let rows = opened.operators_with_bytes();
         Self {
             batch: point.batch.0,
             time_ms: point.last_batch_time.0,

@@ -11,7 +11,7 @@ use crate::cli::verbs::status::owner_text;
 use crate::cli::view;
 use crate::driver::lock::Owner;
 use crate::recovery::decide::{Decision, Rejected, decide_without_program};
-use crate::recovery::facts::{BatchFacts, Candidate, Facts};
+use crate::recovery::facts::{BatchFacts, Facts};
 use crate::recovery::look::decide_as_a_start;
 use crate::wal::Tail;
 
@@ -161,16 +161,8 @@ fn estimate(keys: u64, replay: &[BatchFacts]) -> u64 {
 
 /// Decides again as if the chosen checkpoint were damaged.
 fn fallback(facts: &Facts, decision: &Decision) -> Option<Fallback> {
-    let files = decision.from.as_ref()?.checkpoint.as_ref()?;
-    let is_chosen = |candidate: &&Candidate| candidate.checkpoint.as_ref() == Some(files);
-    let chosen = facts.candidates.iter().find(is_chosen)?;
     let mut unusable = decision.rejected.clone();
-    unusable.push(Rejected {
-        sequence: chosen.sequence,
-        batch: chosen.point.batch,
-        directory: Some(files.directory.clone()),
-        reason: String::new(),
-    });
+    unusable.push(Rejected::candidate(decision.chosen(facts)?, String::new()));
     let other = decide_without_program(facts, &unusable).ok()?;
     Some(Fallback { batch: other.from?.point.batch.0, replay_batches: other.replay.len() })
 }

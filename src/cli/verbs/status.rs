@@ -14,7 +14,7 @@ use crate::cli::sizes::Sizes;
 use crate::cli::view;
 use crate::clock::{Clock, SystemClock};
 use crate::driver::lock::Owner;
-use crate::recovery::decide::{Decision, decide_without_program};
+use crate::recovery::decide::{Decision, Rejected, decide_without_program};
 use crate::recovery::facts::Facts;
 use crate::recovery::refusal::Refusal;
 
@@ -92,12 +92,7 @@ impl Report for StatusReport {
     const SCHEMA: &'static str = "floodmark.status/1";
 
     fn write(&self, page: &mut Page) {
-        let mood = match self.exit_code {
-            Exit::Healthy => Mood::Good,
-            Exit::Degraded => Mood::Attention,
-            _ => Mood::Bad,
-        };
-        page.headline(mood, &self.health);
+        page.headline(Mood::of(self.exit_code), &self.health);
         let mut fields: Vec<(&str, String)> = vec![("store", self.store.clone())];
         if let Some(job) = &self.job {
             fields.push(("job", format!("{} (version {})", job.name, job.version)));
@@ -299,11 +294,7 @@ impl StatusReport {
             bytes: decision.planned_blocks.values().map(|block| block.bytes).sum(),
             waiting_blocks: decision.unplanned.len(),
             waiting_records: decision.unplanned.iter().map(|block| block.records).sum(),
-            rejected: decision
-                .rejected
-                .iter()
-                .map(|rejected| format!("manifest {}: {}", rejected.sequence, rejected.reason))
-                .collect(),
+            rejected: decision.rejected.iter().map(Rejected::to_string).collect(),
             unneeded_damage: decision.unneeded_damage.clone(),
         });
     }

@@ -276,12 +276,7 @@ impl Checkpoints {
         let rejected = facts.candidates.iter().filter_map(|candidate| {
             let directory = &candidate.checkpoint.as_ref()?.directory;
             let known = self.known.iter().find(|known| !known.pinned && known.files.directory == *directory)?;
-            Some(Rejected {
-                sequence: candidate.sequence,
-                batch: candidate.point.batch,
-                directory: Some(directory.clone()),
-                reason: known.damage.first()?.clone(),
-            })
+            Some(Rejected::candidate(candidate, known.damage.first()?.clone()))
         });
         rejected.collect()
     }
