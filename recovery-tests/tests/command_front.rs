@@ -9,6 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use common::place::{contents, flip_in_place as flip};
 use common::stored::Stored;
 use floodmark::cli::{Outcome, run, run_in};
 use floodmark::testing::TestJob;
@@ -32,30 +33,6 @@ fn newest(store: &Path, directory: &str, ending: &str) -> PathBuf {
     files.retain(|file| file.to_str().unwrap().ends_with(ending));
     files.sort();
     files.pop().unwrap()
-}
-
-fn flip(file: &Path, offset: usize) {
-    let mut bytes = fs::read(file).unwrap();
-    bytes[offset] ^= 0x40;
-    fs::write(file, bytes).unwrap();
-}
-
-/// Every file below a directory with its contents.
-fn contents(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
-    let mut found = Vec::new();
-    let mut waiting = vec![directory.to_path_buf()];
-    while let Some(directory) = waiting.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                waiting.push(path);
-            } else {
-                found.push((path.clone(), fs::read(path).unwrap()));
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 #[test]

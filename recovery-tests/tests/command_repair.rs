@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use common::place::{Place, files, flip, replace, word_count};
-use common::verbs::{Stored, json, model, ok, run_batches, tree, words};
+use common::verbs::{Stored, deaths, json, model, ok, run_batches, tree, words};
 use floodmark::cli::{Outcome, run, run_on_disk};
-use floodmark::testing::disk::{Fault, FaultyDisk, LocalDisk};
+use floodmark::testing::disk::{FaultyDisk, LocalDisk};
 
 /// Batches of the store: 1 to 9, in three lives; checkpoints of 3 and 6; 10 is logged and not planned.
 const BATCHES: u64 = 10;
@@ -316,15 +316,7 @@ fn a_repair_that_dies_at_any_durable_step_can_be_run_again() {
         disk.trace()
     };
     for step in &trace {
-        for fault in [Fault::DieBefore, Fault::DieAfter, Fault::Tear { bytes: 9 }] {
-            let is_another = match fault {
-                Fault::Tear { .. } => step.writes,
-                Fault::DieAfter => step.number == trace.len() as u64,
-                _ => true,
-            };
-            if !is_another {
-                continue;
-            }
+        for fault in deaths(step.number, step.writes, trace.len() as u64) {
             let (stored, disk) = (damaged(), FaultyDisk::new(Arc::new(LocalDisk)));
             disk.arm(step.number, fault);
             let died = run_on_disk(Arc::new(disk.clone()), apply_line(&stored));

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::place::{Place, add, files, word_count};
-use common::verbs::{Stored, json, model, ok, run_batches, tree, words};
+use common::verbs::{Stored, deaths, json, model, ok, run_batches, tree, words};
 use floodmark::cli::{run, run_on_disk};
-use floodmark::testing::disk::{Fault, FaultyDisk, LocalDisk};
+use floodmark::testing::disk::{FaultyDisk, LocalDisk};
 use floodmark::{BatchId, FileSink, StreamingContext};
 
 /// The verbs with their arguments, and whether they take a backup folder.
@@ -187,16 +187,7 @@ fn a_verb_that_dies_at_any_durable_step_can_be_run_again() {
         };
         assert!(steps >= 8, "{verb:?}: {steps}");
         for step in 1..=steps {
-            for fault in [Fault::DieBefore, Fault::DieAfter, Fault::Tear { bytes: 9 }] {
-                // A death after a step is one before the next.
-                let is_another = match fault {
-                    Fault::Tear { .. } => writes.contains(&step),
-                    Fault::DieAfter => step == steps,
-                    _ => true,
-                };
-                if !is_another {
-                    continue;
-                }
+            for fault in deaths(step, writes.contains(&step), steps) {
                 let stored = Stored::new();
                 litter(&stored.place.path());
                 let disk = FaultyDisk::new(Arc::new(LocalDisk));
@@ -338,15 +329,7 @@ fn an_import_that_dies_at_any_durable_step_can_be_run_again() {
         disk.trace()
     };
     for step in &trace {
-        for fault in [Fault::DieBefore, Fault::DieAfter, Fault::Tear { bytes: 9 }] {
-            let is_another = match fault {
-                Fault::Tear { .. } => step.writes,
-                Fault::DieAfter => step.number == trace.len() as u64,
-                _ => true,
-            };
-            if !is_another {
-                continue;
-            }
+        for fault in deaths(step.number, step.writes, trace.len() as u64) {
             let (place, disk) = (Place::default(), FaultyDisk::new(Arc::new(LocalDisk)));
             disk.arm(step.number, fault);
             let died = run_on_disk(Arc::new(disk.clone()), import_line(&place, &file, &CONFIRMED));

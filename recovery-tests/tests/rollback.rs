@@ -126,14 +126,7 @@ fn a_second_rollback_and_one_that_takes_the_first_back_leave_nothing_uncounted()
 
 #[test]
 fn a_rollback_to_a_checkpoint_that_is_damaged_falls_back_without_publishing_what_came_before_it_again() {
-    let place = Place::default();
-    let job = place.start(|builder| builder, word_count).unwrap();
-    for checkpoint in [3, 6] {
-        job.count("a b a", 3).unwrap();
-        job.running.wait_until(|status| status.checkpoint == BatchId(checkpoint)).unwrap();
-    }
-    job.count("a b a", 1).unwrap();
-    drop(job);
+    let place = counted();
     let directory = place.path();
     roll_back(&LocalDisk, &directory, BatchId(6)).unwrap();
     let checkpoints = fs::read_dir(directory.join("checkpoints")).unwrap().map(|entry| entry.unwrap().path());
@@ -154,14 +147,7 @@ fn a_rollback_to_a_checkpoint_that_is_damaged_falls_back_without_publishing_what
 #[test]
 fn another_program_may_compute_other_results_after_a_rollback_under_the_same_version() {
     // With the same plans and the same version the old digests would stop the job.
-    let place = Place::default();
-    let job = place.start(|builder| builder, word_count).unwrap();
-    for checkpoint in [3, 6] {
-        job.count("a b a", 3).unwrap();
-        job.running.wait_until(|status| status.checkpoint == BatchId(checkpoint)).unwrap();
-    }
-    job.count("a b a", 1).unwrap();
-    drop(job);
+    let place = counted();
     roll_back(&LocalDisk, &place.path(), BatchId(3)).unwrap();
     let mended = |context: &floodmark::StreamingContext| {
         let (words, stream) = context.queue_stream::<String>("words");
@@ -170,4 +156,17 @@ fn another_program_may_compute_other_results_after_a_rollback_under_the_same_ver
     };
     let job = place.start(|builder| builder, mended).unwrap();
     assert_eq!(job.counts("counts"), expected(&[("a", 6 + 80), ("b", 3 + 40)]));
+}
+
+/// A job that counted `a b a` in seven batches and died, with checkpoints of batches 3 and 6.
+fn counted() -> Place {
+    let place = Place::default();
+    let job = place.start(|builder| builder, word_count).unwrap();
+    for checkpoint in [3, 6] {
+        job.count("a b a", 3).unwrap();
+        job.running.wait_until(|status| status.checkpoint == BatchId(checkpoint)).unwrap();
+    }
+    job.count("a b a", 1).unwrap();
+    drop(job);
+    place
 }

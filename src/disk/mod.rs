@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 #[cfg(any(test, feature = "testing"))]
 mod faulty;
 mod local;
+mod second_name;
 #[cfg(any(test, feature = "testing"))]
 mod memory;
 #[cfg(any(test, feature = "testing"))]
@@ -29,6 +30,7 @@ pub use faulty::{Fault, FaultyDisk, Point, TracedStep, Watcher};
 pub use local::LocalDisk;
 #[cfg(any(test, feature = "testing"))]
 pub use memory::MemoryDisk;
+pub use second_name::give_second_name;
 #[cfg(any(test, feature = "testing"))]
 pub use simulated::{Image, Loss, SimulatedDisk};
 pub use step::Step;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::checkpoint::{MANIFESTS, ManifestChain, Standing};
-use crate::disk::{Disk, LocalDisk};
+use crate::disk::{Disk, LocalDisk, give_second_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BatchId;
 use crate::recovery::facts::{CHECKPOINTS, Facts, WAL, observe};
@@ -127,15 +127,13 @@ fn copy(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), Trouble> {
     copied.map_err(|error| Trouble::Io(from.to_path_buf(), error))
 }
 
-/// Gives an immutable file a second name in the fork. A hard link stays when the first name goes; across file systems, and where
-/// hard links are not allowed, it is a symbolic one. What only the door knows is copied.
+/// Gives an immutable file a second name in the fork. What only the door knows is copied.
 fn link(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), Trouble> {
     if fs::metadata(from).is_err() {
         return copy(disk, from, to);
     }
-    let linked =
-        make_parent(to).and_then(|()| fs::hard_link(from, to).or_else(|_| std::os::unix::fs::symlink(from, to)));
-    linked.map_err(|error| Trouble::Io(from.to_path_buf(), error))
+    let linked = make_parent(to).and_then(|()| give_second_name(from, to));
+    linked.map(drop).map_err(|error| Trouble::Io(from.to_path_buf(), error))
 }
 
 fn make_parent(path: &Path) -> io::Result<()> {

@@ -11,7 +11,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::slice;
 
@@ -21,6 +20,7 @@ use super::store::open_to_read;
 use super::{OperatorNumber, StateError, StateReader};
 use crate::checkpoint::{CheckpointFile, verify_files};
 use crate::codec::KeyHash;
+use crate::disk::give_second_name;
 
 /// A checkpoint that is open for reading.
 #[derive(Debug)]
@@ -103,22 +103,11 @@ impl CheckpointView {
 
 /// Links or copies a file; says whether it stays readable whatever happens to its name. What is missing stays so.
 fn bring(from: &Path, to: &Path, is_table: bool) -> Result<bool, StateError> {
-    let brought = if !is_table {
-        fs::copy(from, to).map(|_| true)
-    } else {
-        match fs::hard_link(from, to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => link_by_name(from, to).map(|()| false),
-            linked => linked.map(|()| true),
-        }
-    };
+    let brought = if !is_table { fs::copy(from, to).map(|_| true) } else { give_second_name(from, to) };
     match brought {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         brought => brought.map_err(|error| failed(if is_table { "link" } else { "copy" }, from, error)),
     }
-}
-
-fn link_by_name(from: &Path, to: &Path) -> io::Result<()> {
-    symlink(fs::canonicalize(from)?, to)
 }
 
 fn failed(doing: &'static str, path: &Path, source: io::Error) -> StateError {

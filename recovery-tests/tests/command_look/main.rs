@@ -8,10 +8,9 @@ mod healthy;
 mod live;
 mod tails;
 
-use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
+use common::place::{contents as files, flip_in_place as flip};
 use floodmark::cli::{Outcome, run, run_in};
 use serde_json::Value;
 
@@ -63,30 +62,8 @@ fn codes(report: &Value) -> Vec<String> {
     codes
 }
 
-/// Every file with its bytes.
-fn files(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let (mut found, mut directories) = (BTreeMap::new(), vec![root.to_path_buf()]);
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            match path.is_dir() {
-                true => directories.push(path),
-                false => drop(found.insert(path.clone(), fs::read(&path).unwrap())),
-            }
-        }
-    }
-    found
-}
-
 /// The newest segment of a store's log.
 fn newest_segment(store: &Path) -> PathBuf {
     let segments = common::place::files(&store.join("wal"));
     segments.into_iter().rfind(|file| file.extension().is_some_and(|extension| extension == "log")).unwrap()
-}
-
-/// Turns all bits of a byte.
-fn flip(file: &Path, offset: usize) {
-    let mut bytes = fs::read(file).unwrap();
-    bytes[offset] ^= 0xff;
-    fs::write(file, bytes).unwrap();
 }

@@ -1,5 +1,6 @@
 //! A place on disk in which one program after another is started.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -111,6 +112,18 @@ pub fn files(directory: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// The files below a directory, each with its bytes.
+pub fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    files(directory).into_iter().map(|file| (file.clone(), std::fs::read(&file).unwrap())).collect()
+}
+
+/// Turns all bits of a byte, under every name that the file has.
+pub fn flip_in_place(file: &Path, offset: usize) {
+    let mut bytes = std::fs::read(file).unwrap();
+    bytes[offset] ^= 0xff;
+    std::fs::write(file, bytes).unwrap();
 }
 
 /// Changes one byte of a file, and nothing of what is linked to it.

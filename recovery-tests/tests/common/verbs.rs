@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use floodmark::cli::{Outcome, run};
+use floodmark::testing::disk::Fault;
 use floodmark::{BatchId, Queue};
 
-use super::place::{Place, Started, files, word_count};
+use super::place::{Place, Started, contents, word_count};
 
 /// One word of each batch is its own: the state tells which batches are in it.
 pub fn words(batch: u64) -> Vec<String> {
@@ -103,8 +104,7 @@ impl Stored {
 }
 
 pub fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
-    let found = files(directory).into_iter().map(|file| (file.clone(), fs::read(&file).unwrap()));
-    found.filter(|(file, _)| !file.ends_with("LOCK")).collect()
+    contents(directory).into_iter().filter(|(file, _)| !file.ends_with("LOCK")).collect()
 }
 
 pub fn ok(outcome: &Outcome) -> &str {
@@ -114,4 +114,14 @@ pub fn ok(outcome: &Outcome) -> &str {
 
 pub fn json(outcome: &Outcome) -> serde_json::Value {
     serde_json::from_str(&outcome.stdout).unwrap_or_else(|error| panic!("{error}: {outcome:?}"))
+}
+
+/// The faults by which a verb dies at a step of its trace, each of which leaves something of its own: a death after a step is one before
+/// the next.
+pub fn deaths(step: u64, writes: bool, steps: u64) -> impl Iterator<Item = Fault> {
+    [Fault::DieBefore, Fault::DieAfter, Fault::Tear { bytes: 9 }].into_iter().filter(move |fault| match fault {
+        Fault::Tear { .. } => writes,
+        Fault::DieAfter => step == steps,
+        _ => true,
+    })
 }

@@ -64,15 +64,9 @@ type Pins = (Vec<Pin>, Vec<(String, String)>);
 /// # Errors
 /// When `pinned/` is there and cannot be listed.
 pub(crate) fn pins(disk: &dyn Disk, store: &Path) -> Result<Pins> {
-    let place = store.join(PINNED);
-    let names = match disk.list(&place) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
-        other => other.map_err(|error| Failure::io("list", &place, &error))?,
-    };
     let (mut pins, mut unreadable) = (Vec::new(), Vec::new());
-    for directory in names.into_iter().filter(|name| !name.ends_with(TEMPORARY_SUFFIX)) {
-        let manifest = disk.read(&place.join(&directory).join(MANIFEST)).map_err(|error| error.to_string());
-        match manifest.and_then(|bytes| Manifest::from_bytes(&bytes).map_err(|damage| damage.to_string())) {
+    for (directory, manifest) in manifests(disk, store)? {
+        match manifest {
             Ok(manifest) if manifest.checkpoint.as_ref().is_some_and(|files| files.directory == directory) => {
                 pins.push(Pin { directory, manifest });
             }
@@ -82,6 +76,24 @@ pub(crate) fn pins(disk: &dyn Disk, store: &Path) -> Result<Pins> {
     }
     pins.sort_by_key(Pin::batch);
     Ok((pins, unreadable))
+}
+
+/// What lies in `pinned/` and is not left over from an interrupted pin: each name with its manifest, or why that cannot be read.
+///
+/// # Errors
+/// As [`pins`].
+pub(crate) fn manifests(disk: &dyn Disk, store: &Path) -> Result<Vec<(String, Result<Manifest, String>)>> {
+    let place = store.join(PINNED);
+    let names = match disk.list(&place) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        other => other.map_err(|error| Failure::io("list", &place, &error))?,
+    };
+    let read = |name: String| {
+        let bytes = disk.read(&place.join(&name).join(MANIFEST)).map_err(|error| error.to_string());
+        let manifest = bytes.and_then(|bytes| Manifest::from_bytes(&bytes).map_err(|damage| damage.to_string()));
+        (name, manifest)
+    };
+    Ok(names.into_iter().filter(|name| !name.ends_with(TEMPORARY_SUFFIX)).map(read).collect())
 }
 
 /// Pins the checkpoint that this manifest of the chain names. One that is pinned already stays as it is; says whether it was.

@@ -1,7 +1,5 @@
 //! `floodmark log`: the checkpoints, as the chain of manifests has them.
 
-use std::fs;
-use std::io;
 use std::path::Path;
 
 use serde::Serialize;
@@ -9,11 +7,10 @@ use serde::Serialize;
 use crate::checkpoint::{ChainFacts, CheckpointFiles, Link, Manifest, ManifestKind, Standing};
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
+use crate::cli::failure::Result;
 use crate::cli::finding::{Code, Finding, write_findings};
 use crate::cli::location::Store;
-use crate::cli::operation::journal;
-use crate::cli::operation::pins::{MANIFEST as PINNED_MANIFEST, PINNED};
+use crate::cli::operation::{journal, pins};
 use crate::cli::page::{Page, bytes, count, time};
 use crate::cli::view;
 use crate::disk::LocalDisk;
@@ -226,24 +223,11 @@ impl CheckpointRow {
 
 /// The directories that are pinned, with their batches; what is not whole is for `verify`.
 fn pinned(store: &Path) -> Result<Vec<(String, u64)>> {
-    let directory = store.join(PINNED);
-    let failed = |error: io::Error| Failure::io("list", &directory, &error);
-    let entries = match fs::read_dir(&directory) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        entries => entries.map_err(failed)?,
+    let named = |(name, manifest): (String, Result<Manifest, String>)| {
+        let manifest = manifest.ok()?;
+        Some((manifest.checkpoint.map_or(name, |files| files.directory), manifest.point.batch.0))
     };
-    let mut pinned = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(failed)?;
-        let manifest = fs::read(entry.path().join(PINNED_MANIFEST)).ok();
-        if let Some(manifest) = manifest.and_then(|bytes| Manifest::from_bytes(&bytes).ok()) {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            pinned.push((manifest.checkpoint.map_or(name, |files| files.directory), manifest.point.batch.0));
-        }
-    }
-    Ok(pinned)
+    Ok(pins::manifests(&LocalDisk, store)?.into_iter().filter_map(named).collect())
 }
 
 impl Report for LogReport {

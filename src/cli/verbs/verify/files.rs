@@ -16,10 +16,11 @@ use super::Depth;
 use super::entries::EntryRange;
 use super::work::{Done, Workers};
 use crate::checkpoint::{ChainFacts, CheckpointFile, CheckpointFiles, JobPoint, Manifest, Standing};
-use crate::cli::failure::{Failure, Result};
+use crate::cli::failure::Result;
 use crate::cli::finding::{Code, Finding};
 use crate::cli::location::Store;
-use crate::cli::operation::pins::{MANIFEST as PINNED_MANIFEST, PINNED};
+use crate::cli::operation::pins::{self, MANIFEST, PINNED};
+use crate::disk::LocalDisk;
 use crate::recovery::decide::Rejected;
 use crate::recovery::facts::{CHECKPOINTS, Facts};
 use crate::state::StateError;
@@ -351,22 +352,12 @@ fn known(store: &Store, chain: &ChainFacts, findings: &mut Vec<Finding>) -> Resu
 }
 
 fn pinned(store: &Store, findings: &mut Vec<Finding>) -> Result<Vec<Checkpoint>> {
-    let directory = store.path().join(PINNED);
-    let failed = |error: std::io::Error| Failure::io("list", &directory, &error);
-    let entries = match fs::read_dir(&directory) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(failed)?,
-    };
     let mut known = Vec::new();
-    for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        if name.ends_with(crate::disk::TEMPORARY_SUFFIX) || !path.is_dir() {
+    for (name, manifest) in pins::manifests(&LocalDisk, store.path())? {
+        let path = store.path().join(PINNED).join(&name);
+        if !path.is_dir() {
             continue;
         }
-        let file = path.join(PINNED_MANIFEST);
-        let read = fs::read(&file).map_err(|error| error.to_string());
-        let manifest = read.and_then(|bytes| Manifest::from_bytes(&bytes).map_err(|damage| damage.to_string()));
         match manifest {
             Ok(Manifest { checkpoint: Some(files), point, .. }) => known.push(Checkpoint {
                 name: format!("the pinned checkpoint of batch {} ({name})", point.batch),
@@ -380,6 +371,7 @@ fn pinned(store: &Store, findings: &mut Vec<Finding>) -> Result<Vec<Checkpoint>>
             }),
             Ok(_) => {}
             Err(reason) => {
+                let file = path.join(MANIFEST);
                 findings.push(Finding::new(Code::PinDamaged).file(store.path(), &file).concerning(reason));
             }
         }
