@@ -2,12 +2,13 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::block::{BatchLimits, ReceiveLimits};
 use crate::clock::{Clock, SystemClock};
 use crate::context::StreamingContext;
+use crate::context::fingerprint::build_fingerprint;
 use crate::dataflow::engine::Width;
 #[cfg(feature = "testing")]
 use crate::disk::Disk;
@@ -412,17 +413,4 @@ fn find_remote(settings: &mut JobSettings, working_copy: Option<PathBuf>, wish: 
     settings.remote = Some(RemoteJob { place, log_blocks: wish.log_blocks, give_up_after });
     settings.wal.group_interval = settings.wal.group_interval.or(Some(GROUP_INTERVAL));
     Ok(())
-}
-
-/// The fingerprint of the running program's file, which is read once per process: it is the program's, whatever replaces the file.
-fn build_fingerprint() -> Result<String> {
-    static KNOWN: OnceLock<String> = OnceLock::new();
-    if let Some(known) = KNOWN.get() {
-        return Ok(known.clone());
-    }
-    let failed = |error| {
-        Error::caused_by(ErrorKind::Environment, "the program's own file cannot be read; give a job_version", error)
-    };
-    let bytes = std::env::current_exe().and_then(std::fs::read).map_err(failed)?;
-    Ok(KNOWN.get_or_init(|| format!("build-{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes))).clone())
 }
