@@ -62,7 +62,7 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         .checkpoint(&settings.checkpoint)
         .workers(settings.workers)
         .batch_interval(settings.batch_interval)
-        .max_batch_bytes(24 << 20)
+        .max_batch_bytes(64 << 20)
         .install_signal_handlers();
     if let Some(batches) = settings.checkpoint_every {
         builder = builder.checkpoint_every(batches);
