@@ -1,10 +1,11 @@
 //! A steady load on `map_with_state`: 200,000 words a second in blocks of 2,000, on a state of so many keys; and what is seen of it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use floodmark::{Batch, CheckpointCompleted, KeyedState, Queue, Running, StreamingContext, StreamingListener};
+use floodmark::{Batch, BatchId, CheckpointCompleted, KeyedState, Queue, Running, StreamingContext, StreamingListener};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -22,23 +23,34 @@ type Pair = (u64, u64);
 pub struct Seen {
     /// Of each block from the log's acknowledgement to its published result.
     pub blocks: Vec<Duration>,
-    /// Of each batch: when its result was there, and how long after its tick that was.
-    pub batches: Vec<(Instant, Duration)>,
-    /// When each checkpoint was published, and how long it had taken.
-    pub checkpoints: Vec<(Instant, Duration)>,
+    /// Of each batch, by its number: from its tick to its published result.
+    pub batches: BTreeMap<BatchId, Span>,
+    /// The writing of each checkpoint, by the batch at whose end the state was frozen.
+    pub checkpoints: BTreeMap<BatchId, Span>,
 }
 
 impl Seen {
-    /// How long the batches took beside which a checkpoint was written, and the others.
+    /// How long the batches took at whose end state was frozen or beside which a checkpoint was written, and the others.
     pub fn beside_checkpoints(&self) -> (Vec<Duration>, Vec<Duration>) {
-        let overlap = |(end, took): &(Instant, Duration), (written, in_time): &(Instant, Duration)| {
-            *end >= *written - *in_time && *end - *took <= *written
+        let is_beside = |(batch, span): &(&BatchId, &Span)| {
+            self.checkpoints.contains_key(batch) || self.checkpoints.values().any(|writing| writing.meets(span))
         };
-        let is_beside =
-            |batch: &&(Instant, Duration)| self.checkpoints.iter().any(|checkpoint| overlap(batch, checkpoint));
         let (beside, others): (Vec<_>, Vec<_>) = self.batches.iter().partition(is_beside);
-        let times = |batches: Vec<(Instant, Duration)>| batches.into_iter().map(|(_, took)| took).collect();
+        let times = |batches: Vec<(&BatchId, &Span)>| batches.into_iter().map(|(_, span)| span.took).collect();
         (times(beside), times(others))
+    }
+}
+
+/// Something that took its time.
+#[derive(Clone, Copy)]
+pub struct Span {
+    end: Instant,
+    took: Duration,
+}
+
+impl Span {
+    fn meets(&self, other: &Span) -> bool {
+        self.end >= other.end - other.took && other.end >= self.end - self.took
     }
 }
 
@@ -100,7 +112,8 @@ impl Clocks {
         let waited: Vec<Duration> = self.acknowledged.drain(..blocks).map(|since| now - since).collect();
         if self.is_measured(now) {
             self.seen.blocks.extend(waited);
-            self.seen.batches.push((now, epoch.saturating_sub(Duration::from_millis(batch.time.0))));
+            let took = epoch.saturating_sub(Duration::from_millis(batch.time.0));
+            self.seen.batches.insert(batch.id, Span { end: now, took });
         }
     }
 }
@@ -111,7 +124,8 @@ impl StreamingListener for Checkpoints {
     fn on_checkpoint_completed(&mut self, completed: &CheckpointCompleted) {
         let (now, mut clocks) = (Instant::now(), self.0.lock().unwrap());
         if clocks.is_measured(now) {
-            clocks.seen.checkpoints.push((now, Duration::from_millis(completed.duration_ms)));
+            let took = Duration::from_millis(completed.duration_ms);
+            clocks.seen.checkpoints.insert(completed.batch, Span { end: now, took });
         }
     }
 }
