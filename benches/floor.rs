@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::Instant;
 
+use common::table::{self, Figure};
 use common::{Input, Result, UNIFORM_1M, ZIPF_10K};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -32,6 +33,7 @@ type Program = fn(&Input, u32) -> Result<f64>;
 
 fn main() -> Result<()> {
     let rounds = common::rounds(5);
+    println!("{}", table::machine());
     println!("median words/s of {rounds}, programs in turn; in brackets: times the file example");
     println!("{:<28} {:>16} {:>16} {:>16}", "", "floodmark", "timely alone", "a loop by hand");
     let programs: [Program; 3] = [floodmark, timely_alone, by_hand];
@@ -44,24 +46,25 @@ fn main() -> Result<()> {
             }
             one_worker.push(floodmark(&input, 1)?);
         }
-        let medians: Vec<f64> = figures.into_iter().map(middle).collect();
+        let medians: Vec<f64> = figures.into_iter().map(|runs| Figure::of(runs).median()).collect();
         let cells: Vec<String> =
             medians.iter().map(|figure| format!("{:.1} M ({:.2})", figure / 1e6, figure / medians[0])).collect();
         println!("{name:<28} {:>16} {:>16} {:>16}", cells[0], cells[1], cells[2]);
-        let one = middle(one_worker);
+        let one = Figure::of(one_worker).median();
         println!(
             "{:<28} {:>12}; two workers are {:.2} times that",
             "  by one worker",
             format!("{:.1} M", one / 1e6),
             medians[0] / one
         );
+        table::enter(
+            &format!("words/s without durability, {name}: timely alone, a loop by hand"),
+            &cells[1..].join(", "),
+            "a loss",
+        )?;
+        table::enter(&format!("two workers / one, {name}"), &format!("{:.2}", medians[0] / one), "1.8")?;
     }
     Ok(())
-}
-
-fn middle(mut figures: Vec<f64>) -> f64 {
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }
 
 /// The file example, with all durability.

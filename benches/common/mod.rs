@@ -5,6 +5,7 @@
 #![allow(dead_code)] // each measurement uses its part
 
 pub mod steady;
+pub mod table;
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
