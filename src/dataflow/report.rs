@@ -38,7 +38,8 @@ pub(crate) struct WorkerReport {
     pub digests: Vec<(NodeId, Digest)>,
     pub outputs: Vec<OutputPart>,
     pub frozen: Vec<(NodeId, Vec<FrozenRun>)>,
-    pub entries: Vec<(NodeId, u64)>,
+    /// Keys with state per operator; only the sum over all workers counts.
+    pub entries: Vec<(NodeId, i64)>,
 }
 
 /// One partition of one output.

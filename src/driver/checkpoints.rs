@@ -22,7 +22,8 @@ impl Driver {
     /// Only after the newest plan: the positions of the sources are those after it.
     pub(super) fn checkpoint_is_due(&mut self, batch: BatchId) -> Result<bool> {
         let is_replay = self.settings.replay.is_some();
-        if is_replay || self.checkpoint.pending.is_some() || !self.history.is_last(batch) {
+        // Behind a checkpoint that is not read to its end no other is taken: it would stand on what may be damaged.
+        if is_replay || self.lazy.is_some() || self.checkpoint.pending.is_some() || !self.history.is_last(batch) {
             return Ok(false);
         }
         let batches = self.checkpoint.batches + self.in_flight.len() as u64 + 1;
@@ -64,7 +65,7 @@ impl Driver {
         for (node, _, descriptor) in self.graph.stateful() {
             let number = self.stored[&descriptor.uid].number;
             let entries = result.entries.get(&node).copied().unwrap_or_default();
-            point.operators.push(operator_entry(&descriptor, number, entries));
+            point.operators.push(operator_entry(&descriptor, number, entries.cast_unsigned()));
         }
         for (node, frozen) in result.frozen {
             if let Some((_, _, descriptor)) = self.graph.stateful().find(|(stateful, ..)| *stateful == node) {
@@ -176,7 +177,7 @@ pub(super) fn operator_entry(descriptor: &StateDescriptor, number: OperatorNumbe
 
 /// What a manifest says of an operator, as the loader needs it.
 pub(super) fn stored_operator(entry: &OperatorEntry) -> StoredOperator {
-    StoredOperator { number: entry.number, version: entry.state_version }
+    StoredOperator { number: entry.number, version: entry.state_version, entries: entry.entries }
 }
 
 fn checkpoint_failed(error: CheckpointError) -> Error {

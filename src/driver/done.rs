@@ -32,7 +32,7 @@ pub(super) struct BatchResult {
     digests: BTreeMap<NodeId, Digest>,
     outputs: BTreeMap<NodeId, Vec<(Origin, Records)>>,
     pub frozen: BTreeMap<NodeId, Vec<FrozenRun>>,
-    pub entries: BTreeMap<NodeId, u64>,
+    pub entries: BTreeMap<NodeId, i64>,
 }
 
 impl BatchResult {
@@ -60,6 +60,11 @@ impl BatchResult {
         result.outputs.values_mut().for_each(|parts| parts.sort_by(|(one, _), (other, _)| one.cmp(other)));
         result
     }
+
+    /// Keys with state, over all operators: only those that keep state report entries.
+    pub fn keys(&self) -> u64 {
+        self.entries.values().sum::<i64>().cast_unsigned()
+    }
 }
 
 impl Driver {
@@ -76,6 +81,9 @@ impl Driver {
     }
 
     fn batch_done(&mut self, mut done: InFlight) -> Result<()> {
+        if let Some(lazy) = self.lazy.as_ref().filter(|_| self.in_flight.is_empty()) {
+            lazy.set_busy(false);
+        }
         let now_ms = self.settings.clock.monotonic_ms();
         let mut result = BatchResult::of(std::mem::take(&mut done.reports));
         let processing_ms = now_ms - done.given_ms;
@@ -249,8 +257,7 @@ impl Driver {
 
     fn note_done(&self, done: &InFlight, result: &BatchResult, live: bool, now_ms: u64) {
         let records = self.streamed_records(result);
-        let stateful = self.graph.stateful().filter_map(|(node, ..)| result.entries.get(&node));
-        let (keys, failed) = (stateful.sum(), result.failed.values().sum::<u64>());
+        let (keys, failed) = (result.keys(), result.failed.values().sum::<u64>());
         if failed > 0 {
             tracing::warn!(batch = %done.batch, failed, "records could not be decoded and are not in the stream");
         }

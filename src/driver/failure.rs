@@ -10,6 +10,7 @@ use crate::driver::Driver;
 use crate::driver::message::DriverMessage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BatchId;
+use crate::state::LoadTasks;
 use crate::state::loader::StateLoader;
 
 impl Driver {
@@ -18,9 +19,14 @@ impl Driver {
         self.generation += 1;
         let (sender, generation) = (self.sender.clone(), self.generation);
         let tell = move |event| drop(sender.send(DriverMessage::Engine { generation, event }));
-        let loader = StateLoader::new(self.store.reader(), self.stored.clone());
+        let store = self.store.as_ref().expect("a store is there while the driver serves");
+        let mut loader = StateLoader::new(store.reader(), self.stored.clone());
+        let tasks = LoadTasks::default();
+        if self.lazy.is_some() {
+            loader = loader.with_background(tasks.clone());
+        }
         self.engine = Some(Engine::start(self.graph.clone(), self.settings.width, loader, self.blocks.clone(), tell)?);
-        Ok(())
+        self.start_background(&tasks)
     }
 
     /// Drops the dataflow, and starts another one from the newest published checkpoint.
@@ -30,13 +36,20 @@ impl Driver {
         self.checkpoint.batches = 0;
         self.checkpoint.replay_ms = 0;
         self.history.rewind();
-        self.start_engine()
+        match self.start_engine() {
+            // Operators that need all of their state read it here.
+            Err(error) => self.state_failed(error),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Ends the dataflow; whatever it still says is void.
     pub(super) fn drop_engine(&mut self) {
         self.generation += 1;
         self.in_flight.clear();
+        if let Some(lazy) = &mut self.lazy {
+            lazy.rest();
+        }
         if let Some(engine) = self.engine.take() {
             engine.stop();
         }

@@ -28,6 +28,10 @@ pub struct Status {
     pub checkpoint: BatchId,
     /// Whether a checkpoint is being written.
     pub checkpointing: bool,
+    /// Whether a part of the state is still read in the background, behind a restart that did not wait for it.
+    pub loading: bool,
+    /// Checkpoints that turned out to be damaged behind such a restart; the job went back to an older one and goes on.
+    pub checkpoints_given_up: u64,
     /// Checkpoints published in this life of the driver.
     pub checkpoints: u64,
     /// Batches committed in this life of the driver, without those that were recomputed.

@@ -23,6 +23,11 @@ pub(crate) trait ByKey: Send + Sync + 'static {
         None
     }
 
+    /// As [`Wide::begins_partial`].
+    fn begins_partial(&self) -> bool {
+        false
+    }
+
     /// As [`Wide::initial_state`].
     fn initial_state(&self) -> Option<FrozenRun> {
         None
@@ -55,6 +60,10 @@ impl<O: ByKey> Wide for Shuffled<O> {
 
     fn state(&self) -> Option<StateDescriptor> {
         self.0.state()
+    }
+
+    fn begins_partial(&self) -> bool {
+        self.0.begins_partial()
     }
 
     fn initial_state(&self) -> Option<FrozenRun> {

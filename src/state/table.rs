@@ -22,6 +22,10 @@
 //! - Every changed entry is listed in `changed`, once; only a freeze or a fold takes it off.
 //! - The order seen from outside never depends on the index or on arrival (I-3).
 //! - A key in the table shares no bytes with the block it came in.
+//!
+//! A table whose stored keys are not all in memory is [partial](partial).
+
+mod partial;
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -67,6 +71,8 @@ pub(crate) struct StateTable<K, S> {
     changed: Vec<u32>,
     live: usize,
     tombstones: usize,
+    /// How many of the live ones were stored before this table was; of a whole table, 0. It may lag behind what is live here.
+    from_store: i64,
     scratch: Vec<u8>,
 }
 
@@ -119,6 +125,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
             changed: Vec::new(),
             live: 0,
             tombstones: 0,
+            from_store: 0,
             scratch: Vec::new(),
         }
     }
@@ -243,6 +250,14 @@ impl<K: Key, S: Record> StateTable<K, S> {
 
     /// Visits every key that has a value, in the order (hash, encoded key), until told to stop.
     pub fn for_each_in_order(&self, mut visit: impl FnMut(&K, KeyHash, &S) -> ControlFlow<()>) {
+        self.for_each_known(|entry| match &entry.value {
+            Some(value) => visit(&entry.key, entry.hash, value),
+            None => ControlFlow::Continue(()),
+        });
+    }
+
+    /// Visits every entry, those without a value too, in the order (hash, encoded key), until told to stop.
+    fn for_each_known(&self, mut visit: impl FnMut(&Entry<K, S>) -> ControlFlow<()>) {
         let (body, tail) = self.entries.split_at(self.body);
         let mut tail: Vec<&Entry<K, S>> = tail.iter().collect();
         tail.sort_unstable_by(|a, b| order(a, b));
@@ -255,9 +270,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
                 (None, _) => tail.next(),
             };
             let Some(entry) = entry else { return };
-            if let Some(value) = &entry.value
-                && visit(&entry.key, entry.hash, value).is_break()
-            {
+            if visit(entry).is_break() {
                 return;
             }
         }

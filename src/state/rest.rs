@@ -1,0 +1,145 @@
+//! What a partial table lacks: the partition as the store holds it.
+
+use std::iter::Peekable;
+use std::ops::RangeInclusive;
+use std::panic::resume_unwind;
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use super::loader::unread;
+use super::reader::{StateScan, decode_entry};
+use super::{OperatorNumber, StateError, StateReader, StateTable};
+use crate::codec::{Key, KeyHash, Record, encode};
+use crate::error::{Error, ErrorKind};
+use crate::id::Uid;
+
+/// Keys that are looked up in the store at once.
+const LOOK_UP: usize = 1024;
+
+/// Stored state could not be read in the middle of a batch. It unwinds to the worker's loop as the payload of a panic, so that
+/// no function of the user runs on a state that is not known; the dataflow is then never stepped again.
+pub(crate) struct StateFailure(pub Error);
+
+impl StateFailure {
+    fn raise(uid: &Uid, error: &StateError) -> ! {
+        resume_unwind(Box::new(Self(unread(uid, error))))
+    }
+}
+
+/// The store's entries of one operator in one partition, and where they come from in the background.
+pub(crate) struct Rest<K, S> {
+    uid: Uid,
+    reader: StateReader,
+    operator: OperatorNumber,
+    hashes: RangeInclusive<KeyHash>,
+    loaded: Receiver<StateTable<K, S>>,
+}
+
+impl<K: Key, S: Record> Rest<K, S> {
+    pub fn new(
+        uid: Uid,
+        reader: StateReader,
+        operator: OperatorNumber,
+        hashes: RangeInclusive<KeyHash>,
+        loaded: Receiver<StateTable<K, S>>,
+    ) -> Self {
+        Self { uid, reader, operator, hashes, loaded }
+    }
+
+    /// Brings the states of these keys into the table, as far as it does not know them and the store has them. Unwinds with a
+    /// [`StateFailure`] when the store cannot be read.
+    pub fn look_up<'k>(&self, table: &mut StateTable<K, S>, keys: impl Iterator<Item = (KeyHash, &'k K)>) {
+        let encoded = |(hash, key): (KeyHash, &'k K)| (hash, encode(key).expect("a key encodes"), key);
+        let mut missing: Vec<(KeyHash, Vec<u8>, &K)> = table.missing(keys).map(encoded).collect();
+        missing.sort_unstable_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+        missing.dedup_by(|later, earlier| (later.0, &later.1) == (earlier.0, &earlier.1));
+        for keys in missing.chunks(LOOK_UP) {
+            let wanted = keys.iter().map(|(hash, bytes, _)| (*hash, bytes.as_slice()));
+            let found = self
+                .reader
+                .get_many(self.operator, wanted)
+                .unwrap_or_else(|error| StateFailure::raise(&self.uid, &error));
+            for ((hash, bytes, key), state) in keys.iter().zip(found) {
+                if let Some(state) = state {
+                    let (_, _, state) = decode_entry::<K, S>((self.operator, *hash, bytes, &state))
+                        .unwrap_or_else(|error| StateFailure::raise(&self.uid, &error));
+                    table.take_up(*hash, key, state);
+                }
+            }
+        }
+    }
+
+    /// The whole partition, if the background is through with it.
+    ///
+    /// # Errors
+    /// When it ended without: what went wrong is told by the load itself.
+    pub fn loaded(&self) -> Result<Option<StateTable<K, S>>, Error> {
+        match self.loaded.try_recv() {
+            Ok(whole) => Ok(Some(whole)),
+            Err(TryRecvError::Empty) => Ok(None),
+            Err(TryRecvError::Disconnected) => Err(self.abandoned()),
+        }
+    }
+
+    /// As [`loaded`](Self::loaded), and waits for it.
+    ///
+    /// # Errors
+    /// As [`loaded`](Self::loaded).
+    pub fn wait(&self) -> Result<StateTable<K, S>, Error> {
+        self.loaded.recv().map_err(|_| self.abandoned())
+    }
+
+    fn abandoned(&self) -> Error {
+        Error::new(ErrorKind::Environment, format!("the background load of operator \"{}\" has ended early", self.uid))
+    }
+
+    /// The state of a key that the table does not know.
+    ///
+    /// # Errors
+    /// When the store is damaged or cannot be read.
+    pub fn get(&self, hash: KeyHash, key: &[u8]) -> Result<Option<S>, Error> {
+        let found = self.reader.get_many(self.operator, std::iter::once((hash, key)));
+        let found = found.map_err(|error| unread(&self.uid, &error))?.remove(0);
+        found.map(|state| self.decoded(hash, key, &state)).transpose()
+    }
+
+    /// Visits every key of the partition with its encoding, in the order (hash, encoded key): the table's word where it knows the
+    /// key, the store's where it does not.
+    ///
+    /// # Errors
+    /// When the store is damaged or cannot be read.
+    pub fn scan_with(&self, table: &StateTable<K, S>, visit: &mut dyn FnMut(KeyHash, &[u8], &S)) -> Result<(), Error> {
+        let mut stored = self.reader.scan(self.operator, self.hashes.clone()).peekable();
+        table.for_each_known_encoded(|hash, key, state| {
+            self.visit_before(&mut stored, Some((hash, key)), visit)?;
+            if let Some(state) = state {
+                visit(hash, key, state);
+            }
+            Ok::<_, Error>(())
+        })?;
+        self.visit_before(&mut stored, None, visit)
+    }
+
+    /// Visits what the store has before a key that the table knows, and passes over that key; or all that is left.
+    fn visit_before(
+        &self,
+        stored: &mut Peekable<StateScan<'_>>,
+        known: Option<(KeyHash, &[u8])>,
+        visit: &mut dyn FnMut(KeyHash, &[u8], &S),
+    ) -> Result<(), Error> {
+        while let Some(entry) = stored.next_if(|entry| match (entry, known) {
+            (Ok((hash, key, _)), Some(known)) => (*hash, &**key) <= known,
+            _ => true,
+        }) {
+            let (hash, key, state) = entry.map_err(|error| unread(&self.uid, &error))?;
+            if known != Some((hash, &*key)) {
+                visit(hash, &key, &self.decoded(hash, &key, &state)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn decoded(&self, hash: KeyHash, key: &[u8], state: &[u8]) -> Result<S, Error> {
+        let entry = decode_entry::<K, S>((self.operator, hash, key, state));
+        entry.map(|(_, _, state)| state).map_err(|error| unread(&self.uid, &error))
+    }
+}
