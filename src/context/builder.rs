@@ -66,6 +66,7 @@ impl StreamingContextBuilder {
             checkpoint_every: 0,
             recovery_target_ms: 1_000,
             lazy_above: DEFAULT_LAZY_ABOVE,
+            state_memory: None,
             load_held: Arc::default(),
             keep: 2,
             width: Width { workers, partitions: 8 },
@@ -204,6 +205,15 @@ impl StreamingContextBuilder {
     /// nor in object storage.
     pub fn lazy_restart_above(self, bytes: u64) -> Self {
         self.set(|settings| settings.lazy_above = bytes)
+    }
+
+    /// Bytes of memory for the state of operators that touch only the keys that have records (those of
+    /// [`lazy_restart_above`](Self::lazy_restart_above)), shared evenly by their partitions; no limit by default. Beyond it keys that
+    /// were not touched for long leave memory, and are looked up when they come again; results are the same. Checkpoints are brought
+    /// forward when what changed takes an eighth of the budget, since only what is written can leave. All other operators hold
+    /// their state in memory. What keys and states keep on the heap is estimated.
+    pub fn state_memory(self, bytes: u64) -> Self {
+        self.set(|settings| settings.state_memory = Some(bytes))
     }
 
     /// How many checkpoints are kept; 2 by default, so that a damaged one can be done without.

@@ -262,6 +262,12 @@ fn wide_stage<'s>(
                         if let Err(error) = state.absorb(batch.freeze) {
                             resume_unwind(Box::new(StateFailure(error)));
                         }
+                        if batch.stored {
+                            state.confirm();
+                        }
+                        let (counts, pressed) = state.take_cache_counts();
+                        report.cache.add(counts);
+                        report.pressed |= pressed;
                         report.digests.push((*id, state.take_digest()));
                         report.entries.push((*id, state.entries()));
                         if batch.freeze {

@@ -8,7 +8,7 @@ use crate::driver::done::BatchResult;
 use crate::driver::settings::{JobSettings, KEY_GROUPS};
 use crate::driver::{CheckpointClock, Stopping};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{BatchId, BatchTime, Sequence};
+use crate::id::{BatchId, BatchTime, Sequence, Uid};
 use crate::listener::events::CheckpointCompleted;
 use crate::planted::PlantedBug;
 use crate::state::descriptor::StateDescriptor;
@@ -32,12 +32,17 @@ impl Driver {
         // A log that fills up can be cut only behind a checkpoint.
         let by_log = self.wal.statistics().bytes_on_disk >= self.settings.wal.quota_bytes / 2;
         let last = self.stopping == Stopping::Draining && self.inputs.tracker.pending().blocks == 0;
-        if !(by_count || by_time || by_log || last) {
+        if !(by_count || by_time || by_log || last || self.checkpoint.pressed) {
             return Ok(false);
         }
         self.checkpoint.point = Some(self.job_point(batch)?);
         self.checkpoint.pending = Some(batch);
         Ok(true)
+    }
+
+    /// Whether no batch may be planned before a checkpoint is written: the state takes all of its room.
+    pub(super) fn waits_for_checkpoint(&self) -> bool {
+        self.checkpoint.pressed && (self.checkpoint.pending.is_some() || self.lazy.is_some())
     }
 
     /// Where the job stands after `batch`, the newest planned one.
@@ -73,8 +78,9 @@ impl Driver {
                 runs.extend(frozen.into_iter().map(|run| (number, run)));
             }
         }
-        self.checkpoint =
-            CheckpointClock { newest: self.checkpoint.newest, pending: Some(batch), ..CheckpointClock::default() };
+        let entries = entries_of(&point);
+        let newest = self.checkpoint.newest;
+        self.checkpoint = CheckpointClock { newest, pending: Some(batch), entries, ..CheckpointClock::default() };
         let checkpointer = self.checkpointer.as_ref().expect("a checkpointer runs while the driver serves");
         checkpointer.request(CheckpointRequest { runs, point }).map_err(checkpoint_failed)
     }
@@ -90,6 +96,8 @@ impl Driver {
             // What a migration changed is in this checkpoint in its new version.
             let stored = self.stored.get_mut(&descriptor.uid).expect("every operator has a number");
             stored.version = descriptor.version;
+            let counted = self.checkpoint.entries.iter().find(|(uid, _)| *uid == descriptor.uid);
+            stored.entries = counted.map_or(stored.entries, |(_, entries)| *entries);
         }
         self.wal
             .truncate_before(TruncationRight::from_published_manifest(done.published.oldest_needed()))
@@ -159,6 +167,11 @@ impl JobSettings {
     pub(super) fn key_layout(&self) -> KeyLayout {
         KeyLayout::of_this_build(KEY_GROUPS, self.width.partitions)
     }
+}
+
+/// How many keys a checkpoint has of each operator.
+pub(super) fn entries_of(point: &JobPoint) -> Vec<(Uid, u64)> {
+    point.operators.iter().map(|entry| (entry.uid.clone(), entry.entries)).collect()
 }
 
 /// An operator as the manifest lists it.

@@ -21,7 +21,7 @@ use crate::id::{BatchId, Uid};
 use crate::planted::PlantedBug;
 use crate::sink::SinkError;
 use crate::source::BatchSample;
-use crate::state::FrozenRun;
+use crate::state::{CacheCounts, FrozenRun};
 
 /// What all workers together did in a batch.
 #[derive(Default)]
@@ -33,6 +33,8 @@ pub(super) struct BatchResult {
     outputs: BTreeMap<NodeId, Vec<(Origin, Records)>>,
     pub frozen: BTreeMap<NodeId, Vec<FrozenRun>>,
     pub entries: BTreeMap<NodeId, i64>,
+    cache: CacheCounts,
+    pressed: bool,
 }
 
 impl BatchResult {
@@ -43,6 +45,8 @@ impl BatchResult {
                 *result.records.entry(node).or_default() += records;
                 *result.failed.entry(node).or_default() += failed;
             }
+            result.cache.add(report.cache);
+            result.pressed |= report.pressed;
             for (node, digest) in report.digests {
                 result.digests.entry(node).or_default().merge(digest);
             }
@@ -104,6 +108,7 @@ impl Driver {
         self.forget_payloads(done.batch);
         self.checkpoint.batches += 1;
         self.checkpoint.replay_ms += processing_ms;
+        self.checkpoint.pressed = result.pressed;
         if live {
             self.sample_rate(&result, processing_ms, now_ms);
         }
@@ -266,6 +271,9 @@ impl Driver {
             status.published = self.published_through;
             status.checkpointing = self.checkpoint.pending.is_some();
             status.keys = keys;
+            status.state_hits += result.cache.hits;
+            status.state_misses += result.cache.misses;
+            status.state_evictions += result.cache.evictions;
             status.processing_ms = now_ms - done.given_ms;
             if live {
                 status.batches += 1;

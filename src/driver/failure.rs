@@ -21,12 +21,20 @@ impl Driver {
         let tell = move |event| drop(sender.send(DriverMessage::Engine { generation, event }));
         let store = self.store.as_ref().expect("a store is there while the driver serves");
         let mut loader = StateLoader::new(store.reader(), self.stored.clone());
+        loader = loader.with_limit(self.table_bytes());
         let tasks = LoadTasks::default();
         if self.lazy.is_some() {
             loader = loader.with_background(tasks.clone());
         }
         self.engine = Some(Engine::start(self.graph.clone(), self.settings.width, loader, self.blocks.clone(), tell)?);
         self.start_background(&tasks)
+    }
+
+    /// The part of the budget that each table has which can do with one.
+    fn table_bytes(&self) -> Option<u64> {
+        let operators = self.graph.stateful().filter(|(_, wide, _)| wide.begins_partial()).count() as u64;
+        let tables = operators * u64::from(self.settings.width.partitions);
+        self.settings.state_memory.map(|budget| budget / tables.max(1))
     }
 
     /// Drops the dataflow, and starts another one from the newest published checkpoint.

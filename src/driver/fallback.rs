@@ -18,6 +18,7 @@ use std::sync::Arc;
 use crate::batch::timing::Timing;
 use crate::checkpoint::{JobPoint, ManifestDraft, ManifestKind, OperatorEntry};
 use crate::dataflow::graph::Graph;
+use crate::driver::checkpoints::entries_of;
 use crate::driver::history::PastBatch;
 use crate::driver::message::DriverMessage;
 use crate::driver::settings::JobSettings;
@@ -183,6 +184,9 @@ impl Driver {
         let writer = start_checkpointer(&self.settings, &self.sender, &store, chain, (self.epoch, nonce), parent);
         self.checkpointer = Some(writer?);
         self.checkpoint = CheckpointClock { newest: point.batch, ..CheckpointClock::default() };
+        for (uid, entries) in entries_of(&point) {
+            self.stored.entry(uid).and_modify(|stored| stored.entries = entries);
+        }
         self.history.rewind_behind(batches);
         self.shared.update(|status| {
             (status.checkpoint, status.loading) = (point.batch, false);

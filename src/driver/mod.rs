@@ -125,6 +125,10 @@ struct CheckpointClock {
     /// Batches given since the last freeze, and the milliseconds that those took which are done.
     batches: u64,
     replay_ms: u64,
+    /// State in memory wants to be written: what changed takes too much of its room.
+    pressed: bool,
+    /// How many keys the pending checkpoint has of each operator.
+    entries: Vec<(Uid, u64)>,
     /// Where the job stood when the pending checkpoint's batch was planned.
     point: Option<JobPoint>,
 }
@@ -227,7 +231,7 @@ impl Driver {
             }
             if let Some(batch) = self.history.give() {
                 self.give(batch, &Trial::default())?;
-            } else if self.may_plan() {
+            } else if self.may_plan() && !self.waits_for_checkpoint() {
                 self.plan_batch()?;
             } else {
                 return self.advance_stop();
@@ -238,6 +242,7 @@ impl Driver {
     /// Hands a planned batch to the dataflow.
     fn give(&mut self, batch: BatchId, trial: &Trial) -> Result<()> {
         let freeze = !trial.is_trial && self.checkpoint_is_due(batch)?;
+        let stored = self.checkpoint.pending.is_none();
         let past = self.history.get(batch);
         let tasks = self.inputs.tasks(past, trial);
         let timing = past.timing;
@@ -247,7 +252,7 @@ impl Driver {
         }
         let given_ms = self.settings.clock.monotonic_ms(); // before: a worker may be through with it at once
         let engine = self.engine.as_mut().expect("an engine runs while the driver serves");
-        let execution = engine.run(|execution| BatchContext { execution, timing, freeze }, tasks);
+        let execution = engine.run(|execution| BatchContext { execution, timing, freeze, stored }, tasks);
         let ticked_ms = past.ticked_ms.unwrap_or(self.tick.at_ms);
         self.in_flight.push_back(InFlight {
             batch,

@@ -47,6 +47,8 @@ pub(crate) struct JobSettings {
     pub recovery_target_ms: u64,
     /// A start does not wait for state of so many bytes on disk, where it need not.
     pub lazy_above: u64,
+    /// Bytes that tables may take which look up what they do not hold.
+    pub state_memory: Option<u64>,
     /// Whether a test holds the background load.
     pub load_held: Held,
     /// How many checkpoints are kept.

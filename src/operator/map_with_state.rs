@@ -344,10 +344,11 @@ where
         let Self { tables, calls, slots, snapshots, .. } = self;
         blame::enter(&calls.name);
         calls.emit.begin(unit);
-        for chunk in chunks {
-            let records = chunk.records.into_typed::<Keyed<K, V>>();
-            tables.bring(partition, records.iter().map(|record| (record.hash(), &record.key)));
-            let (table, _) = tables.of(partition);
+        let chunks: Vec<Vec<Keyed<K, V>>> = chunks.into_iter().map(|chunk| chunk.records.into_typed()).collect();
+        // All of the batch at once: keys that are neighbours in the store are read together.
+        tables.bring(partition, chunks.iter().flatten().map(|record| (record.hash(), &record.key)));
+        let (table, fingerprint) = tables.of(partition);
+        for records in chunks {
             // First all of them, so that the processor fetches the next states while it waits for one.
             slots.clear();
             slots.extend(records.iter().map(|record| table.slot_or_vacant(record.hash(), &record.key)));
@@ -355,13 +356,13 @@ where
                 calls.map_record(table, *slot, record, unit);
             }
         }
-        let (table, fingerprint) = tables.of(partition);
         calls.time_out::<K, V>(table, unit);
         calls.emit.end();
         calls.note_changes(table, fingerprint);
-        table.settle();
+        tables.settle(partition);
         snapshots.begin(unit);
         if snapshots.wants_more() {
+            let (table, _) = tables.of(partition);
             table.for_each_in_order(|key, _hash, timed| {
                 snapshots.emit((key.clone(), timed.state.clone()));
                 if snapshots.wants_more() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

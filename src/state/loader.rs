@@ -32,12 +32,14 @@ pub(crate) struct StateLoader {
     stored: Arc<HashMap<Uid, StoredOperator>>,
     /// Where tables may begin partial: what is to be read in the background.
     background: Option<LoadTasks>,
+    /// The bytes that each table may take.
+    table_bytes: Option<u64>,
 }
 
 impl StateLoader {
     /// `stored` are the operators that the checkpoint holds; others start empty.
     pub fn new(reader: StateReader, stored: HashMap<Uid, StoredOperator>) -> Self {
-        Self { reader, stored: Arc::new(stored), background: None }
+        Self { reader, stored: Arc::new(stored), background: None, table_bytes: None }
     }
 
     /// Lets operators that can do so begin without their state; `tasks` gathers what they begin without.
@@ -47,27 +49,45 @@ impl StateLoader {
         self
     }
 
+    /// Keeps each table of operators that can do so within so many bytes; these are never loaded whole.
+    #[must_use]
+    pub fn with_limit(mut self, table_bytes: Option<u64>) -> Self {
+        self.table_bytes = table_bytes;
+        self
+    }
+
+    /// An empty table, within the limit.
+    pub fn empty_table<K: Key, S: Record>(&self) -> StateTable<K, S> {
+        let mut table = StateTable::new();
+        if let Some(bytes) = self.table_bytes {
+            table.limit_bytes(bytes);
+        }
+        table
+    }
+
     /// How many keys the checkpoint has of an operator whose tables may begin partial; `None` where they may not: what is to be
     /// migrated is read at once, since every entry of it changes.
     pub fn begins_partial<K, S>(&self, spec: &StateSpec<K, S>) -> Option<u64> {
-        self.background.as_ref()?;
+        if self.background.is_none() && self.table_bytes.is_none() {
+            return None;
+        }
         self.stored.get(&spec.uid).filter(|stored| stored.version == spec.version).map(|stored| stored.entries)
     }
 
-    /// Leaves a partition to the background.
+    /// What a table lacks that begins empty. Without a limit the background reads it.
     ///
     /// # Panics
     /// When the operator's tables may not [begin partial](Self::begins_partial).
-    pub fn leave_to_background<K: Key, S: Record>(
-        &self,
-        spec: &StateSpec<K, S>,
-        partition: u32,
-        partitions: u32,
-    ) -> Rest<K, S> {
-        let (tasks, number) = (self.background.as_ref().expect("asked before"), self.stored[&spec.uid].number);
+    pub fn rest<K: Key, S: Record>(&self, spec: &StateSpec<K, S>, partition: u32, partitions: u32) -> Rest<K, S> {
+        let (uid, number, hashes) = (&spec.uid, self.stored[&spec.uid].number, hashes_of(partition, partitions));
+        let of = |loaded| Rest::new(uid.clone(), self.reader.clone(), number, hashes.clone(), loaded);
+        if self.table_bytes.is_some() {
+            return of(None);
+        }
+        let tasks = self.background.as_ref().expect("asked before");
         let (hand_over, loaded) = channel();
-        let rest = Rest::new(spec.uid.clone(), self.reader.clone(), number, hashes_of(partition, partitions), loaded);
-        let (reader, uid, hashes) = (self.reader.clone(), spec.uid.clone(), hashes_of(partition, partitions));
+        let rest = of(Some(loaded));
+        let (reader, uid, hashes) = (self.reader.clone(), uid.clone(), hashes.clone());
         tasks.add(Box::new(move |pace: &Pace| {
             let mut stopped = false;
             let mut at = 0;

@@ -41,7 +41,7 @@ pub(crate) use pace::Held;
 #[cfg(feature = "cli")]
 pub(crate) use reader::StateScan;
 pub(crate) use reader::{StateReader, decode_entries};
-pub(crate) use rest::{Rest, StateFailure};
+pub(crate) use rest::{CacheCounts, Rest, StateFailure};
 pub(crate) use store::StateStore;
 pub(crate) use table::{Slot, StateTable};
 pub(crate) use tables::Tables;

@@ -25,13 +25,33 @@ impl StateFailure {
     }
 }
 
+/// How a table over the store did, in keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CacheCounts {
+    /// Keys of records that were in memory.
+    pub hits: u64,
+    /// Keys that were looked up in the store.
+    pub misses: u64,
+    /// Keys that left memory.
+    pub evictions: u64,
+}
+
+impl CacheCounts {
+    pub fn add(&mut self, other: Self) {
+        self.hits += other.hits;
+        self.misses += other.misses;
+        self.evictions += other.evictions;
+    }
+}
+
 /// The store's entries of one operator in one partition, and where they come from in the background.
 pub(crate) struct Rest<K, S> {
     uid: Uid,
     reader: StateReader,
     operator: OperatorNumber,
     hashes: RangeInclusive<KeyHash>,
-    loaded: Receiver<StateTable<K, S>>,
+    /// There is none where the table stays partial.
+    loaded: Option<Receiver<StateTable<K, S>>>,
 }
 
 impl<K: Key, S: Record> Rest<K, S> {
@@ -40,18 +60,28 @@ impl<K: Key, S: Record> Rest<K, S> {
         reader: StateReader,
         operator: OperatorNumber,
         hashes: RangeInclusive<KeyHash>,
-        loaded: Receiver<StateTable<K, S>>,
+        loaded: Option<Receiver<StateTable<K, S>>>,
     ) -> Self {
         Self { uid, reader, operator, hashes, loaded }
     }
 
     /// Brings the states of these keys into the table, as far as it does not know them and the store has them. Unwinds with a
     /// [`StateFailure`] when the store cannot be read.
-    pub fn look_up<'k>(&self, table: &mut StateTable<K, S>, keys: impl Iterator<Item = (KeyHash, &'k K)>) {
+    pub fn look_up<'k>(
+        &self,
+        table: &mut StateTable<K, S>,
+        keys: impl Iterator<Item = (KeyHash, &'k K)>,
+        counts: &mut CacheCounts,
+    ) {
+        let mut asked = 0;
+        let missing = table.missing(keys.inspect(|_| asked += 1));
+        counts.hits += asked - missing.len() as u64;
         let encoded = |(hash, key): (KeyHash, &'k K)| (hash, encode(key).expect("a key encodes"), key);
-        let mut missing: Vec<(KeyHash, Vec<u8>, &K)> = table.missing(keys).map(encoded).collect();
+        let mut missing: Vec<(KeyHash, Vec<u8>, &K)> = missing.into_iter().map(encoded).collect();
         missing.sort_unstable_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
         missing.dedup_by(|later, earlier| (later.0, &later.1) == (earlier.0, &earlier.1));
+        counts.misses += missing.len() as u64;
+        table.make_room(missing.len());
         for keys in missing.chunks(LOOK_UP) {
             let wanted = keys.iter().map(|(hash, bytes, _)| (*hash, bytes.as_slice()));
             let found = self
@@ -68,24 +98,25 @@ impl<K: Key, S: Record> Rest<K, S> {
         }
     }
 
-    /// The whole partition, if the background is through with it.
+    /// Whether the table is to become whole.
+    pub fn is_loading(&self) -> bool {
+        self.loaded.is_some()
+    }
+
+    /// The whole partition, if the background is through with it; with `wait` once it is.
     ///
     /// # Errors
-    /// When it ended without: what went wrong is told by the load itself.
-    pub fn loaded(&self) -> Result<Option<StateTable<K, S>>, Error> {
-        match self.loaded.try_recv() {
+    /// When the background ended without: what went wrong is told by the load itself.
+    pub fn loaded(&self, wait: bool) -> Result<Option<StateTable<K, S>>, Error> {
+        let Some(loaded) = &self.loaded else { return Ok(None) };
+        if wait {
+            return loaded.recv().map(Some).map_err(|_| self.abandoned());
+        }
+        match loaded.try_recv() {
             Ok(whole) => Ok(Some(whole)),
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => Err(self.abandoned()),
         }
-    }
-
-    /// As [`loaded`](Self::loaded), and waits for it.
-    ///
-    /// # Errors
-    /// As [`loaded`](Self::loaded).
-    pub fn wait(&self) -> Result<StateTable<K, S>, Error> {
-        self.loaded.recv().map_err(|_| self.abandoned())
     }
 
     fn abandoned(&self) -> Error {

@@ -10,7 +10,7 @@ use crate::codec::{Key, KeyHash, Record, decode, encode, encode_into};
 use crate::dataflow::graph::WorkerContext;
 use crate::error::Result;
 use crate::state::spec::StateSpec;
-use crate::state::{FrozenRun, Rest, StateTable};
+use crate::state::{CacheCounts, FrozenRun, Rest, StateTable};
 
 /// The state of an operator, as the worker's loop deals with it: without its types.
 pub(crate) trait OperatorState {
@@ -23,6 +23,12 @@ pub(crate) trait OperatorState {
     /// # Errors
     /// When the background has given up.
     fn absorb(&mut self, all: bool) -> Result<()>;
+
+    /// The store holds all that was frozen.
+    fn confirm(&mut self);
+
+    /// How the tables did since the last call, and whether so much has changed that a checkpoint should come soon.
+    fn take_cache_counts(&mut self) -> (CacheCounts, bool);
 
     /// What changed since the last freeze, one sorted run per owned partition. Tables must be whole.
     fn freeze(&mut self) -> Vec<FrozenRun>;
@@ -49,6 +55,7 @@ pub(crate) struct Tables<K, S> {
     partitions: Vec<Partition<K, S>>,
     /// What is stored of an operator whose tables begin partial; counted once, where the first partition is.
     stored: i64,
+    counts: CacheCounts,
     fingerprint: Fingerprint,
     view: View<S>,
 }
@@ -100,7 +107,7 @@ impl<K: Key, S: Record> Tables<K, S> {
             Ok(Partition { number, table, rest: None })
         });
         let partitions = partitions.collect::<Result<_>>()?;
-        Ok(Self { partitions, stored: 0, fingerprint: Fingerprint::default(), view })
+        Ok(Self { partitions, stored: 0, counts: CacheCounts::default(), fingerprint: Fingerprint::default(), view })
     }
 
     /// As [`load_seen_as`](Self::load_seen_as), for an operator that [brings](Self::bring) the keys that it touches: where this start is
@@ -111,13 +118,13 @@ impl<K: Key, S: Record> Tables<K, S> {
     pub fn begin_seen_as(context: &WorkerContext, spec: &StateSpec<K, S>, view: View<S>) -> Result<Self> {
         let Some(stored) = context.loader.begins_partial(spec) else { return Self::load_seen_as(context, spec, view) };
         let partitions = context.owned().map(|number| {
-            let rest = context.loader.leave_to_background(spec, number, context.partitions);
-            Partition { number, table: StateTable::new(), rest: Some(rest) }
+            let rest = context.loader.rest(spec, number, context.partitions);
+            Partition { number, table: context.loader.empty_table(), rest: Some(rest) }
         });
         let partitions: Vec<_> = partitions.collect();
         let counts_stored = partitions.iter().any(|partition| partition.number == 0);
         let stored = if counts_stored { stored.cast_signed() } else { 0 };
-        Ok(Self { partitions, stored, fingerprint: Fingerprint::default(), view })
+        Ok(Self { partitions, stored, counts: CacheCounts::default(), fingerprint: Fingerprint::default(), view })
     }
 
     /// The table of an owned partition, and where its changes are noted. Only keys that were [brought](Self::bring) may be touched.
@@ -138,10 +145,17 @@ impl<K: Key, S: Record> Tables<K, S> {
     /// Sees to it that the table of a partition knows these keys, as far as they have a state. Free for a whole table. When the store
     /// cannot be read it unwinds with a [`StateFailure`](crate::state::StateFailure).
     pub fn bring<'k>(&mut self, partition: u32, keys: impl Iterator<Item = (KeyHash, &'k K)>) {
+        let mut counts = self.counts;
         let (Partition { table, rest, .. }, _) = self.parts(partition);
         if let Some(rest) = rest {
-            rest.look_up(table, keys);
+            rest.look_up(table, keys, &mut counts);
+            self.counts = counts;
         }
+    }
+
+    /// Ends a batch of a partition; slots are invalid afterwards.
+    pub fn settle(&mut self, partition: u32) {
+        self.counts.evictions += self.parts(partition).0.table.settle();
     }
 
     /// Every owned partition's number and table.
@@ -157,8 +171,7 @@ impl<K: Key, S: Record> OperatorState for Tables<K, S> {
 
     fn absorb(&mut self, all: bool) -> Result<()> {
         for Partition { table, rest: lacks, .. } in &mut self.partitions {
-            let Some(rest) = lacks else { continue };
-            if let Some(whole) = if all { Some(rest.wait()?) } else { rest.loaded()? } {
+            if let Some(whole) = lacks.as_ref().map(|rest| rest.loaded(all)).transpose()?.flatten() {
                 table.complete(whole);
                 *lacks = None;
             }
@@ -166,9 +179,17 @@ impl<K: Key, S: Record> OperatorState for Tables<K, S> {
         Ok(())
     }
 
+    fn confirm(&mut self) {
+        self.partitions.iter_mut().for_each(|partition| partition.table.confirm());
+    }
+
+    fn take_cache_counts(&mut self) -> (CacheCounts, bool) {
+        (std::mem::take(&mut self.counts), self.iter().any(|(_, table)| table.is_pressed()))
+    }
+
     fn freeze(&mut self) -> Vec<FrozenRun> {
         let freeze = |partition: &mut Partition<K, S>| {
-            assert!(partition.rest.is_none(), "only a whole table is frozen");
+            assert!(!partition.rest.as_ref().is_some_and(Rest::is_loading), "a table is frozen when it is loaded");
             partition.table.freeze()
         };
         self.partitions.iter_mut().map(freeze).collect()

@@ -3,8 +3,8 @@
 //! # Invariants
 //! - A key that the table knows, with or without a value, is as the table says; only for a key that it does not know is the
 //!   store asked. So whoever takes up a key asks first which ones are [missing](StateTable::missing).
-//! - Between the load of a table and its [completion](StateTable::complete) nothing of it is frozen: the store holds what it
-//!   held, and every entry that was taken out of it can be told from one that is new.
+//! - Before a table that is to be [completed](StateTable::complete) is whole, nothing of it is frozen: the store holds what it
+//!   held, and every entry that was taken out of it can be told from one that is new. A table with a limit is never completed.
 
 use std::ops::ControlFlow;
 
@@ -12,9 +12,10 @@ use super::{Entry, Slot, StateTable, index_hash};
 use crate::codec::{Key, KeyHash, Record, encode_into};
 
 impl<K: Key, S: Record> StateTable<K, S> {
-    /// Of these keys, those that the table does not know, each as often as it is given.
-    pub fn missing<'k>(&self, keys: impl Iterator<Item = (KeyHash, &'k K)>) -> impl Iterator<Item = (KeyHash, &'k K)> {
-        keys.filter(|(hash, key)| self.slot(*hash, key).is_none())
+    /// Of these keys, those that the table does not know, each as often as it is given. Those that it knows are
+    /// [touched](Self::touch).
+    pub fn missing<'k>(&mut self, keys: impl Iterator<Item = (KeyHash, &'k K)>) -> Vec<(KeyHash, &'k K)> {
+        keys.filter(|(hash, key)| !self.touch(*hash, key)).collect()
     }
 
     /// Takes up a key with the state that the store has of it: clean, and counted as the store's.
@@ -55,13 +56,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
             let slot = Slot::at(self.entries.len());
             let Self { entries, tail, .. } = self;
             tail.insert_unique(index_hash(entry.hash), slot.0, |&slot| index_hash(entries[slot as usize].hash));
-            entries.push(Entry {
-                hash: entry.hash,
-                key: entry.key.clone(),
-                value: None,
-                changed: false,
-                stored: false,
-            });
+            entries.push(Entry::new(entry.hash, entry.key.clone(), None, false));
             slot
         });
         let known = &mut self.entries[slot.place()];

@@ -1,7 +1,4 @@
 //! A restart that does not wait for the state: the same results at every batch as one that does, whatever happens meanwhile.
-#![allow(clippy::disallowed_methods)] // files are damaged behind the job's back
-
-mod common;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,18 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::place::{Place, Started};
-use common::scramble;
-use floodmark::{BatchId, ErrorKind, KeyedState, MemorySink, Queue, StreamingContext, StreamingContextBuilder};
+use floodmark::{BatchId, ErrorKind, MemorySink, Queue, StreamingContext, StreamingContextBuilder};
 use recovery_tests::sweep::{Env, Fault, Restart as SweptRestart, Sweep};
 
-type Pair = (u64, u64);
-type Life = Started<Queue<Pair>>;
-/// The partitions of every batch that was put out.
-type PutOut = Vec<(BatchId, Vec<Vec<Pair>>)>;
-
-const KEYS: u64 = 2_000;
-const SEEDS: [u64; 3] = [3, 0xf100d, 20_261_121];
+use crate::common::place::Place;
+use crate::common::scramble;
+use crate::job::{KEYS, Life, Pair, PutOut, SEEDS, Seen, add, declare, look, put_out, records, run_one};
 
 /// How a job starts again.
 #[derive(Clone, Debug)]
@@ -53,57 +44,11 @@ impl Restart {
     }
 }
 
-/// Adds to a key's sum; a value that 7 divides removes the key, one that 5 divides only looks.
-fn add(key: &u64, value: Option<u64>, sum: &mut KeyedState<u64>) -> Pair {
-    let value = value.unwrap_or(0);
-    let now = sum.get().unwrap_or(&0).wrapping_mul(31).wrapping_add(value);
-    if value.is_multiple_of(7) {
-        if sum.exists() {
-            sum.remove();
-        }
-    } else if !value.is_multiple_of(5) {
-        sum.update(now);
-    }
-    (*key, now)
-}
-
-/// An operator that touches some keys, and behind it one that needs all of its state at once.
-fn declare(context: &StreamingContext, sink: &MemorySink<Pair>) -> Queue<Pair> {
-    let (queue, pairs) = context.queue_stream::<Pair>("pairs");
-    let sums = pairs.map_with_state("sums", add);
-    sums.sink("out", sink.clone());
-    sums.map(|(key, sum)| (key % 17, sum)).update_state_by_key("classes", |new: &[u64], old: Option<u64>| {
-        Some(new.iter().fold(old.unwrap_or(1), |fold, sum| fold.wrapping_mul(131).wrapping_add(*sum)))
-    });
-    queue
-}
-
 /// Only the first of the two: what is damaged is not read before the first batch.
 fn declare_sums(context: &StreamingContext, sink: &MemorySink<Pair>) -> Queue<Pair> {
     let (queue, pairs) = context.queue_stream::<Pair>("pairs");
     pairs.map_with_state("sums", add).sink("out", sink.clone());
     queue
-}
-
-fn records(seed: u64, batch: u64) -> Vec<Pair> {
-    let count = if batch <= 2 { 1_500 } else { scramble(seed ^ batch) % 60 };
-    (0..count)
-        .map(|index| {
-            let random = scramble(seed.wrapping_mul(batch * 100_000 + index));
-            (random % KEYS, random >> 32)
-        })
-        .collect()
-}
-
-/// What is seen of a job after a batch: fingerprints of all state, the number of keys, the states of some.
-type Seen = (Vec<(String, u64, u64)>, u64, Vec<Option<u64>>);
-
-fn look(life: &Life, batch: u64) -> Seen {
-    let sums = life.running.state::<u64, u64>("sums").unwrap();
-    let keys: Vec<u64> = (0..20).map(|index| scramble(batch * 50 + index) % (KEYS + 10)).collect();
-    let some = sums.get_many(&keys).unwrap();
-    let fingerprints = life.running.fingerprints().unwrap();
-    (fingerprints, life.running.status().keys, keys.iter().map(|key| some.get(key).copied()).collect())
 }
 
 /// A job of 24 batches that crashes twice and stops gracefully once; what is seen after each batch, and what was put out.
@@ -129,8 +74,7 @@ fn run(seed: u64, restart: &Restart, workers: [u32; 4]) -> (BTreeMap<u64, Seen>,
             assert_eq!(life.running.status().loading, is_lazy, "after batch {batch}");
         }
     }
-    let put_out = sink.batches().into_iter().map(|batch| (batch.batch, batch.partitions)).collect();
-    (seen, put_out)
+    (seen, put_out(&sink))
 }
 
 #[test]
@@ -237,12 +181,6 @@ fn records_around_damage(batch: u64, next_two: &[Pair]) -> Vec<Pair> {
     if batch == 8 || batch == 9 { next_two.to_vec() } else { records(9, batch) }
 }
 
-fn run_one(life: &Life, records: Vec<Pair>) {
-    life.handles.push(records).unwrap();
-    life.run_batch().unwrap();
-    life.running.wait_until(|status| !status.checkpointing).unwrap();
-}
-
 /// Seven batches, checkpoints of batch 3 and batch 6, and a crash.
 fn crashed(place: &Place, sink: &MemorySink<Pair>) {
     let life = place.start(|builder| Restart::Eager.configure(builder), |context| declare_sums(context, sink)).unwrap();
@@ -260,7 +198,7 @@ fn undamaged(next_two: &[Pair]) -> (BTreeMap<u64, Seen>, PutOut) {
         run_one(&life, records_around_damage(batch, next_two));
         seen.insert(batch, look(&life, batch));
     }
-    (seen, sink.batches().into_iter().map(|batch| (batch.batch, batch.partitions)).collect())
+    (seen, put_out(&sink))
 }
 
 /// Damages what the newest checkpoint alone holds, starts, and expects the job to go back while it runs.
@@ -268,7 +206,7 @@ fn goes_back(next_two: &[Pair], found_by_look_up: bool) {
     let (place, sink) = (Place::default(), MemorySink::default());
     crashed(&place, &sink);
     newest_tables(&place.path()).iter().for_each(|path| flip(path, |_| vec![100]));
-    let (expected, put_out) = undamaged(next_two);
+    let (expected, expected_out) = undamaged(next_two);
 
     let restart = Restart::held();
     let life = place.start(|builder| restart.configure(builder), |context| declare_sums(context, &sink)).unwrap();
@@ -294,8 +232,7 @@ fn goes_back(next_two: &[Pair], found_by_look_up: bool) {
         seen.insert(batch, look(&life, batch));
     }
     assert!(seen.iter().all(|(batch, seen)| expected[batch] == *seen));
-    let all: Vec<_> = sink.batches().into_iter().map(|batch| (batch.batch, batch.partitions)).collect();
-    assert_eq!(all, put_out, "every batch is put out once, as without damage");
+    assert_eq!(put_out(&sink), expected_out, "every batch is put out once, as without damage");
 }
 
 #[test]
