@@ -133,6 +133,11 @@ pub(crate) trait Wide: Send + Sync {
         false
     }
 
+    /// Whether it does with a part of its state in memory, as long as it runs.
+    fn keeps_within_budget(&self) -> bool {
+        self.begins_partial()
+    }
+
     /// The state that is there before the first batch, sorted, if the user gave one.
     fn initial_state(&self) -> Option<FrozenRun> {
         None

@@ -32,7 +32,7 @@ impl Driver {
 
     /// The part of the budget that each table has which can do with one.
     fn table_bytes(&self) -> Option<u64> {
-        let operators = self.graph.stateful().filter(|(_, wide, _)| wide.begins_partial()).count() as u64;
+        let operators = self.graph.stateful().filter(|(_, wide, _)| wide.keeps_within_budget()).count() as u64;
         let tables = operators * u64::from(self.settings.width.partitions);
         self.settings.state_memory.map(|budget| budget / tables.max(1))
     }

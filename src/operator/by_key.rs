@@ -28,6 +28,11 @@ pub(crate) trait ByKey: Send + Sync + 'static {
         false
     }
 
+    /// As [`Wide::keeps_within_budget`].
+    fn keeps_within_budget(&self) -> bool {
+        self.begins_partial()
+    }
+
     /// As [`Wide::initial_state`].
     fn initial_state(&self) -> Option<FrozenRun> {
         None
@@ -64,6 +69,10 @@ impl<O: ByKey> Wide for Shuffled<O> {
 
     fn begins_partial(&self) -> bool {
         self.0.begins_partial()
+    }
+
+    fn keeps_within_budget(&self) -> bool {
+        self.0.keeps_within_budget()
     }
 
     fn initial_state(&self) -> Option<FrozenRun> {

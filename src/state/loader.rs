@@ -56,6 +56,11 @@ impl StateLoader {
         self
     }
 
+    /// Whether tables are kept within a limit.
+    pub fn has_limit(&self) -> bool {
+        self.table_bytes.is_some()
+    }
+
     /// An empty table, within the limit.
     pub fn empty_table<K: Key, S: Record>(&self) -> StateTable<K, S> {
         let mut table = StateTable::new();

@@ -17,7 +17,7 @@ mod key;
 pub(crate) mod loader;
 mod pace;
 mod reader;
-mod rest;
+pub(crate) mod rest;
 pub(crate) mod schema;
 #[cfg(feature = "cli")]
 pub(crate) mod shape;

@@ -1,14 +1,14 @@
 //! What a partial table lacks: the partition as the store holds it.
 
 use std::iter::Peekable;
-use std::ops::RangeInclusive;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use super::loader::unread;
-use super::reader::{StateScan, decode_entry};
+use super::reader::{StateScan, decode_entries, decode_entry};
 use super::{OperatorNumber, StateError, StateReader, StateTable};
-use crate::codec::{Key, KeyHash, Record, encode};
+use crate::codec::{Key, KeyHash, Record, decode, encode};
 use crate::error::{Error, ErrorKind};
 use crate::id::Uid;
 
@@ -43,6 +43,9 @@ impl CacheCounts {
         self.evictions += other.evictions;
     }
 }
+
+/// What became of a state that was only in the store: `None` where it stays as it is.
+pub(crate) type Revised<S> = Option<Option<S>>;
 
 /// The store's entries of one operator in one partition, and where they come from in the background.
 pub(crate) struct Rest<K, S> {
@@ -116,6 +119,37 @@ impl<K: Key, S: Record> Rest<K, S> {
             Ok(whole) => Ok(Some(whole)),
             Err(TryRecvError::Empty) => Ok(None),
             Err(TryRecvError::Disconnected) => Err(self.abandoned()),
+        }
+    }
+
+    /// Visits what the store has and the table does not know; what becomes something else is put into the table.
+    pub fn revise(&self, table: &mut StateTable<K, S>, mut visit: impl FnMut(KeyHash, &K, S) -> Revised<S>) {
+        let mut revised: Vec<(KeyHash, K, Option<S>)> = Vec::new();
+        for entry in decode_entries::<K, S>(self.reader.scan(self.operator, self.hashes.clone())) {
+            let (hash, key, state) = entry.unwrap_or_else(|error| StateFailure::raise(&self.uid, &error));
+            if table.slot(hash, &key).is_none()
+                && let Some(new) = visit(hash, &key, state)
+            {
+                revised.push((hash, key, new));
+            }
+        }
+        table.make_room(revised.len());
+        for (hash, key, state) in revised {
+            table.revise(hash, &key, state);
+        }
+    }
+
+    /// Visits every key of the partition that has a state, in the order (hash, encoded key), until told to stop.
+    pub fn visit_in_order(&self, table: &StateTable<K, S>, mut visit: impl FnMut(&K, &S) -> ControlFlow<()>) {
+        let mut goes_on = true;
+        let scanned = self.scan_with(table, &mut |_, key, state| {
+            if goes_on {
+                let key = decode(key).expect("a key decodes from its own encoding");
+                goes_on = visit(&key, state).is_continue();
+            }
+        });
+        if let Err(error) = scanned {
+            resume_unwind(Box::new(StateFailure(error)));
         }
     }
 

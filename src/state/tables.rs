@@ -9,6 +9,7 @@ use crate::batch::event::Digest;
 use crate::codec::{Key, KeyHash, Record, decode, encode, encode_into};
 use crate::dataflow::graph::WorkerContext;
 use crate::error::Result;
+use crate::state::rest::Revised;
 use crate::state::spec::StateSpec;
 use crate::state::{CacheCounts, FrozenRun, Rest, StateTable};
 
@@ -125,6 +126,37 @@ impl<K: Key, S: Record> Tables<K, S> {
         let counts_stored = partitions.iter().any(|partition| partition.number == 0);
         let stored = if counts_stored { stored.cast_signed() } else { 0 };
         Ok(Self { partitions, stored, counts: CacheCounts::default(), fingerprint: Fingerprint::default(), view })
+    }
+
+    /// As [`load`](Self::load), for an operator that visits every key, but can do so [in the store](Self::visit_absent): its tables are
+    /// partial where they have a limit.
+    ///
+    /// # Errors
+    /// When stored state cannot be read.
+    pub fn load_within(context: &WorkerContext, spec: &StateSpec<K, S>) -> Result<Self> {
+        let begin = if context.loader.has_limit() { Self::begin_seen_as } else { Self::load_seen_as };
+        begin(context, spec, |state| Some(encode(state).expect("a state encodes")))
+    }
+
+    /// Visits every key of a partition that its table does not know, with its state. What `visit` makes of it, where that is
+    /// something else, is put into the table as changed. Nothing for a whole table. When the store cannot be read it unwinds with a
+    /// [`StateFailure`](crate::state::StateFailure).
+    pub fn visit_absent(&mut self, partition: u32, visit: impl FnMut(KeyHash, &K, S) -> Revised<S>) {
+        let (Partition { table, rest, .. }, _) = self.parts(partition);
+        if let Some(rest) = rest {
+            rest.revise(table, visit);
+        }
+    }
+
+    /// Visits every key of a partition that has a state, in the order (hash, encoded key), until told to stop. Unwinds as
+    /// [`visit_absent`](Self::visit_absent) does.
+    pub fn for_each_in_order(&self, partition: u32, mut visit: impl FnMut(&K, &S) -> ControlFlow<()>) {
+        let owned = self.partitions.iter().find(|owned| owned.number == partition);
+        let Partition { table, rest, .. } = owned.expect("chunks arrive where their partition is owned");
+        match rest {
+            None => table.for_each_in_order(|key, _, state| visit(key, state)),
+            Some(rest) => rest.visit_in_order(table, visit),
+        }
     }
 
     /// The table of an owned partition, and where its changes are noted. Only keys that were [brought](Self::bring) may be touched.

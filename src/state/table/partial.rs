@@ -32,6 +32,19 @@ impl<K: Key, S: Record> StateTable<K, S> {
         self.from_store += 1;
     }
 
+    /// Takes up a key that the store has, with what became of its state: changed.
+    ///
+    /// # Panics
+    /// When the table knows the key.
+    pub fn revise(&mut self, hash: KeyHash, key: &K, state: Option<S>) {
+        let slot = self.slot_or_vacant(hash, key);
+        let entry = &mut self.entries[slot.place()];
+        assert!(entry.value.is_none() && !entry.changed && !entry.stored, "only an unknown key is taken up");
+        entry.stored = true;
+        self.from_store += 1;
+        self.put(slot, state, true);
+    }
+
     /// How many more keys have a value than were in the store; fewer where it is negative.
     pub fn grown_by(&self) -> i64 {
         self.len() as i64 - self.from_store // fits: a table holds fewer than 2^32 entries
