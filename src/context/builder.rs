@@ -13,7 +13,7 @@ use crate::dataflow::engine::Width;
 #[cfg(feature = "testing")]
 use crate::disk::Disk;
 use crate::disk::LocalDisk;
-use crate::driver::settings::{DEFAULT_ATTEMPTS, DEFAULT_LISTENER_QUEUE, JobSettings, KEY_GROUPS};
+use crate::driver::settings::{DEFAULT_ATTEMPTS, DEFAULT_LAZY_ABOVE, DEFAULT_LISTENER_QUEUE, JobSettings, KEY_GROUPS};
 use crate::dstream::GraphBuilder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::listener::{Listeners, StreamingListener};
@@ -66,6 +66,9 @@ impl StreamingContextBuilder {
             interval_ms: 0,
             checkpoint_every: 0,
             recovery_target_ms: 1_000,
+            lazy_above: DEFAULT_LAZY_ABOVE,
+            state_memory: None,
+            load_held: Arc::default(),
             keep: 2,
             width: Width { workers, partitions: 8 },
             limits: BatchLimits { records: u64::MAX, bytes: 128 << 20 },
@@ -193,6 +196,27 @@ impl StreamingContextBuilder {
         self.set(|settings| settings.recovery_target_ms = target.as_millis() as u64)
     }
 
+    /// A restart does not wait for state that takes so many bytes on disk, or more: its first batch begins at once, keys are looked
+    /// up as they are touched, and the rest is read in the background; 4 MiB by default. `u64::MAX`: all state is read first.
+    ///
+    /// It is so for operators that touch only the keys that have records: [`map_with_state`](crate::DStream::map_with_state)
+    /// without a timeout and without [`state_snapshots`](crate::MapWithStateDStream::state_snapshots). All others read their state
+    /// before the first batch. Until all is read, no checkpoint is taken; where the newest one turns out to be damaged meanwhile,
+    /// the job goes back to the one before and recomputes. So with [`keep_checkpoints(1)`](Self::keep_checkpoints) nothing is put off,
+    /// nor in object storage.
+    pub fn lazy_restart_above(self, bytes: u64) -> Self {
+        self.set(|settings| settings.lazy_above = bytes)
+    }
+
+    /// Bytes of memory for the state of operators that touch only the keys that have records (those of
+    /// [`lazy_restart_above`](Self::lazy_restart_above)), shared evenly by their partitions; no limit by default. Beyond it keys that
+    /// were not touched for long leave memory, and are looked up when they come again; results are the same. Checkpoints are brought
+    /// forward when what changed takes an eighth of the budget, since only what is written can leave. All other operators hold
+    /// their state in memory. What keys and states keep on the heap is estimated.
+    pub fn state_memory(self, bytes: u64) -> Self {
+        self.set(|settings| settings.state_memory = Some(bytes))
+    }
+
     /// How many checkpoints are kept; 2 by default, so that a damaged one can be done without.
     pub fn keep_checkpoints(self, count: usize) -> Self {
         self.set(|settings| settings.keep = count)
@@ -317,6 +341,13 @@ impl StreamingContextBuilder {
     #[doc(hidden)]
     pub fn disk(self, disk: Arc<dyn Disk>) -> Self {
         self.set(|settings| settings.disk = disk)
+    }
+
+    /// Holds the background load of a lazy restart while this is true.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn hold_background_load(self, held: Arc<std::sync::atomic::AtomicBool>) -> Self {
+        self.set(|settings| settings.load_held = held)
     }
 
     /// Plants a bug in the job, which tests of its recovery must find.

@@ -38,6 +38,8 @@ pub(crate) enum EngineEvent {
         panic: String,
     },
     SourceFailed(Error),
+    /// Stored state could not be read.
+    StateFailed(Error),
 }
 
 /// A running dataflow.
@@ -175,6 +177,7 @@ impl Seats {
                 tell(EngineEvent::Panicked { execution, operator, panic })
             }
             FromWorker::SourceFailed(error) => tell(EngineEvent::SourceFailed(error)),
+            FromWorker::StateFailed(error) => tell(EngineEvent::StateFailed(error)),
             FromWorker::Gone => {
                 drop(ready.send(Err(Error::new(ErrorKind::UserCode, "a worker panicked while it loaded its state"))));
                 tell(EngineEvent::Panicked {

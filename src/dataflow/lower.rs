@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::panic::resume_unwind;
 use std::rc::Rc;
 
 use timely::container::CapacityContainerBuilder;
@@ -23,6 +24,7 @@ use crate::dataflow::graph::{Graph, NodeId, Operator, RunTask, SharedReduce, Wor
 use crate::dataflow::push::{BatchContext, Downstream, ErasedPush, Unit};
 use crate::dataflow::report::{OutputTray, Port, Reports};
 use crate::dataflow::task::{BlockReader, SourceFailure, Task};
+use crate::state::StateFailure;
 use crate::state::loader::StateLoader;
 
 type Chunks<'s> = Stream<'s, u64, Vec<Chunk>>;
@@ -257,6 +259,15 @@ fn wide_stage<'s>(
                     for (id, reduce) in &in_place {
                         let mut reduce = reduce.borrow_mut();
                         let Some(state) = reduce.state_mut() else { continue };
+                        if let Err(error) = state.absorb(batch.freeze) {
+                            resume_unwind(Box::new(StateFailure(error)));
+                        }
+                        if batch.stored {
+                            state.confirm();
+                        }
+                        let (counts, pressed) = state.take_cache_counts();
+                        report.cache.add(counts);
+                        report.pressed |= pressed;
                         report.digests.push((*id, state.take_digest()));
                         report.entries.push((*id, state.entries()));
                         if batch.freeze {

@@ -1,5 +1,6 @@
 //! The loop of one worker thread: takes messages from the driver, steps the dataflow, reports what is done.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::dataflow::lower::{Lowered, Lowering};
 use crate::dataflow::push::BatchContext;
 use crate::dataflow::report::WorkerReport;
 use crate::dataflow::task::{BlockReader, Task};
+use crate::state::StateFailure;
 use crate::state::loader::StateLoader;
 
 /// What the driver tells a worker.
@@ -65,6 +67,8 @@ pub(crate) enum FromWorker {
     Panicked { execution: Option<u64>, operator: String, panic: String },
     /// The input of a task could not be had.
     SourceFailed(crate::Error),
+    /// Stored state could not be read; the worker has dropped its dataflow.
+    StateFailed(crate::Error),
     /// The thread is about to end without having been told to.
     Gone,
 }
@@ -126,16 +130,19 @@ fn serve(worker: &mut Worker, seat: &WorkerSeat, mut lowered: Lowered) {
         loop {
             match seat.inbox.try_recv() {
                 Ok(ToWorker::Run { batch, tasks }) => begin_batch(&mut lowered, batch, tasks),
-                Ok(ToWorker::Query(query)) => answer(&lowered, &query),
+                Ok(ToWorker::Query(query)) => {
+                    if let Err(error) = answer(&lowered, &query) {
+                        (seat.tell)(FromWorker::StateFailed(error));
+                        return wait_for_stop(seat);
+                    }
+                }
                 Ok(ToWorker::Stop) | Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => break,
             }
         }
         // A panic of user code ends this dataflow: it is never stepped again, since it would go on as if the batch were done.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.step_or_park(None))) {
-            let (execution, operator) = blame::running();
-            let failure = FromWorker::Panicked { execution, operator, panic: blame::panic_message(&*panic) };
-            (seat.tell)(failure);
+            (seat.tell)(failure_of(panic));
             return wait_for_stop(seat);
         }
         if let Some(failure) = lowered.failure.borrow_mut().take() {
@@ -146,6 +153,17 @@ fn serve(worker: &mut Worker, seat: &WorkerSeat, mut lowered: Lowered) {
             lowered.batches.borrow_mut().remove(&next_done);
             (seat.tell)(FromWorker::Done { execution: next_done, report: lowered.reports.take(next_done) });
             next_done += 1;
+        }
+    }
+}
+
+/// What a caught panic was: the user's, or a read of stored state that failed in the middle of a batch.
+fn failure_of(panic: Box<dyn Any + Send>) -> FromWorker {
+    match panic.downcast::<StateFailure>() {
+        Ok(failure) => FromWorker::StateFailed(failure.0),
+        Err(panic) => {
+            let (execution, operator) = blame::running();
+            FromWorker::Panicked { execution, operator, panic: blame::panic_message(&*panic) }
         }
     }
 }
@@ -162,19 +180,22 @@ fn begin_batch(lowered: &mut Lowered, batch: BatchContext, tasks: Vec<Task>) {
     }
 }
 
-fn answer(lowered: &Lowered, query: &StateQuery) {
+fn answer(lowered: &Lowered, query: &StateQuery) -> crate::error::Result<()> {
     let mut entries = Vec::new();
     if let Some((_, reduce)) = lowered.reduces.iter().find(|(node, _)| *node == query.node) {
         let reduce = reduce.borrow();
         let state = reduce.state().expect("only operators with state are asked");
         match &query.select {
-            Select::Keys(keys) => entries.extend(keys.iter().filter_map(|SelectedKey { partition, hash, key }| {
-                state.get(*partition, *hash, key).map(|state| (*hash, key.clone(), state))
-            })),
-            Select::All => state.scan(&mut |hash, key, state| entries.push((hash, key, state))),
+            Select::Keys(keys) => {
+                for SelectedKey { partition, hash, key } in keys {
+                    entries.extend(state.get(*partition, *hash, key)?.map(|state| (*hash, key.clone(), state)));
+                }
+            }
+            Select::All => state.scan(&mut |hash, key, state| entries.push((hash, key, state)))?,
         }
     }
     (query.answer)(entries);
+    Ok(())
 }
 
 fn wait_for_stop(seat: &WorkerSeat) {

@@ -8,7 +8,7 @@ use crate::driver::done::BatchResult;
 use crate::driver::settings::{JobSettings, KEY_GROUPS};
 use crate::driver::{CheckpointClock, Stopping};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{BatchId, BatchTime, Sequence};
+use crate::id::{BatchId, BatchTime, Sequence, Uid};
 use crate::listener::events::CheckpointCompleted;
 use crate::planted::PlantedBug;
 use crate::state::descriptor::StateDescriptor;
@@ -22,7 +22,8 @@ impl Driver {
     /// Only after the newest plan: the positions of the sources are those after it.
     pub(super) fn checkpoint_is_due(&mut self, batch: BatchId) -> Result<bool> {
         let is_replay = self.settings.replay.is_some();
-        if is_replay || self.checkpoint.pending.is_some() || !self.history.is_last(batch) {
+        // Behind a checkpoint that is not read to its end no other is taken: it would stand on what may be damaged.
+        if is_replay || self.lazy.is_some() || self.checkpoint.pending.is_some() || !self.history.is_last(batch) {
             return Ok(false);
         }
         let batches = self.checkpoint.batches + self.in_flight.len() as u64 + 1;
@@ -31,12 +32,17 @@ impl Driver {
         // A log that fills up can be cut only behind a checkpoint.
         let by_log = self.wal.statistics().bytes_on_disk >= self.settings.wal.quota_bytes / 2;
         let last = self.stopping == Stopping::Draining && self.inputs.tracker.pending().blocks == 0;
-        if !(by_count || by_time || by_log || last) {
+        if !(by_count || by_time || by_log || last || self.checkpoint.pressed) {
             return Ok(false);
         }
         self.checkpoint.point = Some(self.job_point(batch)?);
         self.checkpoint.pending = Some(batch);
         Ok(true)
+    }
+
+    /// Whether no batch may be planned before a checkpoint is written: the state takes all of its room.
+    pub(super) fn waits_for_checkpoint(&self) -> bool {
+        self.checkpoint.pressed && (self.checkpoint.pending.is_some() || self.lazy.is_some())
     }
 
     /// Where the job stands after `batch`, the newest planned one.
@@ -64,7 +70,7 @@ impl Driver {
         for (node, _, descriptor) in self.graph.stateful() {
             let number = self.stored[&descriptor.uid].number;
             let entries = result.entries.get(&node).copied().unwrap_or_default();
-            point.operators.push(operator_entry(&descriptor, number, entries));
+            point.operators.push(operator_entry(&descriptor, number, entries.cast_unsigned()));
         }
         for (node, frozen) in result.frozen {
             if let Some((_, _, descriptor)) = self.graph.stateful().find(|(stateful, ..)| *stateful == node) {
@@ -72,8 +78,9 @@ impl Driver {
                 runs.extend(frozen.into_iter().map(|run| (number, run)));
             }
         }
-        self.checkpoint =
-            CheckpointClock { newest: self.checkpoint.newest, pending: Some(batch), ..CheckpointClock::default() };
+        let entries = entries_of(&point);
+        let newest = self.checkpoint.newest;
+        self.checkpoint = CheckpointClock { newest, pending: Some(batch), entries, ..CheckpointClock::default() };
         let checkpointer = self.checkpointer.as_ref().expect("a checkpointer runs while the driver serves");
         checkpointer.request(CheckpointRequest { runs, point }).map_err(checkpoint_failed)
     }
@@ -89,6 +96,8 @@ impl Driver {
             // What a migration changed is in this checkpoint in its new version.
             let stored = self.stored.get_mut(&descriptor.uid).expect("every operator has a number");
             stored.version = descriptor.version;
+            let counted = self.checkpoint.entries.iter().find(|(uid, _)| *uid == descriptor.uid);
+            stored.entries = counted.map_or(stored.entries, |(_, entries)| *entries);
         }
         self.wal
             .truncate_before(TruncationRight::from_published_manifest(done.published.oldest_needed()))
@@ -160,6 +169,11 @@ impl JobSettings {
     }
 }
 
+/// How many keys a checkpoint has of each operator.
+pub(super) fn entries_of(point: &JobPoint) -> Vec<(Uid, u64)> {
+    point.operators.iter().map(|entry| (entry.uid.clone(), entry.entries)).collect()
+}
+
 /// An operator as the manifest lists it.
 pub(super) fn operator_entry(descriptor: &StateDescriptor, number: OperatorNumber, entries: u64) -> OperatorEntry {
     let text = |schema: &crate::state::schema::Schema| schema.text().unwrap_or_default().to_string();
@@ -176,7 +190,7 @@ pub(super) fn operator_entry(descriptor: &StateDescriptor, number: OperatorNumbe
 
 /// What a manifest says of an operator, as the loader needs it.
 pub(super) fn stored_operator(entry: &OperatorEntry) -> StoredOperator {
-    StoredOperator { number: entry.number, version: entry.state_version }
+    StoredOperator { number: entry.number, version: entry.state_version, entries: entry.entries }
 }
 
 fn checkpoint_failed(error: CheckpointError) -> Error {

@@ -11,6 +11,7 @@ mod begin;
 mod checkpoints;
 mod done;
 mod failure;
+mod fallback;
 mod history;
 pub(crate) mod inputs;
 mod letters;
@@ -43,6 +44,7 @@ use crate::dataflow::graph::{Deliver, Graph, NodeId};
 use crate::dataflow::push::BatchContext;
 use crate::dataflow::report::WorkerReport;
 use crate::dataflow::task::BlockReader;
+use crate::driver::fallback::LazyStart;
 use crate::driver::history::History;
 use crate::driver::inputs::{Inputs, Trial};
 use crate::driver::message::DriverMessage;
@@ -80,7 +82,10 @@ pub(crate) struct Driver {
     /// The last batch was kept from the estimator.
     sample_skipped: bool,
 
-    store: Arc<StateStore>,
+    /// There is none only while it is built anew.
+    store: Option<Arc<StateStore>>,
+    /// While the checkpoint of this start is not read to its end.
+    lazy: Option<Box<LazyStart>>,
     stored: HashMap<Uid, StoredOperator>,
     /// Operators whose state was given up.
     retired: Vec<OperatorEntry>,
@@ -120,6 +125,10 @@ struct CheckpointClock {
     /// Batches given since the last freeze, and the milliseconds that those took which are done.
     batches: u64,
     replay_ms: u64,
+    /// State in memory wants to be written: what changed takes too much of its room.
+    pressed: bool,
+    /// How many keys the pending checkpoint has of each operator.
+    entries: Vec<(Uid, u64)>,
     /// Where the job stood when the pending checkpoint's batch was planned.
     point: Option<JobPoint>,
 }
@@ -186,7 +195,10 @@ impl Driver {
                 Ok(())
             }
             DriverMessage::Engine { generation, event } if generation == self.generation => self.engine_event(event),
-            DriverMessage::Engine { .. } => Ok(()),
+            DriverMessage::Loaded { generation, outcome } if generation == self.generation => {
+                self.background_done(outcome)
+            }
+            DriverMessage::Engine { .. } | DriverMessage::Loaded { .. } => Ok(()),
             DriverMessage::Checkpoint(done) => self.checkpoint_done(done),
             DriverMessage::ReceivingFailed(error) => Err(error),
             DriverMessage::ReceiversStopped(stopped) => self.receivers_stopped(stopped),
@@ -203,6 +215,7 @@ impl Driver {
             EngineEvent::Done { execution, report } => self.worker_done(execution, report),
             EngineEvent::Panicked { execution, operator, panic } => self.attempt_failed(execution, operator, panic),
             EngineEvent::SourceFailed(error) => Err(error),
+            EngineEvent::StateFailed(error) => self.state_failed(error),
         }
     }
 
@@ -218,7 +231,7 @@ impl Driver {
             }
             if let Some(batch) = self.history.give() {
                 self.give(batch, &Trial::default())?;
-            } else if self.may_plan() {
+            } else if self.may_plan() && !self.waits_for_checkpoint() {
                 self.plan_batch()?;
             } else {
                 return self.advance_stop();
@@ -229,13 +242,17 @@ impl Driver {
     /// Hands a planned batch to the dataflow.
     fn give(&mut self, batch: BatchId, trial: &Trial) -> Result<()> {
         let freeze = !trial.is_trial && self.checkpoint_is_due(batch)?;
+        let stored = self.checkpoint.pending.is_none();
         let past = self.history.get(batch);
         let tasks = self.inputs.tasks(past, trial);
         let timing = past.timing;
         let bytes = tasks.iter().map(|(bytes, _)| bytes).sum();
+        if let Some(lazy) = &self.lazy {
+            lazy.set_busy(true);
+        }
         let given_ms = self.settings.clock.monotonic_ms(); // before: a worker may be through with it at once
         let engine = self.engine.as_mut().expect("an engine runs while the driver serves");
-        let execution = engine.run(|execution| BatchContext { execution, timing, freeze }, tasks);
+        let execution = engine.run(|execution| BatchContext { execution, timing, freeze, stored }, tasks);
         let ticked_ms = past.ticked_ms.unwrap_or(self.tick.at_ms);
         self.in_flight.push_back(InFlight {
             batch,
