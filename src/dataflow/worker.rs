@@ -11,6 +11,7 @@ use timely::worker::Worker;
 
 use crate::codec::KeyHash;
 use crate::dataflow::blame;
+use crate::dataflow::freezing::FrozenOperators;
 use crate::dataflow::graph::{Graph, NodeId};
 use crate::dataflow::lower::{Lowered, Lowering};
 use crate::dataflow::push::BatchContext;
@@ -63,6 +64,8 @@ pub(crate) enum FromWorker {
     NotReady(crate::Error),
     /// All workers are through with this execution; this is what this one did.
     Done { execution: u64, report: WorkerReport },
+    /// What this worker has for the checkpoint of a batch that is reported.
+    Frozen(FrozenOperators),
     /// User code panicked; the worker has dropped its dataflow.
     Panicked { execution: Option<u64>, operator: String, panic: String },
     /// The input of a task could not be had.
@@ -150,9 +153,18 @@ fn serve(worker: &mut Worker, seat: &WorkerSeat, mut lowered: Lowered) {
             return wait_for_stop(seat);
         }
         while lowered.batches.borrow().contains_key(&next_done) && !lowered.probe.less_equal(&next_done) {
-            lowered.batches.borrow_mut().remove(&next_done);
+            let batch = lowered.batches.borrow_mut().remove(&next_done).expect("it is there");
             (seat.tell)(FromWorker::Done { execution: next_done, report: lowered.reports.take(next_done) });
             next_done += 1;
+            if batch.freeze {
+                match catch_unwind(AssertUnwindSafe(|| lowered.freezing.finish())) {
+                    Ok(frozen) => (seat.tell)(FromWorker::Frozen(frozen)),
+                    Err(panic) => {
+                        (seat.tell)(failure_of(panic));
+                        return wait_for_stop(seat);
+                    }
+                }
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::checkpoint::{
     CheckpointDone, CheckpointError, CheckpointRequest, JobPoint, KeyLayout, LogPoint, OperatorEntry,
 };
+use crate::dataflow::freezing::FrozenOperators;
 use crate::driver::Driver;
 use crate::driver::done::BatchResult;
 use crate::driver::settings::{JobSettings, KEY_GROUPS};
@@ -63,24 +64,41 @@ impl Driver {
         })
     }
 
-    /// The batch is published: its frozen state becomes a checkpoint, in the background (I-5).
-    pub(super) fn request_checkpoint(&mut self, batch: BatchId, result: BatchResult) -> Result<()> {
-        let mut point = self.checkpoint.point.take().expect("the batch was frozen for a checkpoint");
-        let mut runs: Vec<(OperatorNumber, FrozenRun)> = Vec::new();
+    /// The batch whose state is frozen is published; the next checkpoint is counted from here on.
+    pub(super) fn frozen_batch_published(&mut self, result: &BatchResult) -> Result<()> {
+        let point = self.checkpoint.point.as_mut().expect("the batch was given to be frozen");
         for (node, _, descriptor) in self.graph.stateful() {
             let number = self.stored[&descriptor.uid].number;
             let entries = result.entries.get(&node).copied().unwrap_or_default();
             point.operators.push(operator_entry(&descriptor, number, entries.cast_unsigned()));
         }
-        for (node, frozen) in result.frozen {
+        self.checkpoint.entries = entries_of(point);
+        self.checkpoint.is_published = true;
+        (self.checkpoint.batches, self.checkpoint.replay_ms, self.checkpoint.pressed) = (0, 0, false);
+        self.request_checkpoint()
+    }
+
+    /// A worker has frozen its state; perhaps before the others are through with the batch.
+    pub(super) fn worker_frozen(&mut self, frozen: FrozenOperators) -> Result<()> {
+        self.checkpoint.frozen.extend(frozen);
+        self.checkpoint.workers_frozen += 1;
+        self.request_checkpoint()
+    }
+
+    /// Once the batch is published and all workers have frozen their state, that becomes a checkpoint, in the background (I-5).
+    fn request_checkpoint(&mut self) -> Result<()> {
+        if !self.checkpoint.is_published || self.checkpoint.workers_frozen < self.settings.width.workers {
+            return Ok(());
+        }
+        let point = self.checkpoint.point.take().expect("a checkpoint is asked for once");
+        let mut runs: Vec<(OperatorNumber, FrozenRun)> = Vec::new();
+        for (node, frozen) in std::mem::take(&mut self.checkpoint.frozen) {
             if let Some((_, _, descriptor)) = self.graph.stateful().find(|(stateful, ..)| *stateful == node) {
                 let number = self.stored[&descriptor.uid].number;
                 runs.extend(frozen.into_iter().map(|run| (number, run)));
             }
         }
-        let entries = entries_of(&point);
-        let newest = self.checkpoint.newest;
-        self.checkpoint = CheckpointClock { newest, pending: Some(batch), entries, ..CheckpointClock::default() };
+        (self.checkpoint.is_published, self.checkpoint.workers_frozen) = (false, 0);
         let checkpointer = self.checkpointer.as_ref().expect("a checkpointer runs while the driver serves");
         checkpointer.request(CheckpointRequest { runs, point }).map_err(checkpoint_failed)
     }
@@ -121,10 +139,9 @@ impl Driver {
     /// Waits until no checkpoint is being written: the store then holds what the newest published one holds.
     pub(super) fn settle_checkpoint(&mut self) -> Result<()> {
         use crate::driver::message::DriverMessage;
-        let frozen_only = self.checkpoint.point.take().is_some();
-        if frozen_only {
-            // Its batch was not committed: what was frozen is gone with the dataflow.
-            self.checkpoint.pending = None;
+        if self.checkpoint.point.is_some() {
+            // Not asked for yet: what was, or was to be, frozen is gone with the dataflow.
+            self.checkpoint = CheckpointClock { newest: self.checkpoint.newest, ..CheckpointClock::default() };
         }
         let mut later = Vec::new();
         while self.checkpoint.pending.is_some() {

@@ -21,7 +21,7 @@ use crate::id::{BatchId, Uid};
 use crate::planted::PlantedBug;
 use crate::sink::SinkError;
 use crate::source::BatchSample;
-use crate::state::{CacheCounts, FrozenRun};
+use crate::state::CacheCounts;
 
 /// What all workers together did in a batch.
 #[derive(Default)]
@@ -31,7 +31,6 @@ pub(super) struct BatchResult {
     pub failed: BTreeMap<NodeId, u64>,
     digests: BTreeMap<NodeId, Digest>,
     outputs: BTreeMap<NodeId, Vec<(Origin, Records)>>,
-    pub frozen: BTreeMap<NodeId, Vec<FrozenRun>>,
     pub entries: BTreeMap<NodeId, i64>,
     cache: CacheCounts,
     pressed: bool,
@@ -52,9 +51,6 @@ impl BatchResult {
             }
             for OutputPart { node, origin, records } in report.outputs {
                 result.outputs.entry(node).or_default().push((origin, records));
-            }
-            for (node, runs) in report.frozen {
-                result.frozen.entry(node).or_default().extend(runs);
             }
             for (node, entries) in report.entries {
                 *result.entries.entry(node).or_default() += entries;
@@ -115,7 +111,7 @@ impl Driver {
         self.note_done(&done, &result, live, now_ms);
         self.tell_completed(&done, &result, digests, live, now_ms);
         if done.freeze {
-            self.request_checkpoint(done.batch, result)?;
+            self.frozen_batch_published(&result)?;
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ use crate::checkpoint::{Checkpointer, JobPoint, OperatorEntry};
 use crate::clock::ClockWatch;
 use crate::codec::encode;
 use crate::dataflow::engine::{Engine, EngineEvent};
+use crate::dataflow::freezing::FrozenOperators;
 use crate::dataflow::graph::{Deliver, Graph, NodeId};
 use crate::dataflow::push::BatchContext;
 use crate::dataflow::report::WorkerReport;
@@ -129,8 +130,13 @@ struct CheckpointClock {
     pressed: bool,
     /// How many keys the pending checkpoint has of each operator.
     entries: Vec<(Uid, u64)>,
-    /// Where the job stood when the pending checkpoint's batch was planned.
+    /// Where the job stood when the pending checkpoint's batch was planned; none once the checkpoint is asked for.
     point: Option<JobPoint>,
+    /// That batch is published.
+    is_published: bool,
+    /// What the workers have frozen of it, and how many have.
+    frozen: FrozenOperators,
+    workers_frozen: u32,
 }
 
 /// What is known of the time.
@@ -213,6 +219,7 @@ impl Driver {
     fn engine_event(&mut self, event: EngineEvent) -> Result<()> {
         match event {
             EngineEvent::Done { execution, report } => self.worker_done(execution, report),
+            EngineEvent::Frozen(frozen) => self.worker_frozen(frozen),
             EngineEvent::Panicked { execution, operator, panic } => self.attempt_failed(execution, operator, panic),
             EngineEvent::SourceFailed(error) => Err(error),
             EngineEvent::StateFailed(error) => self.state_failed(error),
