@@ -241,8 +241,8 @@ impl Driver {
 
     /// Hands a planned batch to the dataflow.
     fn give(&mut self, batch: BatchId, trial: &Trial) -> Result<()> {
-        let freeze = !trial.is_trial && self.checkpoint_is_due(batch)?;
         let stored = self.checkpoint.pending.is_none();
+        let freeze = !trial.is_trial && self.checkpoint_is_due(batch)?;
         let past = self.history.get(batch);
         let tasks = self.inputs.tasks(past, trial);
         let timing = past.timing;
