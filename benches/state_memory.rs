@@ -19,6 +19,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 const BLOCK: u64 = 100_000;
+/// The most records of a batch: what it touches must be in memory, whatever the budget.
+const BATCH: u64 = 300_000;
 /// Records on random keys, as a part of the keys.
 const USED: u64 = 5;
 
@@ -97,10 +99,10 @@ fn child(arguments: &[String]) -> Result<()> {
     let (keys, budget): (u64, u64) = (keys.parse()?, budget.parse()?);
     let builder = StreamingContext::builder("memory")
         .checkpoint(Path::new(place).join("state"))
-        .batch_interval(Duration::from_millis(100))
+        .batch_interval(Duration::from_millis(20))
+        .max_batch_records(BATCH)
         .receive_memory(32 << 20)
         .receive_backlog(64 << 20)
-        .max_batch_bytes(32 << 20)
         .workers(2);
     let builder = if budget > 0 { builder.state_memory(budget) } else { builder };
     let context = builder.build()?;

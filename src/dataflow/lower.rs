@@ -269,9 +269,9 @@ fn wide_stage<'s>(
                         if batch.stored {
                             state.confirm();
                         }
-                        let (counts, pressed) = state.take_cache_counts();
+                        let (counts, pressure) = state.take_cache_counts();
                         report.cache.add(counts);
-                        report.pressed |= pressed;
+                        report.pressure = report.pressure.max(pressure);
                         report.digests.push((*id, state.take_digest()));
                         report.entries.push((*id, state.entries()));
                     }

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::batch::event::Digest;
 use crate::dataflow::chunk::{Chunk, Origin, Records};
 use crate::dataflow::graph::NodeId;
-use crate::state::CacheCounts;
+use crate::state::{CacheCounts, Pressure};
 
 /// Where a stage leaves chunks for one side of a wide operator.
 #[derive(Clone)]
@@ -41,8 +41,8 @@ pub(crate) struct WorkerReport {
     pub entries: Vec<(NodeId, i64)>,
     /// How the tables did that do not hold all of their keys.
     pub cache: CacheCounts,
-    /// Some of them want a checkpoint soon: what changed takes too much of their room.
-    pub pressed: bool,
+    /// What the fullest of them wants.
+    pub pressure: Pressure,
 }
 
 /// One partition of one output.

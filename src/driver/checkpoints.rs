@@ -14,7 +14,7 @@ use crate::listener::events::CheckpointCompleted;
 use crate::planted::PlantedBug;
 use crate::state::descriptor::StateDescriptor;
 use crate::state::loader::StoredOperator;
-use crate::state::{FrozenRun, OperatorNumber};
+use crate::state::{FrozenRun, OperatorNumber, Pressure};
 use crate::wal::TruncationRight;
 
 impl Driver {
@@ -33,7 +33,8 @@ impl Driver {
         // A log that fills up can be cut only behind a checkpoint.
         let by_log = self.wal.statistics().bytes_on_disk >= self.settings.wal.quota_bytes / 2;
         let last = self.stopping == Stopping::Draining && self.inputs.tracker.pending().blocks == 0;
-        if !(by_count || by_time || by_log || last || self.checkpoint.pressed) {
+        let by_memory = self.checkpoint.pressure > Pressure::None;
+        if !(by_count || by_time || by_log || last || by_memory) {
             return Ok(false);
         }
         self.checkpoint.point = Some(self.job_point(batch)?);
@@ -43,7 +44,7 @@ impl Driver {
 
     /// Whether no batch may be planned before a checkpoint is written: the state takes all of its room.
     pub(super) fn waits_for_checkpoint(&self) -> bool {
-        self.checkpoint.pressed && (self.checkpoint.pending.is_some() || self.lazy.is_some())
+        self.checkpoint.pressure == Pressure::Full && (self.checkpoint.pending.is_some() || self.lazy.is_some())
     }
 
     /// Where the job stands after `batch`, the newest planned one.
@@ -74,7 +75,7 @@ impl Driver {
         }
         self.checkpoint.entries = entries_of(point);
         self.checkpoint.is_published = true;
-        (self.checkpoint.batches, self.checkpoint.replay_ms, self.checkpoint.pressed) = (0, 0, false);
+        (self.checkpoint.batches, self.checkpoint.replay_ms, self.checkpoint.pressure) = (0, 0, Pressure::None);
         self.request_checkpoint()
     }
 

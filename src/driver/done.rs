@@ -21,7 +21,7 @@ use crate::id::{BatchId, Uid};
 use crate::planted::PlantedBug;
 use crate::sink::SinkError;
 use crate::source::BatchSample;
-use crate::state::CacheCounts;
+use crate::state::{CacheCounts, Pressure};
 
 /// What all workers together did in a batch.
 #[derive(Default)]
@@ -33,7 +33,7 @@ pub(super) struct BatchResult {
     outputs: BTreeMap<NodeId, Vec<(Origin, Records)>>,
     pub entries: BTreeMap<NodeId, i64>,
     cache: CacheCounts,
-    pressed: bool,
+    pressure: Pressure,
 }
 
 impl BatchResult {
@@ -45,7 +45,7 @@ impl BatchResult {
                 *result.failed.entry(node).or_default() += failed;
             }
             result.cache.add(report.cache);
-            result.pressed |= report.pressed;
+            result.pressure = result.pressure.max(report.pressure);
             for (node, digest) in report.digests {
                 result.digests.entry(node).or_default().merge(digest);
             }
@@ -104,7 +104,7 @@ impl Driver {
         self.forget_payloads(done.batch);
         self.checkpoint.batches += 1;
         self.checkpoint.replay_ms += processing_ms;
-        self.checkpoint.pressed = result.pressed;
+        self.checkpoint.pressure = result.pressure;
         if live {
             self.sample_rate(&result, processing_ms, now_ms);
         }

@@ -57,8 +57,8 @@ use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence, Uid};
 use crate::listener::Events;
 use crate::listener::events::Ending;
 use crate::source::{PidRateEstimator, Supervisor};
-use crate::state::StateStore;
 use crate::state::loader::StoredOperator;
+use crate::state::{Pressure, StateStore};
 use crate::wal::{FrameKind, NewFrame, Wal};
 
 /// The running job, as its driver holds it.
@@ -126,8 +126,8 @@ struct CheckpointClock {
     /// Batches given since the last freeze, and the milliseconds that those took which are done.
     batches: u64,
     replay_ms: u64,
-    /// State in memory wants to be written: what changed takes too much of its room.
-    pressed: bool,
+    /// What changed takes much of the room that state in memory has.
+    pressure: Pressure,
     /// How many keys the pending checkpoint has of each operator.
     entries: Vec<(Uid, u64)>,
     /// Where the job stood when the pending checkpoint's batch was planned; none once the checkpoint is asked for.
@@ -248,8 +248,8 @@ impl Driver {
 
     /// Hands a planned batch to the dataflow.
     fn give(&mut self, batch: BatchId, trial: &Trial) -> Result<()> {
-        let freeze = !trial.is_trial && self.checkpoint_is_due(batch)?;
         let stored = self.checkpoint.pending.is_none();
+        let freeze = !trial.is_trial && self.checkpoint_is_due(batch)?;
         let past = self.history.get(batch);
         let tasks = self.inputs.tasks(past, trial);
         let timing = past.timing;

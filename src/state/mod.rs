@@ -43,7 +43,7 @@ pub(crate) use reader::StateScan;
 pub(crate) use reader::{StateReader, decode_entries};
 pub(crate) use rest::{CacheCounts, Rest, StateFailure};
 pub(crate) use store::StateStore;
-pub(crate) use table::{Slot, StateTable};
+pub(crate) use table::{Pressure, Slot, StateTable};
 pub(crate) use tables::Tables;
 
 use crate::codec::Record;

@@ -35,6 +35,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as IndexEntry;
 use smallvec::SmallVec;
 
+pub(crate) use self::evict::Pressure;
 use super::FrozenRun;
 use super::directory::Directory;
 use crate::codec::{Key, KeyHash, Record, decode, encode_into};

@@ -11,7 +11,7 @@ use crate::dataflow::graph::WorkerContext;
 use crate::error::Result;
 use crate::state::rest::Revised;
 use crate::state::spec::StateSpec;
-use crate::state::{CacheCounts, FrozenRun, Rest, StateTable};
+use crate::state::{CacheCounts, FrozenRun, Pressure, Rest, StateTable};
 
 /// The state of an operator, as the worker's loop deals with it: without its types.
 pub(crate) trait OperatorState {
@@ -28,8 +28,8 @@ pub(crate) trait OperatorState {
     /// The store holds all that was frozen.
     fn confirm(&mut self);
 
-    /// How the tables did since the last call, and whether so much has changed that a checkpoint should come soon.
-    fn take_cache_counts(&mut self) -> (CacheCounts, bool);
+    /// How the tables did since the last call, and what the fullest of them wants.
+    fn take_cache_counts(&mut self) -> (CacheCounts, Pressure);
 
     /// What changed since the last freeze, one sorted run per owned partition. Tables must be whole.
     fn freeze(&mut self) -> Vec<FrozenRun>;
@@ -215,8 +215,9 @@ impl<K: Key, S: Record> OperatorState for Tables<K, S> {
         self.partitions.iter_mut().for_each(|partition| partition.table.confirm());
     }
 
-    fn take_cache_counts(&mut self) -> (CacheCounts, bool) {
-        (std::mem::take(&mut self.counts), self.iter().any(|(_, table)| table.is_pressed()))
+    fn take_cache_counts(&mut self) -> (CacheCounts, Pressure) {
+        let pressure = self.iter().map(|(_, table)| table.pressure()).max().unwrap_or_default();
+        (std::mem::take(&mut self.counts), pressure)
     }
 
     fn freeze(&mut self) -> Vec<FrozenRun> {

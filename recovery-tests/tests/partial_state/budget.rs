@@ -7,12 +7,13 @@ use recovery_tests::sweep::{Env, Fault, Restart, Sweep};
 
 use crate::common::place::Place;
 use crate::common::scramble;
-use crate::job::{KEYS, Pair, PutOut, SEEDS, Seen, add, declare, look, put_out, records, run_one};
+use crate::job::{KEYS, Pair, PutOut, SEEDS, Seen, add, declare, look, put_out, records, run_one, same};
 
 /// Room for about thirty keys in each of eight partitions.
 const BUDGET: u64 = 24_000;
 
-/// A job of 30 batches that crashes twice and stops gracefully once.
+/// A job of 30 batches that crashes three times. It does not stop gracefully: whether that takes one more batch depends on when the newest
+/// checkpoint was.
 fn run(seed: u64, budget: Option<u64>, workers: [u32; 4], every: u64) -> (BTreeMap<u64, Seen>, PutOut) {
     let (place, sink) = (Place::default(), MemorySink::default());
     let configure = |builder: StreamingContextBuilder, workers: u32| {
@@ -26,9 +27,6 @@ fn run(seed: u64, budget: Option<u64>, workers: [u32; 4], every: u64) -> (BTreeM
     for batch in 1..=30 {
         run_one(&life, records(seed, batch));
         seen.insert(batch, look(&life, batch));
-        if batch == 21 {
-            life.running.stop(true).unwrap();
-        }
         if batch % 7 == 0 && batch < 28 {
             let status = life.running.status();
             evictions += status.state_evictions;
@@ -44,8 +42,8 @@ fn run(seed: u64, budget: Option<u64>, workers: [u32; 4], every: u64) -> (BTreeM
 fn a_job_within_a_budget_gives_what_one_without_gives_at_every_batch_with_any_number_of_workers() {
     for seed in SEEDS {
         let unlimited = run(seed, None, [2, 2, 2, 2], 3);
-        assert_eq!(unlimited, run(seed, Some(BUDGET), [2, 2, 2, 2], 3), "seed {seed}");
-        assert_eq!(unlimited, run(seed, Some(BUDGET), [1, 4, 2, 3], 3), "seed {seed}, other workers");
+        same(&unlimited, &run(seed, Some(BUDGET), [2, 2, 2, 2], 3), &format!("seed {seed}"));
+        same(&unlimited, &run(seed, Some(BUDGET), [1, 4, 2, 3], 3), &format!("seed {seed}, other workers"));
     }
 }
 
@@ -104,7 +102,7 @@ fn texts_as_keys_and_states_that_grow_and_go_are_the_same_within_a_budget() {
         let batches: Vec<_> = sink.batches().into_iter().map(|batch| (batch.batch, batch.partitions)).collect();
         (fingerprints, batches)
     });
-    assert_eq!(outputs[0], outputs[1]);
+    assert!(outputs[0] == outputs[1]);
 }
 
 /// Every key in every batch: a state without records changes, goes, or stays.
@@ -139,7 +137,8 @@ fn an_operator_that_visits_every_key_visits_those_in_the_store_too() {
         }
         (seen, put_out(&sink))
     });
-    assert_eq!(runs[0], runs[1]);
+    assert!(runs[0].0 == runs[1].0, "what was seen differs");
+    assert!(runs[0].1 == runs[1].1, "what was put out differs");
 }
 
 fn swept(env: &Env) -> floodmark::Result<StreamingContext> {

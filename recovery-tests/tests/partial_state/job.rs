@@ -1,5 +1,7 @@
 //! The job of these tests, its input, and what is seen of it.
 
+use std::collections::BTreeMap;
+
 use floodmark::{BatchId, KeyedState, MemorySink, Queue, StreamingContext};
 
 use crate::common::place::Started;
@@ -69,4 +71,15 @@ pub fn run_one(life: &Life, records: Vec<Pair>) {
 /// What a sink holds.
 pub fn put_out(sink: &MemorySink<Pair>) -> PutOut {
     sink.batches().into_iter().map(|batch| (batch.batch, batch.partitions)).collect()
+}
+
+/// Fails at the first batch in which two runs differ.
+pub fn same(one: &(BTreeMap<u64, Seen>, PutOut), other: &(BTreeMap<u64, Seen>, PutOut), what: &str) {
+    for ((batch, one), (_, other)) in one.0.iter().zip(&other.0) {
+        assert_eq!(one, other, "{what}: seen after batch {batch}");
+    }
+    for ((batch, one), (number, other)) in one.1.iter().zip(&other.1) {
+        assert!(batch == number && one == other, "{what}: batch {batch} put out {one:?}, batch {number} {other:?}");
+    }
+    assert_eq!((one.0.len(), one.1.len()), (other.0.len(), other.1.len()), "{what}");
 }

@@ -12,7 +12,7 @@ use recovery_tests::sweep::{Env, Fault, Restart as SweptRestart, Sweep};
 
 use crate::common::place::Place;
 use crate::common::scramble;
-use crate::job::{KEYS, Life, Pair, PutOut, SEEDS, Seen, add, declare, look, put_out, records, run_one};
+use crate::job::{KEYS, Life, Pair, PutOut, SEEDS, Seen, add, declare, look, put_out, records, run_one, same};
 
 /// How a job starts again.
 #[derive(Clone, Debug)]
@@ -82,8 +82,8 @@ fn a_lazy_restart_gives_what_an_eager_one_gives_at_every_batch_with_any_number_o
     for seed in SEEDS {
         let eager = run(seed, &Restart::Eager, [2, 2, 2, 2]);
         assert_eq!(eager.0.len(), 24);
-        assert_eq!(eager, run(seed, &Restart::held(), [2, 2, 2, 2]), "seed {seed}, held");
-        assert_eq!(eager, run(seed, &Restart::held(), [1, 4, 2, 3]), "seed {seed}, held, other workers");
+        same(&eager, &run(seed, &Restart::held(), [2, 2, 2, 2]), &format!("seed {seed}"));
+        same(&eager, &run(seed, &Restart::held(), [1, 4, 2, 3]), &format!("seed {seed}, other workers"));
     }
 }
 
@@ -232,7 +232,7 @@ fn goes_back(next_two: &[Pair], found_by_look_up: bool) {
         seen.insert(batch, look(&life, batch));
     }
     assert!(seen.iter().all(|(batch, seen)| expected[batch] == *seen));
-    assert_eq!(put_out(&sink), expected_out, "every batch is put out once, as without damage");
+    assert!(put_out(&sink) == expected_out, "every batch is put out once, as without damage");
 }
 
 #[test]

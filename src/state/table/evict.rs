@@ -16,6 +16,17 @@ use crate::codec::{Key, KeyHash, Record};
 /// Of a table that is full, this part stays.
 const STAYS: (usize, usize) = (3, 4);
 
+/// What a table within a budget wants of the driver.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Pressure {
+    #[default]
+    None,
+    /// A checkpoint, beside the batches.
+    Pressed,
+    /// A checkpoint before the next batch.
+    Full,
+}
+
 /// What keeps a table within its budget.
 #[derive(Debug)]
 pub(super) struct Limit {
@@ -66,10 +77,14 @@ impl<K: Key, S: Record> StateTable<K, S> {
         self.limit((bytes / 4 * 3) as usize / entry);
     }
 
-    /// Whether so much has changed that what changed should go into the store soon: an eighth of the room, since its frozen copy takes
-    /// memory, too.
-    pub fn is_pressed(&self) -> bool {
-        self.limit.as_ref().is_some_and(|limit| self.changed.len() > limit.most / 8)
+    /// How much of the room is taken by what changed, and so cannot leave; its frozen copy takes memory, too.
+    pub fn pressure(&self) -> Pressure {
+        let Some(limit) = &self.limit else { return Pressure::None };
+        match self.changed.len() {
+            changed if changed > limit.most / 4 => Pressure::Full,
+            changed if changed > limit.most / 8 => Pressure::Pressed,
+            _ => Pressure::None,
+        }
     }
 
     /// The store has taken in what was frozen last.
