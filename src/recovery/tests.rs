@@ -1,5 +1,6 @@
 //! The decision table, row by row, on facts made by hand.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -140,7 +141,14 @@ fn facts(batches: impl IntoIterator<Item = BatchFacts>) -> Facts {
     Facts {
         chain,
         candidates,
-        log: Some(LogFacts { scan: scan(), blocks, batches, opened: Some(Epoch(4)), lineage: None }),
+        log: Some(LogFacts {
+            scan: scan(),
+            blocks,
+            absent: BTreeSet::new(),
+            batches,
+            opened: Some(Epoch(4)),
+            lineage: None,
+        }),
     }
 }
 

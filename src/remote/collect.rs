@@ -48,7 +48,7 @@ impl RemoteDisk {
         let numbers = self.log.unneeded(through, limit);
         let names: Vec<String> = numbers.iter().map(|number| object_name(*number)).collect();
         self.bucket.delete_all(&names)?;
-        self.log.forget(&numbers);
+        self.log.forget(&numbers, through);
         Ok(())
     }
 
