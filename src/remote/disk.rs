@@ -35,6 +35,8 @@ use crate::wal::{SEGMENT_HEADER_LEN, SegmentHeader, segment_number};
 
 /// Where the files of checkpoints are in the bucket.
 pub(super) const FILES: &str = "files";
+/// Where notes on uploads in parts are, while they are under way, by the checkpoint's name.
+pub(super) const UPLOADS: &str = "uploads";
 /// Small files of a checkpoint travel in the envelope; larger ones, which are rare, are objects.
 const INLINE_BYTES: u64 = 256 << 10;
 
@@ -222,7 +224,7 @@ impl RemoteDisk {
                 stored.push(StoredFile { file, place: Place::Object(object) });
             }
         }
-        let bytes = self.bucket.upload_all(&uploads)?;
+        let bytes = self.bucket.upload_noted(&uploads, &format!("{UPLOADS}/{name}"))?;
         tracing::debug!(checkpoint = name, files = uploads.len(), bytes, "uploaded");
         self.kept().checkpoints.insert(name.to_string(), stored);
         Ok(())

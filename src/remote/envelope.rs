@@ -19,6 +19,7 @@ use crate::id::{Epoch, SegmentNumber, WriterNonce};
 
 const MANIFEST_MAGIC: [u8; 8] = *b"FLDMRMAN";
 const LOG_MAGIC: [u8; 8] = *b"FLDMRLOG";
+const UPLOADS_MAGIC: [u8; 8] = *b"FLDMRUPL";
 const KNOWN_MAGIC: [u8; 8] = *b"FLDMRKNW";
 const VERSION: u32 = 1;
 
@@ -80,6 +81,10 @@ pub(super) struct Piece {
     pub offset: u64,
     pub bytes: Bytes,
 }
+
+/// Uploads in parts that are under way: each object, and the id that the store gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct UploadsUnderWay(pub Vec<(String, String)>);
 
 /// What a working copy holds of the log; a file of its own there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,6 +172,18 @@ impl LogObject {
         }
         contents.end()?;
         Ok(Self { number, writer: head.writer, pieces })
+    }
+}
+
+impl UploadsUnderWay {
+    pub fn to_bytes(&self) -> Result<Bytes, RemoteError> {
+        seal(UPLOADS_MAGIC, self, std::iter::empty())
+    }
+
+    pub fn from_bytes(name: &str, bytes: &Bytes) -> Result<Self, RemoteError> {
+        let (uploads, contents) = unseal(UPLOADS_MAGIC, name, bytes)?;
+        contents.end()?;
+        Ok(uploads)
     }
 }
 
