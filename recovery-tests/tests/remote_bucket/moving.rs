@@ -321,7 +321,11 @@ fn a_part_that_fails_is_sent_again_by_itself_and_an_end_without_an_answer_is_loo
     parts.state().failing = vec![2, 7, 8];
     parts.state().loses_an_end = true;
     assert_eq!(bucket.upload_noted(&files.uploads, NOTE).unwrap(), files.total());
-    assert_eq!((parts.state().sent, parts.state().open.len()), (5 + 13 + 3, 0), "no part that had come was sent again");
+    let (sent, open) = {
+        let state = parts.state();
+        (state.sent, state.open.len())
+    };
+    assert_eq!((sent, open), (5 + 13 + 3, 0), "no part that had come was sent again");
     assert!(names(&bucket, "uploads").is_empty(), "the note is gone");
     files.there_and_back(&bucket, "again");
 }

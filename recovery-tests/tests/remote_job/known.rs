@@ -58,7 +58,8 @@ fn a_restart_whose_working_copy_is_whole_reads_only_what_came_since_its_note() {
         let (job, again, fetches) = start(&world, &machine);
         job.tick().unwrap();
         world.check(&job, &sent).unwrap();
-        assert!(again < 30, "{again} reads");
+        // Most of them ask for names of manifests that are not there yet.
+        assert!(again < 90, "{again} reads");
         assert_eq!(fetches.last("files"), None, "they are there");
         if !world.is_local {
             drop(job);
