@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::block::BlockRef;
-use crate::checkpoint::{ChainFacts, CheckpointFiles, JobPoint, KeyLayout, OperatorEntry};
+use crate::checkpoint::{ChainFacts, CheckpointFiles, JobPoint, KeyLayout, Manifest, ManifestKind, OperatorEntry};
 use crate::id::{BatchId, BatchTime, Epoch, ManifestSequence, Sequence, Uid};
 use crate::recovery::declared::{DROPPED, Declared};
 use crate::recovery::facts::{BatchFacts, Candidate, Facts, LogFacts};
@@ -363,10 +363,11 @@ fn give_up_the_lost(
         decision.loss.planned = loss::add_up(decision.planned_blocks.values());
         decision.planned_blocks.clear();
     }
-    // Also where an earlier start has begun the lineage, and died before it could write that down.
-    let begins = decision.loss.begins_lineage()
-        || chain.beginning_of_lineage().is_some_and(|first| first.point.next_batch > first.point.batch.next())
-            && log.lineage != chain.lineage();
+    // Also where an earlier start has begun the lineage, and died before it could write that down. A rollback gives nothing up.
+    let leaves_out =
+        |first: &Manifest| first.kind == ManifestKind::Claim && first.point.next_batch > first.point.batch.next();
+    let has_begun = chain.beginning_of_lineage().is_some_and(leaves_out) && log.lineage != chain.lineage();
+    let begins = decision.loss.begins_lineage() || has_begun;
     let given_up = match begins {
         true => decision.unplanned.iter().map(|block| block.at.sequence).collect(),
         false => loss::given_up(&decision.unplanned, &log.absent),

@@ -400,7 +400,8 @@ fn blocks_of_a_lost_machine_are_named_and_given_up_only_when_the_program_says_so
     for waiting in [95, 96] {
         log(&mut facts).blocks.insert(Sequence(waiting), block(waiting, "words"));
     }
-    let words = ["batch 8 cannot", "1 blocks of \"words\" (4 records, 100 bytes)", "batch 6", "go_on_without_log", "batch 10"];
+    let words =
+        ["batch 8 cannot", "1 blocks of \"words\" (4 records, 100 bytes)", "batch 6", "go_on_without_log", "batch 10"];
     refused(&facts, &declared(), ErrorKind::Damaged, &words);
     let go_on = Declared { goes_on_without_log: true, ..declared() };
     let decision = decide(&facts, &go_on, &[]).unwrap();
@@ -410,19 +411,29 @@ fn blocks_of_a_lost_machine_are_named_and_given_up_only_when_the_program_says_so
     let report = RecoveryReport::new(&decision);
     assert_eq!(report.batches_lost(), [7, 8, 9].map(BatchId));
     assert_eq!(report.blocks_lost().map(|lost| lost.blocks).collect::<Vec<_>>(), [3, 2]);
-    let words = "a new lineage begins without batches 7 to 9, which had read 3 blocks of \"words\" (12 records, 300 bytes)";
+    let words =
+        "a new lineage begins without batches 7 to 9, which had read 3 blocks of \"words\" (12 records, 300 bytes)";
     assert!(report.to_string().contains(words), "{report}");
 
     // It dies behind its claim; what it gave up is not written down yet.
     let mut point = point(6);
     (point.lineage, point.next_batch) = (Lineage(2), BatchId(10));
     let Some(Link::Sound { manifest, .. }) = facts.chain.links.get(&ManifestSequence(3)).cloned() else { panic!() };
-    let claim = Manifest { sequence: ManifestSequence(4), kind: ManifestKind::Claim, point: point.clone(), ..*manifest };
+    let claim =
+        Manifest { sequence: ManifestSequence(4), kind: ManifestKind::Claim, point: point.clone(), ..*manifest };
     facts.chain.links.insert(ManifestSequence(4), Link::Sound { manifest: Box::new(claim), crc: 2 });
     facts.candidates[0].point = point;
     let decision = decide(&facts, &declared(), &[]).unwrap();
     assert_eq!((replayed(&decision).len(), decision.next_batch), (0, BatchId(10)));
     assert_eq!(decision.loss.given_up, [Sequence(95), Sequence(96)]);
+
+    // A rollback to the same checkpoint repeats its point, and gives nothing up.
+    let rollback = facts.chain.links.get_mut(&ManifestSequence(4)).unwrap();
+    let Link::Sound { manifest, .. } = rollback else { panic!() };
+    manifest.kind = ManifestKind::Rollback;
+    assert_eq!(decide(&facts, &declared(), &[]).unwrap().unplanned.len(), 2);
+    let Some(Link::Sound { manifest, .. }) = facts.chain.links.get_mut(&ManifestSequence(4)) else { panic!() };
+    manifest.kind = ManifestKind::Claim;
 
     // Later, and also where its checkpoint is damaged: what was left out stays out.
     let later = batch(10);
