@@ -121,7 +121,7 @@ impl StreamingContextBuilder {
     /// let context = StreamingContext::builder("totals")
     ///     .checkpoint(&location)
     ///     .working_directory(&copy)
-    ///     .log_in_object_storage(true)
+    ///     .log_in_object_storage(true) // not only plans and commits
     ///     .build()?;
     /// let (sales, stream) = context.queue_stream::<u64>("sales");
     /// stream.count().print(10);
@@ -142,8 +142,12 @@ impl StreamingContextBuilder {
     }
 
     /// Whether what receivers take in is put into object storage before it is acknowledged: one object every 200 ms at most, and one for each plan
-    /// and each commit. Plans and commits are always put. A job in object storage that has receivers needs it: without it a
-    /// start is refused. One that has only direct sources does without.
+    /// and each commit. Then the loss of the machine costs nothing that was acknowledged.
+    ///
+    /// Off by default: plans and commits are put, so that no batch number is ever given to other contents, but what receivers take in is
+    /// acknowledged by the log in the [working directory](Self::working_directory), which is faster, and survives the process. When the machine is lost,
+    /// the job goes on elsewhere as if nothing had been, if the batches since the last checkpoint have read nothing of receivers;
+    /// otherwise a start is refused and says what is lost, unless [`go_on_without_log`](Self::go_on_without_log) accepts that.
     pub fn log_in_object_storage(mut self, on: bool) -> Self {
         self.remote.log_blocks = on;
         self
@@ -296,6 +300,10 @@ impl StreamingContextBuilder {
     }
 
     /// Goes on from the newest checkpoint although the log is gone, as a new lineage. What came after it is lost.
+    ///
+    /// Of a job in [object storage](Self::checkpoint): although what its batches have read of receivers was in the log of a lost machine. The
+    /// report says what is given up ([`RecoveryReport::blocks_lost`](crate::RecoveryReport::blocks_lost)). Plans are not lost there, so the
+    /// new lineage begins with a number, and at a time, behind all that were planned.
     pub fn go_on_without_log(self) -> Self {
         self.set(|settings| settings.goes_on_without_log = true)
     }
@@ -442,6 +450,8 @@ fn find_remote(settings: &mut JobSettings, working_copy: Option<PathBuf>, wish: 
     settings.location = working_copy.unwrap_or_else(|| PathBuf::from(".floodmark").join(&settings.name));
     let give_up_after = wish.give_up_after.unwrap_or(Duration::from_secs(5 * 60));
     settings.remote = Some(RemoteJob { place, log_blocks: wish.log_blocks, give_up_after });
-    settings.wal.group_interval = settings.wal.group_interval.or(Some(GROUP_INTERVAL));
+    if wish.log_blocks {
+        settings.wal.group_interval = settings.wal.group_interval.or(Some(GROUP_INTERVAL));
+    }
     Ok(())
 }

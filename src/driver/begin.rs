@@ -23,6 +23,9 @@ impl Driver {
         // Planned again first: a log that was opened in this lineage knows every batch of it, however this append ends.
         let again = |batch: &BatchId| BatchEvent::Planned(self.history.get(*batch).plan.clone());
         let mut events: Vec<BatchEvent> = decision.planned_again.iter().map(again).collect();
+        if !decision.loss.given_up.is_empty() {
+            events.push(BatchEvent::GivenUp { blocks: decision.loss.given_up.clone() });
+        }
         events.push(BatchEvent::Opened { epoch: self.epoch, lineage: point.lineage });
         // Attempts are counted before they run: what was committed is recomputed, but not attempted.
         for past in self.history.uncommitted() {

@@ -107,6 +107,8 @@ pub(crate) struct Driver {
     planned_at_ms: Option<u64>,
     next_batch: BatchId,
     last_time: Option<BatchTime>,
+    /// Times up to this one are taken, by batches that were left out.
+    planned_until: Option<BatchTime>,
     zero_time: BatchTime,
     published_through: BatchId,
     /// The publication that the log does not know yet; it is written with the next plan, to spare a sync.

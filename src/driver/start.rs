@@ -1,7 +1,8 @@
 //! Starting is recovering: observe, decide, apply, resume.
 //!
 //! A job in object storage first fetches what its working copy lacks ([`RemoteDisk::fetch`]), and takes the log over there behind its claim;
-//! if the life before has put more meanwhile, it observes anew.
+//! if the life before has put more meanwhile, it observes anew. So it does where it has lost the claim to one whose log it has taken: of two that
+//! begin a job in the same moment one goes on.
 //!
 //! | apply, in this order | a crash after it leaves |
 //! |---|---|
@@ -33,15 +34,17 @@ use crate::driver::takeover::Taken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Epoch;
 use crate::listener::Events;
-use crate::listener::events::Ending;
+use crate::listener::events::{Ending, WorkingCopyFetched};
 use crate::planted::PlantedBug;
 use crate::recovery::decide::{Decision, Rejected, decide};
 use crate::recovery::declared::Declared;
 use crate::recovery::facts::{BatchFacts, CHECKPOINTS, Facts, LIVE, observe};
+use crate::recovery::refusal::Refusal;
 use crate::recovery::report::RecoveryReport;
-use crate::remote::RemoteDisk;
+use crate::remote::{FetchProgress, RemoteDisk};
 use crate::source::ReceiverSource;
 use crate::state::StateStore;
+use crate::wal::WalError;
 
 /// A declared job, ready to start.
 pub(crate) struct Job {
@@ -95,14 +98,27 @@ impl Job {
     fn recover(mut self) -> Result<(Driver, Vec<ReceiverSource>, RecoveryReport)> {
         let started_ms = self.settings.clock.monotonic_ms();
         let declared = declared(&self.settings, &self.graph);
+        let mut behind = 0;
         let mut unusable: Vec<Rejected> = Vec::new();
         let receivers = std::mem::take(&mut self.receivers);
         let mut job = self;
         loop {
             if let Some(remote) = &job.settings.remote_disk {
-                remote.fetch(&*job.settings.clock)?;
+                let events = &job.events;
+                let tell = |progress: FetchProgress| {
+                    let FetchProgress { what, bytes, of } = progress;
+                    tracing::info!(what, bytes, of, "fetching the working copy");
+                    events.tell(|| WorkingCopyFetched { what, bytes, of_bytes: of });
+                };
+                remote.fetch(&*job.settings.clock, &tell)?;
             }
-            let mut facts = observe(&*job.settings.disk, &job.settings.location)?;
+            let mut facts = match observe(&*job.settings.disk, &job.settings.location) {
+                Err(refusal) if job.may_fetch_again(&refusal)? => continue,
+                observed => observed?,
+            };
+            if let Some(remote) = &job.settings.remote_disk {
+                remote.tell_damage(&mut facts);
+            }
             if let Some(replay) = &job.settings.replay {
                 facts = replay.limit(facts)?;
             }
@@ -118,9 +134,15 @@ impl Job {
             let chosen = decision.chosen(&facts).cloned();
             let fallback = Fallback::find(&job.settings, &job.graph, &facts, &decision, &declared);
             match job.apply(facts, decision, fallback) {
-                Ok(Applied::Behind(back)) => {
-                    tracing::info!("the life before has gone on until its log was taken over: observing anew");
+                Ok(Applied::Behind(back)) if behind < TIMES_BEHIND => {
+                    tracing::info!("others have gone on until the log was taken over: observing anew");
+                    behind += 1;
                     job = *back;
+                }
+                Ok(Applied::Behind(_)) => {
+                    let message =
+                        format!("others have taken the job over {behind} times while this start looked at it");
+                    return Err(Error::new(ErrorKind::Fenced, message));
                 }
                 Ok(Applied::Begun(mut driver)) => {
                     if let Err(error) = driver.replay() {
@@ -139,6 +161,16 @@ impl Job {
                 Err((_, error)) => return Err(error),
             }
         }
+    }
+
+    /// Whether the log is to be fetched as a whole, since the working copy's is not what its note says.
+    fn may_fetch_again(&self, refusal: &Refusal) -> Result<bool> {
+        let Some(remote) = &self.settings.remote_disk else { return Ok(false) };
+        let may = matches!(refusal, Refusal::Log(WalError::Damage(_))) && remote.distrust()?;
+        if may {
+            tracing::warn!(error = %refusal, "the working copy's log is damaged: fetching it again");
+        }
+        Ok(may)
     }
 
     /// Applies a decision. When the chosen checkpoint cannot be opened, the job comes back with the error.
@@ -216,6 +248,9 @@ pub(crate) fn declared(settings: &JobSettings, graph: &Graph) -> Declared {
         goes_on_without_log: settings.goes_on_without_log,
     }
 }
+
+/// How often a start observes anew, since others have gone on meanwhile.
+const TIMES_BEHIND: u32 = 10;
 
 /// Deaths of the process in one batch before a start begins to wait.
 const DEATHS_BEFORE_BACK_OFF: u32 = 3;

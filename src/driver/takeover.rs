@@ -41,7 +41,7 @@ use crate::wal::Wal;
 /// What taking over came to.
 pub(super) enum Taken {
     Over(Box<Driver>, Box<JobPoint>),
-    /// The life before has put more into the log than was observed; now it cannot any more.
+    /// The life before has put more into the log than was observed, or was first at the claim; now it cannot go on any more.
     Behind(Box<Job>),
 }
 
@@ -70,8 +70,14 @@ impl Job {
         let operators = self.number_operators(stored, decision);
         let point = self.standpoint(decision, log, &operators);
         let checkpoint = decision.from.as_ref().and_then(|from| from.checkpoint.clone());
-        let chain = self.claim(facts.chain, decision, &point, checkpoint.clone(), nonce)?;
-        let next_batch = decision.replay.last().map_or(point.next_batch, |last| last.plan.batch.next());
+        let chain = match self.claim(facts.chain, decision, &point, checkpoint.clone(), nonce) {
+            Err(error) if error.kind() == ErrorKind::Fenced && self.may_claim_again()? => {
+                wal.into_iter().for_each(Wal::abandon);
+                return Ok(Taken::Behind(Box::new(self)));
+            }
+            claimed => claimed?,
+        };
+        let next_batch = decision.next_batch;
         if !fresh_log && self.open_remote_log(epoch, nonce)? == Opened::Behind {
             return Ok(Taken::Behind(Box::new(self)));
         }
@@ -146,6 +152,7 @@ impl Job {
             planned_at_ms: None,
             next_batch,
             last_time: last_planned.or(known_time),
+            planned_until: decision.planned_until,
             zero_time,
             published_through: point.published_through,
             unlogged_publication: None,
@@ -164,6 +171,11 @@ impl Job {
             .map_err(|overtaken| Error::caused_by(ErrorKind::Fenced, "the log cannot be taken over", overtaken))
     }
 
+    /// Whether whoever has won the claim cannot go on, since the log is ours.
+    fn may_claim_again(&self) -> Result<bool> {
+        self.settings.remote_disk.as_ref().map_or(Ok(false), |remote| Ok(remote.may_claim_again()?))
+    }
+
     /// Where the job stands before the replay.
     fn standpoint(&self, decision: &Decision, log: LogId, operators: &[OperatorEntry]) -> JobPoint {
         let mut point = match &decision.from {
@@ -173,6 +185,10 @@ impl Job {
         if decision.new_lineage {
             point.lineage = Lineage::random();
             point.log = self.settings.first_point(point.lineage, log, &[]).log;
+        }
+        if decision.loss.begins_lineage() {
+            point.lineage = Lineage::random();
+            point.next_batch = decision.next_batch;
         }
         point
     }

@@ -15,9 +15,13 @@ mod download;
 mod envelope;
 mod error;
 mod fetch;
+mod image;
 mod job;
+mod known;
 mod location;
 mod log;
+mod manifests;
+mod outline;
 mod probe;
 mod rebuild;
 mod retry;
@@ -25,6 +29,7 @@ mod settings;
 mod upload;
 
 pub(crate) use disk::RemoteDisk;
+pub(crate) use fetch::FetchProgress;
 pub(crate) use job::{GROUP_INTERVAL, RemoteJob, RemotePlace};
 pub(crate) use log::Opened;
 

@@ -157,6 +157,15 @@ impl Code {
                         the commands below.",
                 next: &["floodmark batches LOCATION", WAL, PLAN],
             },
+            Self::BlocksLost => Explanation {
+                means: "This is a working copy of a job in object storage. The plans are here, but blocks that they read were only in the \
+                        log of the machine that took them in.",
+                cause: "The machine was lost, or the job was started elsewhere, and its log was not in object storage.",
+                recovery: "A start refuses, and names the batches and what they read.",
+                to_do: "Start the job on that machine, in its working copy. If that is gone, go on without these batches by \
+                        go_on_without_log(), as a new lineage.",
+                next: &[PLAN, WAL],
+            },
             Self::BatchPublished => Explanation {
                 means: "A sink has a batch of this job that the log ends before. The log has lost its end after that batch was \
                         published.",

@@ -1,0 +1,165 @@
+//! The manifests of a job, as the bucket holds them.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::collect::{MILESTONE, stays};
+use super::disk::manifest_name;
+use super::envelope::{Envelope, damaged};
+use super::fetch::read_many;
+use super::log::number_in;
+use super::{Bucket, RemoteError};
+use crate::checkpoint::{MANIFESTS, Manifest};
+use crate::id::ManifestSequence;
+
+/// How far below the boundary manifests are read whose deletion a crash may have prevented.
+const LEFT_BEHIND: u64 = 64;
+/// Manifests that are read at once, behind one that is damaged.
+const BACKWARD: u64 = 8;
+
+/// The manifests from the boundary on.
+#[derive(Default)]
+pub(super) struct Manifests {
+    pub sound: BTreeMap<ManifestSequence, (Envelope, Manifest)>,
+    pub damaged: BTreeMap<ManifestSequence, DamagedManifest>,
+    /// Those just below that wait for their deletion.
+    pub left: Vec<ManifestSequence>,
+}
+
+/// An object that is there and cannot be read.
+pub(super) struct DamagedManifest {
+    pub bytes: Bytes,
+    pub why: String,
+}
+
+impl Manifests {
+    /// Reads all that count.
+    pub fn read(bucket: &Bucket) -> Result<Self, RemoteError> {
+        let listed = bucket.list(MANIFESTS)?;
+        let listed: Vec<u64> = listed.iter().filter_map(|file| number_in(&file.name)).collect();
+        let mut manifests = Self::default();
+        manifests.find_newest(bucket, listed.iter().max().copied().unwrap_or(0))?;
+        let Some(newest) = manifests.newest() else { return Ok(manifests) };
+        manifests.go_back_to_a_sound_one(bucket, newest)?;
+        let stated = manifests.sound.values().map(|(_, manifest)| manifest.boundary.0).max();
+        let Some(boundary) = stated else { return Err(manifests.all_damaged(newest)) };
+        let is_left = |number: &u64| *number < boundary && *number + LEFT_BEHIND >= boundary;
+        let mut wanted: Vec<u64> = listed.into_iter().filter(is_left).chain(boundary..newest.0).collect();
+        wanted.retain(|number| !manifests.has(ManifestSequence(*number)));
+        for (number, bytes) in read_numbers(bucket, &wanted)? {
+            match bytes {
+                Some(bytes) => manifests.take(number, bytes)?,
+                None if number.0 >= boundary => manifests.hole(number, newest)?,
+                None => {} // deleted meanwhile
+            }
+        }
+        manifests.end_at(ManifestSequence(boundary));
+        Ok(manifests)
+    }
+
+    /// The newest one, sound or not.
+    pub fn newest(&self) -> Option<ManifestSequence> {
+        self.sound.keys().next_back().max(self.damaged.keys().next_back()).copied()
+    }
+
+    fn has(&self, sequence: ManifestSequence) -> bool {
+        self.sound.contains_key(&sequence) || self.damaged.contains_key(&sequence)
+    }
+
+    /// Takes an object in; one of another version is an error.
+    fn take(&mut self, sequence: ManifestSequence, bytes: Bytes) -> Result<(), RemoteError> {
+        match sound(sequence, &bytes) {
+            Ok(sound) => drop(self.sound.insert(sequence, sound)),
+            Err(error @ RemoteError::Damaged { .. }) => {
+                let why = error.to_string();
+                tracing::error!(%why, "a manifest in object storage cannot be read");
+                self.damaged.insert(sequence, DamagedManifest { bytes, why });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Finds the newest manifest, from any older one on, without believing a list: milestones are never deleted, so the newest is not
+    /// behind one that is not there, and between two of them every name is asked for.
+    fn find_newest(&mut self, bucket: &Bucket, from: u64) -> Result<(), RemoteError> {
+        let mut newest = from;
+        loop {
+            let milestone = (newest / MILESTONE + 1) * MILESTONE;
+            let numbers: Vec<u64> = (newest.max(1)..=milestone).collect();
+            for (number, bytes) in read_numbers(bucket, &numbers)? {
+                let Some(bytes) = bytes else { continue };
+                self.take(number, bytes)?;
+                newest = number.0;
+            }
+            if newest < milestone {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads older ones until one says where the chain begins.
+    fn go_back_to_a_sound_one(&mut self, bucket: &Bucket, newest: ManifestSequence) -> Result<(), RemoteError> {
+        let mut number = newest.0;
+        while self.sound.is_empty() && number > 1 {
+            let numbers: Vec<u64> = (number.saturating_sub(BACKWARD).max(1)..number).collect();
+            let mut is_whole = true;
+            for (number, bytes) in read_numbers(bucket, &numbers)?.into_iter().rev() {
+                match bytes {
+                    Some(bytes) if is_whole => self.take(number, bytes)?,
+                    _ => is_whole = false,
+                }
+            }
+            if !is_whole {
+                return Ok(());
+            }
+            number = numbers[0];
+        }
+        Ok(())
+    }
+
+    /// A manifest that is not there. Where the newest one cannot be read, it may have stated a higher boundary, and what is older than
+    /// the hole was deleted behind it.
+    fn hole(&mut self, at: ManifestSequence, newest: ManifestSequence) -> Result<(), RemoteError> {
+        let is_sound = self.sound.contains_key(&newest);
+        let newer = self.sound.keys().any(|sequence| *sequence > at);
+        if is_sound || !newer {
+            return Err(damaged(&manifest_name(at), "a manifest of the chain", "no such object: restore it"));
+        }
+        self.sound.retain(|sequence, _| *sequence > at);
+        self.damaged.retain(|sequence, _| *sequence > at);
+        Ok(())
+    }
+
+    /// Keeps those from the boundary on, and of those below the names of what is to be deleted.
+    fn end_at(&mut self, boundary: ManifestSequence) {
+        let epoch_of = |number: u64| self.sound.get(&ManifestSequence(number)).map(|(_, manifest)| manifest.epoch);
+        let below = self.sound.keys().filter(|at| **at < boundary);
+        self.left = below.filter(|at| !stays(**at, epoch_of(at.0 - 1), epoch_of(at.0))).copied().collect();
+        self.sound.retain(|at, _| *at >= boundary);
+        self.damaged.retain(|at, _| *at >= boundary);
+    }
+
+    fn all_damaged(&self, newest: ManifestSequence) -> RemoteError {
+        let why = self.damaged.values().next_back().map(|damaged| damaged.why.clone()).unwrap_or_default();
+        damaged(&manifest_name(newest), "it or an older manifest to be readable", why)
+    }
+}
+
+fn sound(sequence: ManifestSequence, bytes: &Bytes) -> Result<(Envelope, Manifest), RemoteError> {
+    let name = manifest_name(sequence);
+    let envelope = Envelope::from_bytes(&name, bytes)?;
+    let manifest =
+        Manifest::from_bytes(&envelope.manifest).map_err(|damage| damaged(&name, "a manifest within it", damage))?;
+    if manifest.sequence != sequence {
+        return Err(damaged(&name, format!("manifest {sequence}"), format!("manifest {}", manifest.sequence)));
+    }
+    Ok((envelope, manifest))
+}
+
+fn read_numbers(bucket: &Bucket, numbers: &[u64]) -> Result<Vec<(ManifestSequence, Option<Bytes>)>, RemoteError> {
+    let names: Vec<String> = numbers.iter().map(|number| manifest_name(ManifestSequence(*number))).collect();
+    let read = read_many(bucket, &names)?;
+    Ok(numbers.iter().map(|number| ManifestSequence(*number)).zip(read).collect())
+}
