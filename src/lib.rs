@@ -37,7 +37,8 @@ mod dstream_tests;
 mod query;
 mod running;
 
-// What everything stands on: identifiers, encodings, errors, time, and the door to the disk.
+// What everything stands on: identifiers, encodings, errors, time, threads that give way, and the door to the disk.
+mod background;
 mod bytes;
 mod clock;
 mod codec;

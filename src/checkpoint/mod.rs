@@ -25,7 +25,7 @@ pub(crate) use error::{ChainError, CheckpointError};
 pub(crate) use facts::{ChainFacts, Link, Standing};
 #[cfg(feature = "cli")]
 pub(crate) use files::list_files;
-pub(crate) use files::{CheckpointFile, crc32_of, is_table, verify_files};
+pub(crate) use files::{CheckpointFile, crc32_of, is_table, verify_file, verify_files};
 pub(crate) use manifest::{
     CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestDraft, ManifestKind, OperatorEntry,
 };

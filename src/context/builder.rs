@@ -2,17 +2,18 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::block::{BatchLimits, ReceiveLimits};
 use crate::clock::{Clock, SystemClock};
 use crate::context::StreamingContext;
+use crate::context::fingerprint::build_fingerprint;
 use crate::dataflow::engine::Width;
 #[cfg(feature = "testing")]
 use crate::disk::Disk;
 use crate::disk::LocalDisk;
-use crate::driver::settings::{DEFAULT_ATTEMPTS, DEFAULT_LISTENER_QUEUE, JobSettings, KEY_GROUPS};
+use crate::driver::settings::{DEFAULT_ATTEMPTS, DEFAULT_LAZY_ABOVE, DEFAULT_LISTENER_QUEUE, JobSettings, KEY_GROUPS};
 use crate::dstream::GraphBuilder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::listener::{Listeners, StreamingListener};
@@ -65,6 +66,9 @@ impl StreamingContextBuilder {
             interval_ms: 0,
             checkpoint_every: 0,
             recovery_target_ms: 1_000,
+            lazy_above: DEFAULT_LAZY_ABOVE,
+            state_memory: None,
+            load_held: Arc::default(),
             keep: 2,
             width: Width { workers, partitions: 8 },
             limits: BatchLimits { records: u64::MAX, bytes: 128 << 20 },
@@ -194,6 +198,27 @@ impl StreamingContextBuilder {
     /// How long recomputing after a crash may take; 1 s by default. Checkpoints are brought forward to keep it.
     pub fn recovery_target(self, target: Duration) -> Self {
         self.set(|settings| settings.recovery_target_ms = target.as_millis() as u64)
+    }
+
+    /// A restart does not wait for state that takes so many bytes on disk, or more: its first batch begins at once, keys are looked
+    /// up as they are touched, and the rest is read in the background; 4 MiB by default. `u64::MAX`: all state is read first.
+    ///
+    /// It is so for operators that touch only the keys that have records: [`map_with_state`](crate::DStream::map_with_state)
+    /// without a timeout and without [`state_snapshots`](crate::MapWithStateDStream::state_snapshots). All others read their state
+    /// before the first batch. Until all is read, no checkpoint is taken; where the newest one turns out to be damaged meanwhile,
+    /// the job goes back to the one before and recomputes. So with [`keep_checkpoints(1)`](Self::keep_checkpoints) nothing is put off,
+    /// nor in object storage.
+    pub fn lazy_restart_above(self, bytes: u64) -> Self {
+        self.set(|settings| settings.lazy_above = bytes)
+    }
+
+    /// Bytes of memory for the state of operators that touch only the keys that have records (those of
+    /// [`lazy_restart_above`](Self::lazy_restart_above)), shared evenly by their partitions; no limit by default. Beyond it keys that
+    /// were not touched for long leave memory, and are looked up when they come again; results are the same. Checkpoints are brought
+    /// forward when what changed takes an eighth of the budget, since only what is written can leave. All other operators hold
+    /// their state in memory. What keys and states keep on the heap is estimated.
+    pub fn state_memory(self, bytes: u64) -> Self {
+        self.set(|settings| settings.state_memory = Some(bytes))
     }
 
     /// How many checkpoints are kept; 2 by default, so that a damaged one can be done without.
@@ -326,6 +351,13 @@ impl StreamingContextBuilder {
         self.set(|settings| settings.disk = disk)
     }
 
+    /// Holds the background load of a lazy restart while this is true.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn hold_background_load(self, held: Arc<std::sync::atomic::AtomicBool>) -> Self {
+        self.set(|settings| settings.load_held = held)
+    }
+
     /// Plants a bug in the job, which tests of its recovery must find.
     #[cfg(feature = "testing")]
     #[doc(hidden)]
@@ -422,17 +454,4 @@ fn find_remote(settings: &mut JobSettings, working_copy: Option<PathBuf>, wish: 
         settings.wal.group_interval = settings.wal.group_interval.or(Some(GROUP_INTERVAL));
     }
     Ok(())
-}
-
-/// The fingerprint of the running program's file, which is read once per process: it is the program's, whatever replaces the file.
-fn build_fingerprint() -> Result<String> {
-    static KNOWN: OnceLock<String> = OnceLock::new();
-    if let Some(known) = KNOWN.get() {
-        return Ok(known.clone());
-    }
-    let failed = |error| {
-        Error::caused_by(ErrorKind::Environment, "the program's own file cannot be read; give a job_version", error)
-    };
-    let bytes = std::env::current_exe().and_then(std::fs::read).map_err(failed)?;
-    Ok(KNOWN.get_or_init(|| format!("build-{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes))).clone())
 }

@@ -1,6 +1,7 @@
 //! The context: settings, the graph that is declared, and the start.
 
 mod builder;
+mod fingerprint;
 mod sources;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use crate::batch::event::BatchEvent;
 use crate::checkpoint::{CheckpointRequest, JobPoint};
 use crate::driver::Driver;
-use crate::driver::checkpoints::operator_entry;
+use crate::driver::checkpoints::{entries_of, operator_entry};
 use crate::driver::start::{Job, environment};
 use crate::error::Result;
 use crate::id::{BatchId, Uid};
@@ -91,6 +91,7 @@ impl Driver {
             return Ok(());
         }
         self.checkpoint.pending = Some(point.batch);
+        self.checkpoint.entries = entries_of(&point);
         let checkpointer = self.checkpointer.as_ref().expect("the checkpointer was started");
         checkpointer
             .request(CheckpointRequest { runs, point })

@@ -20,10 +20,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use crate::checkpoint::{ChainError, verify_files};
+use crate::checkpoint::{ChainError, CheckpointFiles, verify_files};
 use crate::dataflow::graph::{Deliver, Graph, NodeId};
 use crate::disk::Step;
 use crate::driver::Driver;
+use crate::driver::fallback::Fallback;
 use crate::driver::inputs::DirectInput;
 use crate::driver::lock::DirectoryLock;
 use crate::driver::message::DriverMessage;
@@ -131,7 +132,8 @@ impl Job {
                 back_off(&decision);
             }
             let chosen = decision.chosen(&facts).cloned();
-            match job.apply(facts, decision) {
+            let fallback = Fallback::find(&job.settings, &job.graph, &facts, &decision, &declared);
+            match job.apply(facts, decision, fallback) {
                 Ok(Applied::Behind(back)) if behind < TIMES_BEHIND => {
                     tracing::info!("others have gone on until the log was taken over: observing anew");
                     behind += 1;
@@ -172,39 +174,48 @@ impl Job {
     }
 
     /// Applies a decision. When the chosen checkpoint cannot be opened, the job comes back with the error.
-    fn apply(self, facts: Facts, decision: Decision) -> std::result::Result<Applied, (Option<Box<Job>>, Error)> {
-        let store = match self.build_live(&decision) {
+    fn apply(
+        self,
+        facts: Facts,
+        decision: Decision,
+        fallback: Option<Fallback>,
+    ) -> std::result::Result<Applied, (Option<Box<Job>>, Error)> {
+        // Where there is something to go back to, every byte is checked in the background.
+        let checkpoint = decision.from.as_ref().and_then(|from| from.checkpoint.as_ref());
+        let store = match open_store(&self.settings, checkpoint, fallback.is_none()) {
             Ok(store) => Arc::new(store),
             Err(error) => return Err((Some(Box::new(self)), error)),
         };
-        let (mut driver, point) = match self.take_over(facts, &decision, store).map_err(|error| (None, error))? {
-            Taken::Over(driver, point) => (*driver, *point),
-            Taken::Behind(job) => return Ok(Applied::Behind(job)),
-        };
+        let (mut driver, point) =
+            match self.take_over(facts, &decision, store, fallback).map_err(|error| (None, error))? {
+                Taken::Over(driver, point) => (*driver, *point),
+                Taken::Behind(job) => return Ok(Applied::Behind(job)),
+            };
         match driver.begin(point, &decision) {
             Ok(()) => Ok(Applied::Begun(Box::new(driver))),
             Err(error) => Err((Some(Box::new(driver.abandon())), error)),
         }
     }
+}
 
-    /// Builds the live directory from the chosen checkpoint. It is never trusted after a crash.
-    fn build_live(&self, decision: &Decision) -> Result<StateStore> {
-        let live = self.settings.location.join(LIVE);
-        self.settings.disk.pass(Step::LiveBuild).map_err(|error| environment("build the live directory", error))?;
-        let checkpoint = decision.from.as_ref().and_then(|from| from.checkpoint.as_ref());
-        match checkpoint {
-            None => StateStore::create(&live).map_err(|error| environment("build the live directory", error)),
-            Some(files) => {
-                let directory = self.settings.location.join(CHECKPOINTS).join(&files.directory);
-                // All state is loaded before the first batch, so all bytes are read anyway; RocksDB's own checks are not relied on.
-                let whole = verify_files(&directory, &files.files, true);
-                whole.and_then(|()| StateStore::open_from(&directory, &live, &files.files)).map_err(|error| {
-                    let kind = if error.is_damage() { ErrorKind::Damaged } else { ErrorKind::Environment };
-                    Error::caused_by(kind, format!("checkpoint {} cannot be opened", directory.display()), error)
-                })
-            }
-        }
-    }
+/// Builds the live directory from a checkpoint. It is never trusted after a crash. With `full` every byte is checked first: RocksDB's
+/// own checks are not relied on where all of it is read anyway.
+pub(super) fn open_store(
+    settings: &JobSettings,
+    checkpoint: Option<&CheckpointFiles>,
+    full: bool,
+) -> Result<StateStore> {
+    let live = settings.location.join(LIVE);
+    settings.disk.pass(Step::LiveBuild).map_err(|error| environment("build the live directory", error))?;
+    let Some(files) = checkpoint else {
+        return StateStore::create(&live).map_err(|error| environment("build the live directory", error));
+    };
+    let directory = settings.location.join(CHECKPOINTS).join(&files.directory);
+    let whole = verify_files(&directory, &files.files, full);
+    whole.and_then(|()| StateStore::open_from(&directory, &live, &files.files)).map_err(|error| {
+        let kind = if error.is_damage() { ErrorKind::Damaged } else { ErrorKind::Environment };
+        Error::caused_by(kind, format!("checkpoint {} cannot be opened", directory.display()), error)
+    })
 }
 
 /// What applying a decision came to.
