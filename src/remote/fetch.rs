@@ -5,8 +5,6 @@
 //!
 //! A working copy whose manifests are of another history (a bucket that was restored, a directory of another job) is moved aside, into
 //! `stale-<time>` within it, never deleted. One beside a bucket without manifests is a refusal: the bucket may be the wrong one (I-6).
-//!
-//! Lists are hints: which manifest is the newest is found by asking for the next one until there is none.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -14,12 +12,12 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::collect::{MILESTONE, stays};
 use super::disk::{Kept, RemoteDisk, manifest_name};
-use super::envelope::{Envelope, Place, StoredFile, damaged};
+use super::envelope::{Place, StoredFile};
 use super::log::number_in;
+use super::manifests::{Manifests, StoredManifest};
 use super::{Bucket, Download, RemoteError};
-use crate::checkpoint::{MANIFESTS, Manifest, crc32_of};
+use crate::checkpoint::{MANIFESTS, crc32_of};
 use crate::clock::Clock;
 use crate::disk::{Kind, Step};
 use crate::error::{Error, ErrorKind};
@@ -30,8 +28,6 @@ use crate::recovery::facts::{CHECKPOINTS, LIVE, WAL};
 const AT_ONCE: usize = 8;
 /// How often a fetch begins, while another driver goes on.
 const TRIES: u32 = 10;
-/// How far below the boundary manifests are fetched whose deletion a crash may have prevented.
-const LEFT_BEHIND: u64 = 64;
 
 /// Why a working copy cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -62,12 +58,6 @@ impl From<FetchError> for Error {
     }
 }
 
-/// A manifest of the bucket.
-struct Fetched {
-    envelope: Envelope,
-    manifest: Manifest,
-}
-
 impl RemoteDisk {
     /// Brings the working copy to what the bucket holds.
     ///
@@ -91,11 +81,11 @@ impl RemoteDisk {
 
     /// Fetches, and says which manifest was the newest; a driver that is at work may delete what is about to be fetched.
     fn try_to_fetch(&self, clock: &dyn Clock, newest: &mut Option<ManifestSequence>) -> Result<(), FetchError> {
-        let (fetched, left) = self.read_manifests()?;
+        let Manifests { sound: fetched, left, .. } = Manifests::read(&self.bucket, &mut refuse_what_counts)?;
         *newest = fetched.keys().next_back().copied();
         self.refuse_or_move_aside(&fetched, clock)?;
         let mut kept = Kept::default();
-        for Fetched { envelope, manifest } in fetched.values() {
+        for StoredManifest { envelope, manifest } in fetched.values() {
             kept.published(manifest, &envelope.files);
         }
         kept.left = left;
@@ -110,68 +100,10 @@ impl RemoteDisk {
         Ok(())
     }
 
-    /// All manifests that count, and the epochs of those just below them that wait for their deletion.
-    fn read_manifests(&self) -> Result<(BTreeMap<ManifestSequence, Fetched>, Vec<ManifestSequence>), FetchError> {
-        let listed = self.bucket.list(MANIFESTS)?;
-        let listed: Vec<u64> = listed.iter().filter_map(|file| number_in(&file.name)).collect();
-        let mut fetched = BTreeMap::new();
-        let newest = self.find_newest(listed.iter().max().copied().unwrap_or(0), &mut fetched)?;
-        let Some(boundary) = fetched.get(&newest).map(|newest: &Fetched| newest.manifest.boundary.0) else {
-            return Ok((fetched, Vec::new()));
-        };
-        let is_left = |number: &u64| *number < boundary && *number + LEFT_BEHIND >= boundary;
-        let mut wanted: Vec<u64> = listed.into_iter().filter(is_left).chain(boundary..newest.0).collect();
-        wanted.retain(|number| !fetched.contains_key(&ManifestSequence(*number)));
-        for (number, bytes) in wanted.iter().zip(self.read_numbers(&wanted)?) {
-            let sequence = ManifestSequence(*number);
-            match bytes {
-                Some(bytes) => drop(fetched.insert(sequence, Fetched::from_bytes(sequence, &bytes)?)),
-                None if *number >= boundary => {
-                    let name = manifest_name(sequence);
-                    return Err(damaged(&name, "a manifest of the chain", "no such object: restore it").into());
-                }
-                None => {} // deleted meanwhile
-            }
-        }
-        let epoch_of = |number: u64| fetched.get(&ManifestSequence(number)).map(|fetched| fetched.manifest.epoch);
-        let below = fetched.keys().filter(|at| at.0 < boundary);
-        let left = below.filter(|at| !stays(**at, epoch_of(at.0 - 1), epoch_of(at.0))).copied().collect();
-        fetched.retain(|at, _| at.0 >= boundary);
-        Ok((fetched, left))
-    }
-
-    /// The newest manifest, from any older one on, without believing a list: milestones are never deleted, so the newest is not behind
-    /// one that is not there, and between two of them every name is asked for.
-    fn find_newest(
-        &self,
-        from: u64,
-        fetched: &mut BTreeMap<ManifestSequence, Fetched>,
-    ) -> Result<ManifestSequence, FetchError> {
-        let mut newest = from;
-        loop {
-            let milestone = (newest / MILESTONE + 1) * MILESTONE;
-            let numbers: Vec<u64> = (newest.max(1)..=milestone).collect();
-            for (number, bytes) in numbers.iter().zip(self.read_numbers(&numbers)?) {
-                let Some(bytes) = bytes else { continue };
-                let sequence = ManifestSequence(*number);
-                fetched.insert(sequence, Fetched::from_bytes(sequence, &bytes)?);
-                newest = *number;
-            }
-            if newest < milestone {
-                return Ok(fetched.keys().next_back().copied().unwrap_or_default());
-            }
-        }
-    }
-
-    fn read_numbers(&self, numbers: &[u64]) -> Result<Vec<Option<Bytes>>, RemoteError> {
-        let names: Vec<String> = numbers.iter().map(|number| manifest_name(ManifestSequence(*number))).collect();
-        read_many(&self.bucket, &names)
-    }
-
     /// Compares the manifests of the working copy with those of the bucket.
     fn refuse_or_move_aside(
         &self,
-        fetched: &BTreeMap<ManifestSequence, Fetched>,
+        fetched: &BTreeMap<ManifestSequence, StoredManifest>,
         clock: &dyn Clock,
     ) -> Result<(), FetchError> {
         let directory = self.job.join(MANIFESTS);
@@ -291,12 +223,12 @@ impl RemoteDisk {
         is_long_enough && crc32_of(path).is_ok_and(|crc32| crc32 == stored.file.crc32)
     }
 
-    fn write_manifests(&self, fetched: &BTreeMap<ManifestSequence, Fetched>) -> Result<(), FetchError> {
+    fn write_manifests(&self, fetched: &BTreeMap<ManifestSequence, StoredManifest>) -> Result<(), FetchError> {
         let directory = self.job.join(MANIFESTS);
         if !fetched.is_empty() {
             self.local.create_dir_all(Step::DirectoryCreate, &directory).map_err(local("create", &directory))?;
         }
-        for (sequence, Fetched { envelope, .. }) in fetched {
+        for (sequence, StoredManifest { envelope, .. }) in fetched {
             let path = self.job.join(manifest_name(*sequence));
             if self.absent(&path)? {
                 self.local.create_whole(Step::LiveBuild, &path, &envelope.manifest).map_err(local("create", &path))?;
@@ -329,17 +261,13 @@ impl RemoteDisk {
     }
 }
 
-impl Fetched {
-    fn from_bytes(sequence: ManifestSequence, bytes: &Bytes) -> Result<Self, RemoteError> {
-        let name = manifest_name(sequence);
-        let envelope = Envelope::from_bytes(&name, bytes)?;
-        let manifest = Manifest::from_bytes(&envelope.manifest)
-            .map_err(|damage| damaged(&name, "a manifest within it", damage))?;
-        if manifest.sequence != sequence {
-            return Err(damaged(&name, format!("manifest {sequence}"), format!("manifest {}", manifest.sequence)));
-        }
-        Ok(Self { envelope, manifest })
+/// A start goes on only where all that counts is what it was.
+fn refuse_what_counts(error: RemoteError, counts: bool) -> Result<(), RemoteError> {
+    if counts {
+        return Err(error);
     }
+    tracing::warn!(%error, "not needed any more");
+    Ok(())
 }
 
 /// Whether two names are of one file.

@@ -18,6 +18,7 @@ mod fetch;
 mod job;
 mod location;
 mod log;
+mod manifests;
 mod probe;
 mod rebuild;
 mod retry;

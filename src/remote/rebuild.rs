@@ -16,6 +16,7 @@ use bytes::Bytes;
 
 use super::disk::RemoteDisk;
 use super::envelope::{LogObject, LogRange, Piece, damaged};
+use super::error::NO_SUCH_OBJECT;
 use super::fetch::{FetchError, local, read_many};
 use super::log::{LOG, number_in, object_name};
 use crate::clock::Clock;
@@ -63,7 +64,7 @@ impl RemoteDisk {
             if let Some(next) = ended {
                 if next < hint {
                     let expected = format!("an object of the log, as those up to {}", object_name(hint - 1));
-                    return Err(damaged(&object_name(next), expected, "no such object: restore it").into());
+                    return Err(damaged(&object_name(next), expected, NO_SUCH_OBJECT).into());
                 }
                 let objects = std::mem::take(&mut image.objects);
                 image.finish(oldest_needed, clock)?;
