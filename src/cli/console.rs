@@ -3,9 +3,11 @@
 //! Data goes to standard output, progress and hints to standard error. A closed pipe ends a verb quietly.
 
 use std::io::{self, BufRead, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use object_store::ObjectStore;
 use serde::Serialize;
 
 use super::failure::{Failure, Result};
@@ -44,6 +46,17 @@ pub(crate) struct Console<'s> {
     printed: bool,
     interruption: Interruption,
     disk: Arc<dyn Disk>,
+    store_access: StoreAccess,
+}
+
+/// How object storage is reached.
+#[derive(Clone, Default)]
+pub(crate) struct StoreAccess {
+    pub options: Vec<(String, String)>,
+    /// Where checkpoint files are kept between calls.
+    pub cache: Option<PathBuf>,
+    /// In place of what a URL names: for tests.
+    pub store: Option<Arc<dyn ObjectStore>>,
 }
 
 /// Whether the user wants to stop; clones share it.
@@ -76,7 +89,28 @@ impl<'s> Console<'s> {
         interruption: Interruption,
     ) -> Self {
         let (output, error, input) = (Box::new(output), Box::new(error), Box::new(input));
-        Self { output, error, input, terminal, json: false, printed: false, interruption, disk: Arc::new(LocalDisk) }
+        let (disk, store_access) = (Arc::new(LocalDisk), StoreAccess::default());
+        Self { output, error, input, terminal, json: false, printed: false, interruption, disk, store_access }
+    }
+
+    /// How object storage is reached.
+    pub fn store_access(&self) -> &StoreAccess {
+        &self.store_access
+    }
+
+    pub(super) fn set_store_access(&mut self, options: Vec<(String, String)>, cache: Option<PathBuf>) {
+        (self.store_access.options, self.store_access.cache) = (options, cache);
+    }
+
+    /// An object store that is there already: for tests.
+    #[cfg(feature = "testing")]
+    pub(super) fn set_store(&mut self, store: Arc<dyn ObjectStore>) {
+        self.store_access.store = Some(store);
+    }
+
+    /// Whether progress is shown.
+    pub fn shows_progress(&self) -> bool {
+        self.terminal.error_is_terminal && !self.json
     }
 
     /// The door to the disk for verbs that write.
@@ -185,7 +219,7 @@ impl<'s> Console<'s> {
 
     /// A bar over `total` bytes, on a terminal only.
     pub fn progress(&self, doing: &'static str, total: u64) -> Progress {
-        Progress::new(doing, total, self.terminal.error_is_terminal && !self.json)
+        Progress::new(doing, total, self.shows_progress())
     }
 
     /// Asks on a terminal; without one the answer is no.

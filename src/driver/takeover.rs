@@ -172,7 +172,7 @@ impl Job {
         checkpoint: Option<CheckpointFiles>,
         nonce: WriterNonce,
     ) -> Result<ManifestChain> {
-        let mut chain = ManifestChain::new(&self.settings.location, facts, self.settings.keep);
+        let mut chain = ManifestChain::new(&self.settings.location, facts, self.settings.keep_rule());
         let rejections = decision.rejected.iter().map(|rejected| ManifestKind::Rejection {
             of: rejected.sequence,
             directory: rejected.directory.clone(),
@@ -220,7 +220,6 @@ impl Job {
             chain,
             epoch,
             nonce,
-            keep: self.settings.keep,
             parent_files: parent_files.unwrap_or_default(),
             planted: self.settings.planted,
             monotonic: Box::new(move || Duration::from_millis(clock.monotonic_ms())),

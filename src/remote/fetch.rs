@@ -218,7 +218,7 @@ impl RemoteDisk {
         Ok(())
     }
 
-    fn is_whole(&self, path: &Path, stored: &StoredFile) -> bool {
+    pub(super) fn is_whole(&self, path: &Path, stored: &StoredFile) -> bool {
         let is_long_enough = self.local.len(path).is_ok_and(|len| len == stored.file.size);
         is_long_enough && crc32_of(path).is_ok_and(|crc32| crc32 == stored.file.crc32)
     }
