@@ -105,6 +105,16 @@ impl Look {
         range.map_or((1, 1), |range| (range.first, range.next))
     }
 
+    /// The last names in a row of a start's part of the log that are free below what was there when the newest manifest was written:
+    /// nothing before them counts.
+    pub fn last_hole_of_the_log(&self) -> Vec<String> {
+        let (first, next) = self.log_range();
+        let there: BTreeSet<&str> = self.objects.iter().map(|file| &*file.name).collect();
+        let is_free = |name: &String| !there.contains(&**name);
+        let from_last = (first..next).rev().map(object_name).skip_while(|name| !is_free(name));
+        from_last.take_while(is_free).collect()
+    }
+
     /// When the newest object was written, by the store's clock.
     pub fn newest_write_ms(&self) -> u64 {
         self.objects.iter().map(|file| file.modified_ms).max().unwrap_or_default()
@@ -136,7 +146,7 @@ impl RemoteDisk {
     pub fn look(&self, clock: &dyn Clock) -> Result<Look, FetchError> {
         for _ in 1..TRIES {
             let look = self.try_to_look(clock)?;
-            if look.damage.is_empty() || !self.is_behind(look.manifests.newest)? {
+            if !self.is_behind(look.manifests.newest)? {
                 return Ok(look);
             }
         }

@@ -151,6 +151,9 @@ fn verify(store: &Store, depth: Depth, threads: usize, console: &mut Console<'_>
 
     let (log_findings, is_alive) = (findings.iter().any(is_of_the_log), matches!(store.owner(), Owner::Alive { .. }));
     let decision = decide(store, log_findings, &checkpoints);
+    if let Some(bucket) = bucket.as_ref().filter(|_| log_findings || decision.is_err()) {
+        findings.splice(0..0, bucket.holes(store));
+    }
     let refused = bucket.as_ref().and_then(InBucket::refused);
     let refusal = if refused.is_some() { None } else { decision.as_ref().err() };
     let start = refused.unwrap_or_else(|| Start::of(&decision));

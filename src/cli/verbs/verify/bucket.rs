@@ -90,7 +90,11 @@ impl InBucket {
         let Some(remote) = store.remote() else { return findings };
         let look = remote.look();
         let mut merged = self.findings.clone();
+        let scratch = format!("{}/", store.path().display());
         for mut finding in findings {
+            for concern in &mut finding.concerns {
+                *concern = concern.replace(&scratch, "");
+            }
             let file = finding.file.clone().unwrap_or_default();
             let object = look.object_at(Path::new(&file)).map(str::to_string);
             if self.blamed.contains(&file) || object.as_ref().is_some_and(|object| self.blamed.contains(object)) {
@@ -106,6 +110,19 @@ impl InBucket {
             merged.push(finding);
         }
         merged
+    }
+
+    /// Objects that are missing where a truncation may have deleted them: to be told where the log turns out to lack something.
+    pub fn holes(&self, store: &Store) -> Vec<Finding> {
+        let Some(remote) = store.remote() else { return Vec::new() };
+        let missing = remote.look().last_hole_of_the_log();
+        let finding = |name: String| {
+            let finding = Finding { file: Some(name), ..Finding::new(Code::ObjectMissing) };
+            finding
+                .differs("an object of the log, or its deletion behind a checkpoint", "no such object")
+                .concerning("what it held is missing in the log")
+        };
+        missing.into_iter().filter(|name| !self.blamed.contains(name)).map(finding).collect()
     }
 
     /// What a start would do, where the bucket alone decides that.
