@@ -2,8 +2,10 @@
 //!
 //! Data goes to standard output, progress and hints to standard error. A closed pipe ends a verb quietly.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io::{self, BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -47,6 +49,8 @@ pub(crate) struct Console<'s> {
     interruption: Interruption,
     disk: Arc<dyn Disk>,
     store_access: StoreAccess,
+    /// A path that means nothing to the user, with a slash behind it: it is left out of what is printed.
+    scratch: RefCell<Option<String>>,
 }
 
 /// How object storage is reached.
@@ -90,7 +94,23 @@ impl<'s> Console<'s> {
     ) -> Self {
         let (output, error, input) = (Box::new(output), Box::new(error), Box::new(input));
         let (disk, store_access) = (Arc::new(LocalDisk), StoreAccess::default());
-        Self { output, error, input, terminal, json: false, printed: false, interruption, disk, store_access }
+        Self {
+            output,
+            error,
+            input,
+            terminal,
+            json: false,
+            printed: false,
+            interruption,
+            disk,
+            store_access,
+            scratch: RefCell::default(),
+        }
+    }
+
+    /// Leaves the path of a scratch directory out of what is printed: what is below it has the names of a job's directory.
+    pub fn leave_out(&self, scratch: &Path) {
+        *self.scratch.borrow_mut() = Some(format!("{}/", scratch.display()));
     }
 
     /// How object storage is reached.
@@ -171,6 +191,10 @@ impl<'s> Console<'s> {
     pub fn text(&mut self, text: &str) -> Result<()> {
         self.check()?;
         self.printed = true;
+        let text = match &*self.scratch.borrow() {
+            Some(scratch) if text.contains(scratch.as_str()) => Cow::from(text.replace(scratch.as_str(), "")),
+            _ => Cow::from(text),
+        };
         self.output.write_all(text.as_bytes()).map_err(|error| Failure::output(&error))
     }
 
@@ -191,6 +215,10 @@ impl<'s> Console<'s> {
     /// What the user should know beside the data; whether it can be written changes nothing.
     pub fn hint(&mut self, hint: &str) {
         // Standard error may be closed, and there is no other place to say so.
+        let hint = match &*self.scratch.borrow() {
+            Some(scratch) => hint.replace(scratch.as_str(), ""),
+            None => hint.to_string(),
+        };
         let _ = writeln!(self.error, "{hint}");
     }
 

@@ -79,6 +79,7 @@ impl RemoteStore {
         };
         let scratch = tempfile::Builder::new().prefix("floodmark-").tempdir();
         let scratch = scratch.map_err(|error| Failure::io("make a directory in", &std::env::temp_dir(), &error))?;
+        console.leave_out(scratch.path());
         let disk = RemoteDisk::new(Arc::new(LocalDisk), bucket.clone(), scratch.path());
         let clock = SystemClock::default();
         let look = Mutex::new(disk.look(&clock)?);

@@ -8,7 +8,7 @@
 //! A look takes what it sees for one moment's only if nothing was published since: a driver at work deletes what it makes unneeded.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::collect::object_of;
@@ -29,7 +29,7 @@ use crate::id::ManifestSequence;
 use crate::recovery::facts::{CHECKPOINTS, LIVE, WAL};
 
 /// How often a look begins, while a driver goes on.
-const TRIES: u32 = 10;
+const TRIES: u32 = 30;
 /// The directory of pins in a job's directory.
 pub(crate) const PINNED: &str = "pinned";
 /// The manifest in a pin's directory.
@@ -219,7 +219,7 @@ impl RemoteDisk {
             for stored in files {
                 if let Place::Inline(bytes) = &stored.place {
                     let path = directory.join(&stored.file.name);
-                    self.local.create_whole(Step::LiveBuild, &path, bytes).map_err(local("create", &path))?;
+                    write_scratch(&path, bytes).map_err(local("create", &path))?;
                 }
             }
         }
@@ -294,13 +294,13 @@ impl RemoteDisk {
         self.local.create_dir_all(Step::DirectoryCreate, &directory).map_err(local("create", &directory))?;
         for (number, bytes) in sound.chain(damaged) {
             let path = self.job.join(manifest_name(number));
-            self.local.create_whole(Step::LiveBuild, &path, bytes).map_err(local("create", &path))?;
+            write_scratch(&path, bytes).map_err(local("create", &path))?;
         }
         for (directory, pin) in &look.pins {
             let Ok(pin) = pin else { continue };
             let path = self.job.join(PINNED).join(directory).join(PIN_MANIFEST);
             let bytes = &pin.envelope.manifest;
-            self.local.create_whole(Step::LiveBuild, &path, bytes).map_err(local("create", &path))?;
+            write_scratch(&path, bytes).map_err(local("create", &path))?;
         }
         Ok(())
     }
@@ -317,7 +317,7 @@ impl RemoteDisk {
         if lines.is_empty() {
             return Ok(());
         }
-        self.local.create_whole(Step::LiveBuild, &path, &lines).map_err(local("create", &path))
+        write_scratch(&path, &lines).map_err(local("create", &path))
     }
 
     /// Puts the real table files of a directory in the place of their stand-ins, but those of the objects `without`. With a cache they are kept there, and those that it
@@ -422,6 +422,11 @@ pub(crate) fn words_of(directory: &Path) -> String {
         true => format!("the pin {}", pin_name(&name)),
         false => format!("checkpoint {name}"),
     }
+}
+
+/// A file that need not outlive the verb: it is not synced.
+fn write_scratch(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    std::fs::File::create_new(path)?.write_all(bytes)
 }
 
 /// A second name, or a copy where the two are on different file systems.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use floodmark::{Clock, StreamingContext};
+use floodmark::{Clock, StreamingContext, SystemClock};
 
 use crate::files::{json, start, start_with};
 use crate::kit::{Life, Machine, Sent, World};
@@ -61,7 +61,7 @@ fn what_a_probe_has_left_an_hour_ago_is_deleted_by_the_next_one_and_a_younger_ob
     for file in [&old, &young] {
         std::fs::write(file, "the first").unwrap();
     }
-    let time = std::time::SystemTime::now() - Duration::from_secs(2 * 3600);
+    let time = std::time::UNIX_EPOCH + Duration::from_millis(SystemClock::default().epoch_ms() - 2 * 3_600_000);
     std::fs::File::options().write(true).open(&old).unwrap().set_modified(time).unwrap();
     let world = World::default();
     let machine = Machine::new();

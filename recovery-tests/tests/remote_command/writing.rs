@@ -16,7 +16,7 @@ fn world_on(store: SimulatedStore) -> World {
 
 /// Every word that was sent is counted once, by a life on an empty machine.
 fn has_all(world: &World, sent: &Sent, what: &str) {
-    let life = start(&world).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let life = start(world).unwrap_or_else(|error| panic!("{what}: {error}"));
     life.tick().unwrap_or_else(|error| panic!("{what}: {error}"));
     let counts = life.counts();
     let wrong = sent.acknowledged.iter().find(|word| counts.get(*word) != Some(&1));

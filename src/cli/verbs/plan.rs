@@ -215,9 +215,8 @@ impl Report for PlanReport {
             let owner = owner_text(&self.owner);
             page.line(&format!("the job is {owner}: this is what would happen if it were killed now"));
         }
-        if let Owner::Elsewhere { epoch, .. } = &self.owner {
-            let owner = owner_text(&self.owner);
-            page.line(&format!("epoch {epoch} was {owner}: a start on another machine would take over from it"));
+        if let Owner::Elsewhere { epoch, who, .. } = &self.owner {
+            page.line(&format!("epoch {epoch} is held by {who}: a start anywhere takes the job over from it"));
         }
         let mut fields = vec![("epoch", count(self.epoch)), ("state", self.state())];
         for rejected in &self.rejected {

@@ -90,11 +90,7 @@ impl InBucket {
         let Some(remote) = store.remote() else { return findings };
         let look = remote.look();
         let mut merged = self.findings.clone();
-        let scratch = format!("{}/", store.path().display());
         for mut finding in findings {
-            for concern in &mut finding.concerns {
-                *concern = concern.replace(&scratch, "");
-            }
             let file = finding.file.clone().unwrap_or_default();
             let object = look.object_at(Path::new(&file)).map(str::to_string);
             if self.blamed.contains(&file) || object.as_ref().is_some_and(|object| self.blamed.contains(object)) {
