@@ -151,7 +151,7 @@ fn verify(store: &Store, depth: Depth, threads: usize, console: &mut Console<'_>
 
     let (log_findings, is_alive) = (findings.iter().any(is_of_the_log), matches!(store.owner(), Owner::Alive { .. }));
     let decision = decide(store, log_findings, &checkpoints);
-    if let Some(bucket) = bucket.as_ref().filter(|_| log_findings || decision.is_err()) {
+    if let Some(bucket) = bucket.as_ref().filter(|_| decision.as_ref().is_err_and(lacks_log)) {
         findings.splice(0..0, bucket.holes(store));
     }
     let refused = bucket.as_ref().and_then(InBucket::refused);
@@ -183,6 +183,22 @@ fn is_of_the_log(finding: &Finding) -> bool {
             | Code::UnreadableFrame
             | Code::VersionUnknown
             | Code::Unreadable
+    )
+}
+
+/// Whether a start is refused because something of the log is not there.
+fn lacks_log(refusal: &Refusal) -> bool {
+    matches!(
+        Code::of_refusal(refusal),
+        Code::DamagedFrame
+            | Code::DamagedSegment
+            | Code::MissingSegment
+            | Code::LogCut
+            | Code::LogGone
+            | Code::AnotherLog
+            | Code::BatchMissing
+            | Code::BlockMissing
+            | Code::ManifestsGone
     )
 }
 
