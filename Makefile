@@ -36,9 +36,11 @@ command: setup ## the command floodmark, in target/release
 install: command ## the command, its completions and its manual pages, below PREFIX (default ~/.local)
 	@scripts/install.sh target/release/floodmark $(or $(PREFIX),$(HOME)/.local)
 
-bench: setup ## all measurements, one after the other
+bench: setup ## all measurements, one after the other, and their table in the end
 	cargo build --release $(FEATURES) --examples
+	@rm -f target/bench/table.md
 	@set -e; for bench in $(BENCHES); do echo "== $$bench"; cargo bench $(FEATURES) --bench "$$bench"; done
+	@printf '\n| what | median (least to most) | to reach |\n|---|---|---|\n'; cat target/bench/table.md
 
 kill-loop: setup ## real processes under SIGKILL: 500 random kills, every named point, 30 kills of two examples each (KILLS=n, SEED=n)
 	cargo build --release --workspace $(FEATURES) --example network_word_count --example file_word_count --bin victim --bin kill_loop

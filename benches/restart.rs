@@ -1,23 +1,186 @@
-//! Restart with 1,000,000 keys of state: from the start of the process until a new batch is visible in the output.
+//! Restart: from the start of the process until a new batch is visible outside.
 //!
-//! `cargo bench --bench restart [rounds]`, after `cargo build --release --examples`. Twice: after a graceful stop, and after
-//! SIGKILL, when batches have to be replayed.
+//! `cargo bench --bench restart [rounds] [keys…]`: five rounds at 1 and 10 million keys unless told. Each life is a process of its own,
+//! ended by SIGKILL. By operator: `map_with_state`, which looks up what it touches and reads the rest beside the batches; the
+//! same so that it reads everything first; `update_state_by_key`, which has to. Then the word count of the examples with 1,000,000
+//! keys, whose restarts also write files; that needs `cargo build --release --examples`.
 #![allow(clippy::disallowed_methods)] // what is measured is real time
 
 mod common;
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Result, UNIFORM_1M};
+use floodmark::{KeyedState, Queue, Running, StreamingContext};
 
-const GIVE_UP: Duration = Duration::from_secs(120);
+const GIVE_UP: Duration = Duration::from_secs(300);
+/// What a job is told to read before its first batch.
+const OPERATORS: [(&str, &str); 3] =
+    [("map_with_state", "lazy"), ("map_with_state", "all first"), ("update_state_by_key", "all first")];
 
 fn main() -> Result<()> {
-    let rounds = common::rounds(5);
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().is_some_and(|first| first == "--child") {
+        return child(&arguments.collect::<Vec<_>>());
+    }
+    let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
+    let rounds = numbers.next().unwrap_or(5).max(1);
+    let keys: Vec<usize> = numbers.collect();
+    let keys = if keys.is_empty() { vec![1_000_000, 10_000_000] } else { keys };
+    by_operator(rounds, &keys)?;
+    word_count(rounds)
+}
+
+// ---- by operator, in children of this program
+
+fn by_operator(rounds: usize, keys: &[usize]) -> Result<()> {
+    println!("u64 keys and u64 states, 2 workers, medians of {rounds} restarts after SIGKILL (least to most)");
+    println!(
+        "{:<32}{:>12}{:>12}{:>26}{:>14}{:>16}{:>12}",
+        "", "keys", "start", "to the first new batch", "keys/s", "all in memory", "peak MB"
+    );
+    for (operator, how) in OPERATORS {
+        let mut medians = Vec::new();
+        for &keys in keys {
+            let place = common::scratch()?;
+            let mut load = spawn(place.path(), operator, how, keys, "load")?;
+            if !load.wait()?.success() {
+                return Err("the state could not be made".into());
+            }
+            let mut lives = Vec::new();
+            for _ in 0..=rounds {
+                lives.push(life(place.path(), operator, how, keys)?);
+            }
+            lives.remove(0); // it follows the graceful stop
+            let middle = |mut times: Vec<Duration>| {
+                times.sort_unstable();
+                (times[times.len() / 2], times[0], times[times.len() - 1])
+            };
+            let (started, ..) = middle(lives.iter().map(|life| life.started).collect());
+            let (first, least, most) = middle(lives.iter().map(|life| life.first).collect());
+            let (whole, ..) = middle(lives.iter().map(|life| life.whole).collect());
+            let peak = lives.iter().map(|life| life.peak_megabytes).max().unwrap_or_default();
+            let spread = format!("{first:.1?} ({least:.1?} to {most:.1?})");
+            let rate = common::millions((keys as f64 / first.as_secs_f64()) as u64);
+            let name = format!("{operator}, {how}");
+            println!(
+                "{name:<32}{keys:>12}{:>12}{spread:>26}{rate:>14}{:>16}{peak:>12}",
+                format!("{started:.1?}"),
+                format!("{whole:.1?}")
+            );
+            medians.push(first);
+        }
+        if let [few, .., many] = medians[..] {
+            println!(
+                "{:<32}{:>50}",
+                "",
+                format!("{:.2} times as long with the most keys", many.as_secs_f64() / few.as_secs_f64())
+            );
+        }
+    }
+    Ok(())
+}
+
+struct Life {
+    started: Duration,
+    first: Duration,
+    whole: Duration,
+    peak_megabytes: u64,
+}
+
+fn spawn(place: &Path, operator: &str, how: &str, keys: usize, part: &str) -> Result<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--child").arg(place).args([operator, how, &keys.to_string(), part]);
+    Ok(command.stdout(Stdio::piped()).spawn()?)
+}
+
+/// One life: until its first batch, then until all its state is in memory, then SIGKILL.
+fn life(place: &Path, operator: &str, how: &str, keys: usize) -> Result<Life> {
+    let begun = Instant::now();
+    let mut child = spawn(place, operator, how, keys, "restart")?;
+    let mut said = BufReader::new(child.stdout.take().ok_or("the child says nothing")?).lines();
+    let mut next = |word: &str| -> Result<(Duration, String)> {
+        let line = said.next().ok_or("the child ended early")??;
+        let rest = line.strip_prefix(word).ok_or_else(|| format!("expected {word}, found {line}"))?;
+        Ok((begun.elapsed(), rest.trim().to_string()))
+    };
+    let (started, _) = next("started")?;
+    let (first, _) = next("first")?;
+    let (whole, peak) = next("whole")?;
+    child.kill()?;
+    child.wait()?;
+    Ok(Life { started, first, whole, peak_megabytes: peak.parse()? })
+}
+
+fn child(arguments: &[String]) -> Result<()> {
+    let [place, operator, how, keys, part, ..] = arguments else { return Err("expected a place and a job".into()) };
+    let keys: u64 = keys.parse()?;
+    let (running, queue) = start(Path::new(place), operator, how)?;
+    if part == "load" {
+        // Two checkpoints at least: the second half after the first is there.
+        let blocks: Vec<u64> = (0..keys).step_by(50_000).collect();
+        for (number, first) in blocks.iter().enumerate() {
+            queue.push((*first..keys.min(first + 50_000)).map(|key| (key, 1)).collect())?;
+            if number == blocks.len() / 2 {
+                let pushed = keys.min(first + 50_000);
+                running.wait_until(|status| status.records == pushed && status.checkpoints > 0)?;
+            }
+        }
+        running.wait_until(|status| status.keys == keys)?;
+        running.stop(true)?;
+        return Ok(());
+    }
+    println!("started");
+    queue.push(vec![(keys / 2, 1), (keys / 3, 1), (keys + 1, 1)])?;
+    let published = running.wait_until(|status| status.records == 3)?;
+    println!("first");
+    assert!(published.keys > keys, "{} of {keys} keys", published.keys);
+    running.wait_until(|status| !status.loading)?;
+    println!("whole {}", peak_megabytes()?);
+    running.await_termination()?;
+    Ok(())
+}
+
+fn start(place: &Path, operator: &str, how: &str) -> Result<(Running, Queue<(u64, u64)>)> {
+    let builder = StreamingContext::builder("restart")
+        .checkpoint(place.join("state"))
+        .batch_interval(Duration::from_millis(20))
+        .workers(2)
+        .job_version("1");
+    let builder = if how == "lazy" { builder } else { builder.lazy_restart_above(u64::MAX) };
+    let context = builder.build()?;
+    let (queue, pairs) = context.queue_stream::<(u64, u64)>("pairs");
+    match operator {
+        "map_with_state" => {
+            let sums = pairs.map_with_state("sums", |_, value, sum: &mut KeyedState<u64>| {
+                sum.update(sum.get().unwrap_or(&0) + value.unwrap_or(0));
+            });
+            sums.count().foreach_rdd(|_, _| {});
+        }
+        _ => {
+            pairs.update_state_by_key("sums", |new: &[u64], sum: Option<u64>| {
+                Some(sum.unwrap_or(0) + new.iter().sum::<u64>())
+            });
+        }
+    }
+    Ok((context.start()?, queue))
+}
+
+fn peak_megabytes() -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).ok_or("no peak of memory")?;
+    let kilobytes: u64 = line.split_whitespace().nth(1).ok_or("no number")?.parse()?;
+    Ok(kilobytes / 1024)
+}
+
+// ---- the example
+
+fn word_count(rounds: usize) -> Result<()> {
     let scratch = common::scratch()?;
     let input = scratch.path().join("input");
     fs::create_dir(&input)?;

@@ -5,7 +5,7 @@
 //! the same records; time from the tick to the published batch, median of 200 batches: with the log (two syncs a batch); with the log off (what is left
 //! is computing, and the way between the threads); and so that something downstream reads what the operator puts out, which for
 //! some is every key. The first row is a job without state: what a batch costs anyhow. In brackets: how many times cheaper than
-//! `update_state_by_key` an operator is, beyond that.
+//! `update_state_by_key` an operator is, beyond that. In the end: `map_with_state` with 10,000 keys, and with up to 10 million.
 #![allow(clippy::disallowed_methods)] // a measurement reads the real clock
 
 use std::time::{Duration, Instant};
@@ -79,6 +79,19 @@ fn main() {
             _ => format!("{:.2?}", times[column]),
         };
         println!("{name:<26}{:>24}{:>24}{:>24}", cell(0), cell(1), cell(2));
+    }
+    among_many(used);
+}
+
+/// What it costs that there are many keys which a batch does not use.
+fn among_many(used: usize) {
+    const FEW: u64 = 10_000;
+    let (_, map_with_state) = OPERATORS[2];
+    let few = measure(FEW, used, map_with_state, false, false);
+    println!("map_with_state, log off, not read: {used} of {FEW} keys {few:.2?}");
+    for keys in [1_000_000, 10_000_000] {
+        let many = measure(keys, used, map_with_state, false, false);
+        println!("  of {keys} keys {many:.2?}: {:.2} times that", many.as_secs_f64() / few.as_secs_f64());
     }
 }
 

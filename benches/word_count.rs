@@ -11,43 +11,47 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::thread;
 
+use common::table::{self, Figure};
 use common::{Figures, Input, Result, UNIFORM_1M, ZIPF_10K};
 
 type Run = fn(&Input) -> Result<Figures>;
 
 fn main() -> Result<()> {
-    let rounds = common::rounds(3);
+    let rounds = common::rounds(5);
+    println!("{}", table::machine());
     println!("median of {rounds}; two workers; every plan, commit and received block synced");
-    println!("{:<28} {:>12} {:>8} {:>9} {:>11} {:>9}", "", "words/s", "batches", "log", "checkpoints", "memory");
-    let cases: [(&str, Input, Run); 4] = [
-        ("files, 10,000 distinct", ZIPF_10K, from_files),
-        ("files, 1,000,000 distinct", UNIFORM_1M, from_files),
-        ("socket, 10,000 distinct", ZIPF_10K, through_a_socket),
-        ("socket, 1,000,000 distinct", UNIFORM_1M, through_a_socket),
+    println!("{:<28} {:>32} {:>8} {:>9} {:>11} {:>9}", "", "words/s", "batches", "log", "checkpoints", "memory");
+    let cases: [(&str, Input, Run, &str); 4] = [
+        ("files, 10,000 distinct", ZIPF_10K, from_files, "30 M"),
+        ("files, 1,000,000 distinct", UNIFORM_1M, from_files, "10 M"),
+        ("socket, 10,000 distinct", ZIPF_10K, through_a_socket, "10 M"),
+        ("socket, 1,000,000 distinct", UNIFORM_1M, through_a_socket, ""),
     ];
-    for (name, input, run) in cases {
+    for (name, input, run, target) in cases {
         let runs = (0..rounds).map(|_| run(&input)).collect::<Result<Vec<_>>>()?;
+        let rate = Figure::of(runs.iter().map(|run| run.words_per_second as f64)).show(millions);
         let figures = common::median(runs);
         println!(
-            "{name:<28} {:>12} {:>8} {:>6} MB {:>8} MB {:>6} MB",
-            common::millions(figures.words_per_second),
+            "{name:<28} {rate:>32} {:>8} {:>6} MB {:>8} MB {:>6} MB",
             figures.batches,
             figures.log_bytes / 1_000_000,
             figures.checkpoint_bytes / 1_000_000,
             figures.peak_megabytes
         );
+        table::enter(&format!("words/s, {name}"), &format!("{rate}, {} MB", figures.peak_megabytes), target)?;
     }
     let mut ratios = Vec::new();
     for _ in 0..rounds {
         let (on, off) = (through_a_socket(&ZIPF_10K)?, without_log(&ZIPF_10K)?);
         ratios.push(on.words_per_second as f64 / off.words_per_second as f64);
     }
-    ratios.sort_by(f64::total_cmp);
-    println!(
-        "socket with the log on / switched off, run in turn: {:.2} (median of {ratios:.2?})",
-        ratios[ratios.len() / 2]
-    );
-    Ok(())
+    let ratio = Figure::of(ratios).show(|ratio| format!("{:.0} %", ratio * 100.0));
+    println!("socket with the log on as a share of the log switched off, run in turn: {ratio}");
+    table::enter("socket, log on / switched off, in turn", &ratio, "80 %")
+}
+
+fn millions(number: f64) -> String {
+    format!("{:.1} M", number / 1e6)
 }
 
 fn from_files(input: &Input) -> Result<Figures> {
@@ -78,7 +82,7 @@ fn socket(input: &Input, more: &[&str]) -> Result<Figures> {
     let dump = scratch.path().join("dump");
     let mut command = common::example("network_word_count")?;
     command.arg("--connect").arg(address.to_string()).arg("--checkpoint").arg(scratch.path().join("state"));
-    command.args(["--workers", "2", "--stop-at-eof"]).args(more).arg("--dump").arg(&dump);
+    command.args(["--workers", "2", "--batch-interval", "100ms", "--stop-at-eof"]).args(more).arg("--dump").arg(&dump);
     let figures = common::run(&mut command)?;
     drop(sender.join().map_err(|_| "the sender panicked")??);
     common::must_be_equal(&dump, &input.truth()?)?;

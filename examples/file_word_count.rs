@@ -62,7 +62,7 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
         .checkpoint(&settings.checkpoint)
         .workers(settings.workers)
         .batch_interval(settings.batch_interval)
-        .max_batch_bytes(24 << 20)
+        .max_batch_bytes(64 << 20)
         .install_signal_handlers();
     if let Some(batches) = settings.checkpoint_every {
         builder = builder.checkpoint_every(batches);
@@ -76,16 +76,15 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let batch_counts = context
         .direct_stream("files", files)
         .flat_map(Text::split_words)
-        .map(|word| {
-            WORDS.add_one();
-            (word, 1_u64)
-        })
+        .map(|word| (word, 1_u64))
         .reduce_by_key(|a, b| a + b);
     if let Some(directory) = &settings.output {
         batch_counts.map(|(word, count)| format!("{word} {count}")).sink("output", FileSink::new(directory));
     }
     batch_counts.update_state_by_key("counts", |new: &[u64], total: Option<u64>| {
-        Some(total.unwrap_or(0) + new.iter().sum::<u64>())
+        let words = new.iter().sum();
+        WORDS.add(words);
+        Some(total.unwrap_or(0) + words)
     });
 
     let running = context.start()?;

@@ -87,13 +87,12 @@ fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let mut top = TopWords::default();
     lines
         .flat_map(Text::split_words)
-        .map(|word| {
-            WORDS.add_one();
-            (word, 1_u64)
-        })
+        .map(|word| (word, 1_u64))
         .reduce_by_key(|a, b| a + b)
         .update_state_by_key("counts", |new: &[u64], total: Option<u64>| {
-            Some(total.unwrap_or(0) + new.iter().sum::<u64>())
+            let words = new.iter().sum();
+            WORDS.add(words);
+            Some(total.unwrap_or(0) + words)
         })
         .map_partitions(TopWords::of_partition)
         .foreach_rdd(move |_, rdd| top.show(rdd.iter()));

@@ -37,7 +37,8 @@ mod dstream_tests;
 mod query;
 mod running;
 
-// What everything stands on: identifiers, encodings, errors, time, and the door to the disk.
+// What everything stands on: identifiers, encodings, errors, time, threads that give way, and the door to the disk.
+mod background;
 mod bytes;
 mod clock;
 mod codec;
@@ -94,7 +95,7 @@ pub use id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid};
 pub use listener::events::{
     BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed,
     InputInfo, OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted,
-    ReceiverStopped, ResultDigest, SourceRecords, StreamingStarted, StreamingStopped,
+    ReceiverStopped, ResultDigest, SourceRecords, StreamingStarted, StreamingStopped, WorkingCopyFetched,
 };
 pub use listener::{Percentiles, StatsReportListener, StreamingListener};
 pub use operator::foreach_rdd::Batch;
@@ -104,6 +105,7 @@ pub use operator::reference::Reference;
 pub use operator::remember::Remembered;
 pub use query::{StateHandle, StateSnapshot};
 pub use rdd::Rdd;
+pub use recovery::loss::LostBlocks;
 pub use recovery::report::RecoveryReport;
 pub use recovery::schema::{JobSchema, MigrationSchema, OperatorSchema};
 pub use remote::ObjectStoreHealth;

@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::{Deref, RangeBounds};
 
 use byteview::{ByteView, StrView};
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 /// assert_eq!(words.len(), 6);
 /// assert_eq!(line.slice(..5), "to be");
 /// ```
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Default, Eq, PartialOrd, Ord)]
 pub struct Text(StrView);
 
 impl Text {
@@ -95,15 +96,14 @@ impl Iterator for Words {
 
     #[inline]
     fn next(&mut self) -> Option<Text> {
-        let rest = &self.text.as_str()[self.at..];
-        let start = self.at + (rest.len() - skip(rest, true).len());
-        let rest = &self.text.as_str()[start..];
-        let length = rest.len() - skip(rest, false).len();
-        self.at = start + length;
-        match length {
+        let text = self.text.as_str();
+        let start = word_start(text, self.at);
+        let end = word_end(text, start);
+        self.at = end;
+        match end - start {
             0 => None,
-            1..=INLINE => Some(Text::from(&rest[..length])),
-            _ => Some(self.text.slice(start..start + length)),
+            1..=INLINE => Some(Text::from(&text[start..end])),
+            _ => Some(self.text.slice(start..end)),
         }
     }
 }
@@ -111,20 +111,86 @@ impl Iterator for Words {
 /// How many bytes are kept inline.
 const INLINE: usize = 20;
 
-/// What follows the leading white space, or the leading word.
+/// Where the first word at or behind `at` begins; the end of the text if there is none.
 #[inline]
-fn skip(text: &str, white: bool) -> &str {
-    let ascii = text.bytes().take_while(|byte| byte.is_ascii() && is_white(char::from(*byte)) == white).count();
-    // Only where the run ends in a character beyond ASCII do characters have to be looked at.
-    match text.as_bytes().get(ascii) {
-        Some(byte) if !byte.is_ascii() => text[ascii..].trim_start_matches(|character| is_white(character) == white),
-        _ => &text[ascii..],
+fn word_start(text: &str, at: usize) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = at;
+    while let Some(&byte) = bytes.get(at) {
+        if !byte.is_ascii() {
+            // Only here do characters have to be looked at.
+            return text.len() - text[at..].trim_start_matches(char::is_whitespace).len();
+        }
+        if !is_white(byte) {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Where the word that begins at `at` ends.
+#[inline]
+fn word_end(text: &str, at: usize) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = at;
+    loop {
+        at += plain_bytes(&bytes[at..]);
+        match bytes.get(at) {
+            Some(byte) if !byte.is_ascii() => {
+                return text[at..].find(char::is_whitespace).map_or(text.len(), |length| at + length);
+            }
+            Some(&byte) if !is_white(byte) => at += 1,
+            _ => return at,
+        }
     }
 }
 
+/// How many bytes from the first on are ASCII beyond the space, and so belong to a word; eight are looked at at once.
 #[inline]
-fn is_white(character: char) -> bool {
-    character.is_whitespace()
+fn plain_bytes(bytes: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 0xff;
+    let (eights, _) = bytes.as_chunks::<8>();
+    for (passed, eight) in eights.iter().enumerate() {
+        let eight = u64::from_le_bytes(*eight);
+        // The top bit of each byte that is beyond ASCII or, up to the first such, not above the space.
+        let other = (eight.wrapping_sub(ONES * 0x21) | eight) & (ONES * 0x80);
+        if other != 0 {
+            return passed * 8 + other.trailing_zeros() as usize / 8;
+        }
+    }
+    let tail = eights.len() * 8;
+    tail + bytes[tail..].iter().take_while(|byte| byte.is_ascii() && **byte > b' ').count()
+}
+
+#[inline]
+fn is_white(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+impl PartialEq for Text {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        let (one, other) = (self.as_bytes(), other.as_bytes());
+        one.len() == other.len() && are_equal(one, other)
+    }
+}
+
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+/// Whether two byte strings of the same length are equal. Words are short: two loads of each are faster than a call.
+#[inline]
+fn are_equal(one: &[u8], other: &[u8]) -> bool {
+    match (one.first_chunk::<8>(), other.first_chunk::<8>()) {
+        (Some(front), Some(other_front)) if one.len() <= 16 => {
+            front == other_front && one.last_chunk::<8>() == other.last_chunk::<8>()
+        }
+        _ => one == other,
+    }
 }
 
 impl Deref for Text {
@@ -226,10 +292,22 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn words_are_those_of_split_whitespace(text in "[a-c \t\u{a0}\u{3000}äß€]{0,40}") {
+        fn words_are_those_of_split_whitespace(text in "([a-c~! \t\u{b}\u{1c}\u{1f}\u{7f}\u{85}\u{a0}\u{3000}äß€]|[a-z]{5,12}){0,40}") {
             let words: Vec<Text> = Text::from(text.as_str()).split_words().collect();
             let expected: Vec<&str> = text.split_whitespace().collect();
             proptest::prop_assert_eq!(words, expected);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn texts_are_equal_where_their_strings_are(one in "[ab]{0,24}", at in 0_usize..24, letter in "[abä]") {
+            let mut other = one.clone();
+            if at < other.len() {
+                other.replace_range(at..=at, &letter);
+            }
+            let (as_text, other_as_text) = (Text::from(one.as_str()), Text::from(other.as_str()));
+            proptest::prop_assert_eq!(as_text == other_as_text, one == other);
         }
     }
 

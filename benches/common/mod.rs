@@ -4,6 +4,9 @@
 //! durability that there is, on files below `target/bench`. Every run's counts are compared with the truth.
 #![allow(dead_code)] // each measurement uses its part
 
+pub mod steady;
+pub mod table;
+
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};

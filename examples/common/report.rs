@@ -10,19 +10,21 @@ use floodmark::{Running, Status, Text};
 
 use super::words::{WORDS, WordCounter};
 
-/// Measures from the end of the start until everything is counted: a wait for the first tick is part of it.
+/// Measures from the end of the start until everything is counted: a wait for the first tick is part of it, a dump is not.
 pub struct Stopwatch {
     started: Instant,
     took: Duration,
+    peak_memory: Option<u64>,
 }
 
 impl Stopwatch {
     pub fn start() -> Self {
-        Self { started: Instant::now(), took: Duration::ZERO }
+        Self { started: Instant::now(), took: Duration::ZERO, peak_memory: None }
     }
 
     pub fn stop(&mut self) {
         self.took = self.started.elapsed();
+        self.peak_memory = peak_memory();
     }
 
     /// One line of figures.
@@ -34,7 +36,7 @@ impl Stopwatch {
             total as f64 / self.took.as_secs_f64(),
             status.log_bytes,
             status.checkpoint_bytes,
-            peak_memory().map_or("unknown".to_string(), |bytes| format!("{} MB", bytes / 1_000_000)),
+            self.peak_memory.map_or("unknown".to_string(), |bytes| format!("{} MB", bytes / 1_000_000)),
         );
     }
 }

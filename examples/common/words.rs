@@ -1,4 +1,4 @@
-//! Counts the words that this process has taken apart, those of replayed batches included.
+//! Counts the words that this process has counted, those of replayed batches included.
 
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,12 +23,12 @@ thread_local! {
 }
 
 impl WordCounter {
-    /// Counts a word.
-    pub fn add_one(&'static self) {
+    /// Counts words.
+    pub fn add(&'static self, words: u64) {
         CELL.with(|cell| {
             let count = &cell.get_or_init(|| self.new_cell()).0;
             // This thread is the only one that writes.
-            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            count.store(count.load(Ordering::Relaxed) + words, Ordering::Relaxed);
         });
     }
 

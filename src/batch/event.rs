@@ -21,6 +21,8 @@ pub enum BatchEvent {
     Committed(Commit),
     /// Every sink has the batch.
     Published { batch: BatchId },
+    /// Blocks that no batch had taken are given up: what was taken in with them was lost with a machine.
+    GivenUp { blocks: Vec<Sequence> },
 }
 
 /// The plan of a batch.
@@ -145,7 +147,7 @@ mod tests {
             processing_ms: 6,
         };
         let (operator, panic) = (text("m"), text("p"));
-        let pinned: [(BatchEvent, &[u8]); 7] = [
+        let pinned: [(BatchEvent, &[u8]); 8] = [
             (BatchEvent::Opened { epoch: Epoch(2), lineage: Lineage(9) }, &[0, 2, 9]),
             (BatchEvent::Planned(plan), &[1, 3, 100, 1, 1, 1, b's', 2, 0, 7, 1, 2, 8, 9]),
             (BatchEvent::AttemptStarted { batch: BatchId(3), attempt: 2 }, &[2, 3, 2]),
@@ -159,6 +161,7 @@ mod tests {
             ),
             (BatchEvent::Committed(commit), &[5, 3, 1, b'v', 1, 1, b's', 4, 1, 1, b'd', 1, 2, 6]),
             (BatchEvent::Published { batch: BatchId(3) }, &[6, 3]),
+            (BatchEvent::GivenUp { blocks: vec![Sequence(4), Sequence(5)] }, &[7, 2, 4, 5]),
         ];
         for (event, bytes) in pinned {
             assert_eq!(encode(&event).unwrap(), bytes, "{event:?}");

@@ -37,6 +37,14 @@ impl BlockHead {
     }
 }
 
+/// The head of the frame that stands for a block whose body is gone with the machine that took it in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AbsentHead {
+    pub head: BlockHead,
+    /// Bytes of the payload that was.
+    pub bytes: u64,
+}
+
 /// A block that stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BlockRef {
@@ -52,6 +60,10 @@ impl BlockRef {
     pub fn new(head: BlockHead, at: FrameAt) -> Self {
         let BlockHead { source, position, records } = head;
         Self { source, position, records, bytes: u64::from(at.body_len), at }
+    }
+
+    pub fn absent(head: AbsentHead, at: FrameAt) -> Self {
+        Self { bytes: head.bytes, ..Self::new(head.head, at) }
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) mod memory_log;
 
 pub use error::StoreError;
 pub(crate) use gate::ReceiveLimits;
-pub(crate) use head::{BlockHead, BlockRef};
+pub(crate) use head::{AbsentHead, BlockHead, BlockRef};
 pub(crate) use intake::{BlockLog, Intake, NewBlock, Offered, Stored};
 #[cfg(test)]
 pub(crate) use tracker::Pending;

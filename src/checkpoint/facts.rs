@@ -6,7 +6,7 @@ use std::path::PathBuf;
 #[cfg(feature = "cli")]
 use super::ManifestDraft;
 use super::{CheckpointFiles, Manifest, ManifestKind};
-use crate::id::{Epoch, Lineage, ManifestSequence, Sequence};
+use crate::id::{BatchId, Epoch, Lineage, ManifestSequence, Sequence};
 
 /// One manifest as it was found. `crc` is that of all its bytes, as they are.
 #[derive(Clone, Debug)]
@@ -188,6 +188,18 @@ impl ChainFacts {
         let log = self.newest()?.point.log.log;
         let points = self.links.values().filter_map(Link::manifest).map(|manifest| manifest.point.log);
         points.filter(|point| point.log == log).map(|point| point.oldest_needed).min()
+    }
+
+    /// The batches that a new lineage has left out, for each such lineage: those between the first and the second. Their inputs were lost
+    /// with a machine, and their numbers are not given again.
+    pub fn left_out(&self) -> Vec<(BatchId, BatchId)> {
+        let points = self.links.values().filter_map(Link::manifest).map(|manifest| &manifest.point);
+        let mut left_out: Vec<_> = points
+            .filter(|point| point.next_batch > point.batch.next())
+            .map(|point| (point.batch, point.next_batch))
+            .collect();
+        left_out.dedup();
+        left_out
     }
 
     /// The lineage that the job is in.

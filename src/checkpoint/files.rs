@@ -63,9 +63,7 @@ impl CheckpointFile {
     }
 
     fn verify_checksum(&self, directory: &Path) -> Result<(), StateError> {
-        let path = directory.join(&self.name);
-        let found = crc32_of(&path).map_err(|source| StateError::Io { doing: "read", path: path.clone(), source })?;
-        if found == self.crc32 { Ok(()) } else { Err(StateError::FileChecksum { path, expected: self.crc32, found }) }
+        verify_file(directory, self, &mut || true)
     }
 }
 
@@ -87,6 +85,27 @@ pub(crate) fn verify_files(directory: &Path, files: &[CheckpointFile], full: boo
     Ok(())
 }
 
+/// Checks the CRC of every byte of a file, in pieces; `goes_on` is asked before each, and where it says no, nothing is wrong.
+///
+/// # Errors
+/// When the file has another CRC, or cannot be read.
+pub(crate) fn verify_file(
+    directory: &Path,
+    file: &CheckpointFile,
+    goes_on: &mut dyn FnMut() -> bool,
+) -> Result<(), StateError> {
+    let path = directory.join(&file.name);
+    let found = crc32_in_pieces(&path, goes_on).map_err(|source| StateError::Io {
+        doing: "read",
+        path: path.clone(),
+        source,
+    })?;
+    match found {
+        Some(found) if found != file.crc32 => Err(StateError::FileChecksum { path, expected: file.crc32, found }),
+        _ => Ok(()),
+    }
+}
+
 /// Sizes and CRCs of all files in a directory.
 #[cfg(feature = "cli")]
 pub(crate) fn list_files(disk: &dyn crate::disk::Disk, directory: &Path) -> io::Result<Vec<CheckpointFile>> {
@@ -104,13 +123,19 @@ pub(crate) fn is_table(name: &str) -> bool {
 
 /// The CRC32 of a whole file, read in pieces.
 pub(crate) fn crc32_of(path: &Path) -> io::Result<u32> {
+    Ok(crc32_in_pieces(path, &mut || true)?.expect("nothing ends it early"))
+}
+
+/// As [`crc32_of`]; `None` where `goes_on` ended it.
+fn crc32_in_pieces(path: &Path, goes_on: &mut dyn FnMut() -> bool) -> io::Result<Option<u32>> {
     let mut file = File::open(path)?;
     let mut hasher = crc32fast::Hasher::new();
     let mut piece = vec![0; READ_BYTES];
-    loop {
+    while goes_on() {
         match file.read(&mut piece)? {
-            0 => return Ok(hasher.finalize()),
+            0 => return Ok(Some(hasher.finalize())),
             read => hasher.update(&piece[..read]),
         }
     }
+    Ok(None)
 }

@@ -29,6 +29,7 @@ use super::{
     CheckpointError, CheckpointFile, CheckpointFiles, JobPoint, ManifestChain, ManifestDraft, ManifestKind,
     PublishedManifest,
 };
+use crate::background::give_way;
 use crate::dataflow::blame::panic_message;
 use crate::disk::{Disk, Step};
 use crate::id::{BatchId, BatchTime, Epoch, WriterNonce};
@@ -100,7 +101,10 @@ impl Checkpointer {
         let inherited = settings.parent_files.iter().map(|file| (file.name.clone(), file.clone())).collect();
         let writer = Writer { directory, inherited, settings };
         let (requests, inbox) = sync_channel(WAITING);
-        let thread = thread::Builder::new().name("checkpoint".to_string()).spawn(move || writer.run(&inbox, report))?;
+        let thread = thread::Builder::new().name("checkpoint".to_string()).spawn(move || {
+            give_way();
+            writer.run(&inbox, report)
+        })?;
         Ok(Self { requests, thread })
     }
 

@@ -10,7 +10,7 @@ use super::finding::{Code, Finding};
 use super::page::count;
 use super::view;
 use crate::batch::event::{BatchEvent, PlannedTask};
-use crate::block::BlockHead;
+use crate::block::{AbsentHead, BlockHead};
 use crate::codec::decode;
 use crate::disk::LocalDisk;
 use crate::id::Sequence;
@@ -65,6 +65,13 @@ impl ShownFrame {
                 Ok(head) => shown.take_block(&head),
                 Err(error) => format!("Block that cannot be decoded: {error}"),
             },
+            FrameKind::Absent => match decode::<AbsentHead>(head) {
+                Ok(absent) => {
+                    let block = shown.take_block(&absent.head);
+                    format!("{block}, whose {} bytes are not in this log", absent.bytes)
+                }
+                Err(error) => format!("Absent block that cannot be decoded: {error}"),
+            },
             FrameKind::Event => match decode::<BatchEvent>(head) {
                 Ok(event) => shown.take_event(&event),
                 Err(error) => format!("Event that cannot be decoded: {error}"),
@@ -111,6 +118,7 @@ fn event_text(event: &BatchEvent) -> (Option<u64>, String) {
             (Some(commit.batch.0), text)
         }
         BatchEvent::Published { batch } => (Some(batch.0), format!("Published batch {batch}")),
+        BatchEvent::GivenUp { blocks } => (None, format!("GivenUp {} blocks that no batch had taken", blocks.len())),
     }
 }
 
@@ -120,6 +128,7 @@ pub(crate) fn kind_name(kind: FrameKind) -> &'static str {
         FrameKind::Block => "block",
         FrameKind::Event => "event",
         FrameKind::Mark => "mark",
+        FrameKind::Absent => "absent",
     }
 }
 

@@ -45,8 +45,6 @@ pub(crate) struct DamagedObject {
     pub code: Code,
     pub expected: String,
     pub found: String,
-    /// All of it in the words of a start.
-    pub words: String,
 }
 
 impl std::fmt::Debug for RemoteStore {
@@ -80,7 +78,7 @@ impl RemoteStore {
         let scratch = tempfile::Builder::new().prefix("floodmark-").tempdir();
         let scratch = scratch.map_err(|error| Failure::io("make a directory in", &std::env::temp_dir(), &error))?;
         console.leave_out(scratch.path());
-        let disk = RemoteDisk::new(Arc::new(LocalDisk), bucket.clone(), scratch.path());
+        let disk = RemoteDisk::new(Arc::new(LocalDisk), bucket.clone(), scratch.path(), true);
         let clock = SystemClock::default();
         let look = Mutex::new(disk.look(&clock)?);
         Ok(Some(Self {
@@ -127,8 +125,8 @@ impl RemoteStore {
         let look = self.look();
         let Some(newest) = look.manifests.newest_sound() else { return Owner::Unknown { last: None } };
         Owner::Elsewhere {
-            epoch: newest.manifest.epoch.0,
-            who: newest.who().to_string(),
+            epoch: newest.epoch.0,
+            who: look.manifests.newest_writer().unwrap_or_default().to_string(),
             newest_object_age_ms: self.clock.epoch_ms().saturating_sub(look.newest_write_ms()),
         }
     }
@@ -172,7 +170,8 @@ impl RemoteStore {
                     if !without.insert(object.clone()) {
                         return Err(Failure::new(Exit::Failed, words));
                     }
-                    damaged.push(DamagedObject { object, code, expected, found, words });
+                    self.disk.leave_out(&self.look(), &object)?;
+                    damaged.push(DamagedObject { object, code, expected, found });
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -185,7 +184,7 @@ impl RemoteStore {
         self.disk.bring(&look, below, without, self.cache.as_deref(), &|bytes| progress.add(bytes))
     }
 
-    /// Brings what a start fetches.
+    /// Brings what a start fetches. What is not what it was is left out, as a start does it.
     ///
     /// # Errors
     /// As [`bring`](Self::bring), and where a start is refused.
@@ -196,7 +195,8 @@ impl RemoteStore {
         }
         let directories: Vec<PathBuf> = self.look().directories().cloned().collect();
         for directory in directories.iter().filter(|directory| directory.starts_with(CHECKPOINTS)) {
-            self.bring(directory).map_err(verify)?;
+            let known = self.look().damage.iter().map(|damage| damage.object().to_string()).collect();
+            self.bring_what_can_be(directory, known)?;
         }
         Ok(())
     }
@@ -206,7 +206,7 @@ impl RemoteStore {
     /// # Errors
     /// When the bucket cannot be read.
     pub fn catch_up(&self) -> Result<bool> {
-        let newest = self.look().manifests.newest;
+        let newest = self.look().manifests.newest().unwrap_or_default();
         let moved = self.disk.is_behind(newest)?;
         if moved {
             self.refresh()?;
@@ -231,8 +231,8 @@ impl RemoteStore {
     /// When the store lacks what exactness stands on, cannot be written, or holds what a start refuses.
     pub fn begin(&self, console: &Console<'_>) -> Result<Arc<RemoteDisk>> {
         self.bucket.probe()?;
-        let disk = RemoteDisk::new(console.disk(), self.bucket.clone(), self.path());
-        disk.fetch(&self.clock)?;
+        let disk = RemoteDisk::new(console.disk(), self.bucket.clone(), self.path(), true);
+        disk.fetch(&self.clock, &|_| ())?;
         Ok(Arc::new(disk))
     }
 }

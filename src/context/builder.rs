@@ -2,17 +2,18 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::block::{BatchLimits, ReceiveLimits};
 use crate::clock::{Clock, SystemClock};
 use crate::context::StreamingContext;
+use crate::context::fingerprint::build_fingerprint;
 use crate::dataflow::engine::Width;
 #[cfg(feature = "testing")]
 use crate::disk::Disk;
 use crate::disk::LocalDisk;
-use crate::driver::settings::{DEFAULT_ATTEMPTS, DEFAULT_LISTENER_QUEUE, JobSettings, KEY_GROUPS};
+use crate::driver::settings::{DEFAULT_ATTEMPTS, DEFAULT_LAZY_ABOVE, DEFAULT_LISTENER_QUEUE, JobSettings, KEY_GROUPS};
 use crate::dstream::GraphBuilder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::listener::{Listeners, StreamingListener};
@@ -67,6 +68,9 @@ impl StreamingContextBuilder {
             interval_ms: 0,
             checkpoint_every: 0,
             recovery_target_ms: 1_000,
+            lazy_above: DEFAULT_LAZY_ABOVE,
+            state_memory: None,
+            load_held: Arc::default(),
             keep: 2,
             keep_for_ms: None,
             width: Width { workers, partitions: 8 },
@@ -120,7 +124,7 @@ impl StreamingContextBuilder {
     /// let context = StreamingContext::builder("totals")
     ///     .checkpoint(&location)
     ///     .working_directory(&copy)
-    ///     .log_in_object_storage(true)
+    ///     .log_in_object_storage(true) // not only plans and commits
     ///     .build()?;
     /// let (sales, stream) = context.queue_stream::<u64>("sales");
     /// stream.count().print(10);
@@ -141,8 +145,12 @@ impl StreamingContextBuilder {
     }
 
     /// Whether what receivers take in is put into object storage before it is acknowledged: one object every 200 ms at most, and one for each plan
-    /// and each commit. Plans and commits are always put. A job in object storage that has receivers needs it: without it a
-    /// start is refused. One that has only direct sources does without.
+    /// and each commit. Then the loss of the machine costs nothing that was acknowledged.
+    ///
+    /// Off by default: plans and commits are put, so that no batch number is ever given to other contents, but what receivers take in is
+    /// acknowledged by the log in the [working directory](Self::working_directory), which is faster, and survives the process. When the machine is lost,
+    /// the job goes on elsewhere as if nothing had been, if the batches since the last checkpoint have read nothing of receivers;
+    /// otherwise a start is refused and says what is lost, unless [`go_on_without_log`](Self::go_on_without_log) accepts that.
     pub fn log_in_object_storage(mut self, on: bool) -> Self {
         self.remote.log_blocks = on;
         self
@@ -201,6 +209,27 @@ impl StreamingContextBuilder {
     /// How long recomputing after a crash may take; 1 s by default. Checkpoints are brought forward to keep it.
     pub fn recovery_target(self, target: Duration) -> Self {
         self.set(|settings| settings.recovery_target_ms = target.as_millis() as u64)
+    }
+
+    /// A restart does not wait for state that takes so many bytes on disk, or more: its first batch begins at once, keys are looked
+    /// up as they are touched, and the rest is read in the background; 4 MiB by default. `u64::MAX`: all state is read first.
+    ///
+    /// It is so for operators that touch only the keys that have records: [`map_with_state`](crate::DStream::map_with_state)
+    /// without a timeout and without [`state_snapshots`](crate::MapWithStateDStream::state_snapshots). All others read their state
+    /// before the first batch. Until all is read, no checkpoint is taken; where the newest one turns out to be damaged meanwhile,
+    /// the job goes back to the one before and recomputes. So with [`keep_checkpoints(1)`](Self::keep_checkpoints) nothing is put off,
+    /// nor in object storage.
+    pub fn lazy_restart_above(self, bytes: u64) -> Self {
+        self.set(|settings| settings.lazy_above = bytes)
+    }
+
+    /// Bytes of memory for the state of operators that touch only the keys that have records (those of
+    /// [`lazy_restart_above`](Self::lazy_restart_above)), shared evenly by their partitions; no limit by default. Beyond it keys that
+    /// were not touched for long leave memory, and are looked up when they come again; results are the same. Checkpoints are brought
+    /// forward when what changed takes an eighth of the budget, since only what is written can leave. All other operators hold
+    /// their state in memory. What keys and states keep on the heap is estimated.
+    pub fn state_memory(self, bytes: u64) -> Self {
+        self.set(|settings| settings.state_memory = Some(bytes))
     }
 
     /// How many checkpoints are kept; 2 by default, so that a damaged one can be done without.
@@ -305,6 +334,10 @@ impl StreamingContextBuilder {
     }
 
     /// Goes on from the newest checkpoint although the log is gone, as a new lineage. What came after it is lost.
+    ///
+    /// Of a job in [object storage](Self::checkpoint): although what its batches have read of receivers was in the log of a lost machine. The
+    /// report says what is given up ([`RecoveryReport::blocks_lost`](crate::RecoveryReport::blocks_lost)). Plans are not lost there, so the
+    /// new lineage begins with a number, and at a time, behind all that were planned.
     pub fn go_on_without_log(self) -> Self {
         self.set(|settings| settings.goes_on_without_log = true)
     }
@@ -350,6 +383,13 @@ impl StreamingContextBuilder {
     #[doc(hidden)]
     pub fn disk(self, disk: Arc<dyn Disk>) -> Self {
         self.set(|settings| settings.disk = disk)
+    }
+
+    /// Holds the background load of a lazy restart while this is true.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn hold_background_load(self, held: Arc<std::sync::atomic::AtomicBool>) -> Self {
+        self.set(|settings| settings.load_held = held)
     }
 
     /// Plants a bug in the job, which tests of its recovery must find.
@@ -445,19 +485,8 @@ fn find_remote(settings: &mut JobSettings, working_copy: Option<PathBuf>, wish: 
     let give_up_after = wish.give_up_after.unwrap_or(Duration::from_secs(5 * 60));
     let clock = wish.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
     settings.remote = Some(RemoteJob { place, log_blocks: wish.log_blocks, give_up_after, clock });
-    settings.wal.group_interval = settings.wal.group_interval.or(Some(GROUP_INTERVAL));
-    Ok(())
-}
-
-/// The fingerprint of the running program's file, which is read once per process: it is the program's, whatever replaces the file.
-fn build_fingerprint() -> Result<String> {
-    static KNOWN: OnceLock<String> = OnceLock::new();
-    if let Some(known) = KNOWN.get() {
-        return Ok(known.clone());
+    if wish.log_blocks {
+        settings.wal.group_interval = settings.wal.group_interval.or(Some(GROUP_INTERVAL));
     }
-    let failed = |error| {
-        Error::caused_by(ErrorKind::Environment, "the program's own file cannot be read; give a job_version", error)
-    };
-    let bytes = std::env::current_exe().and_then(std::fs::read).map_err(failed)?;
-    Ok(KNOWN.get_or_init(|| format!("build-{:016x}", xxhash_rust::xxh3::xxh3_64(&bytes))).clone())
+    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The context: settings, the graph that is declared, and the start.
 
 mod builder;
+mod fingerprint;
 mod sources;
 
 #[cfg(test)]
@@ -249,13 +250,6 @@ impl StreamingContext {
         }
         let Sources { receivers, directs } = self.sources.into_inner();
         let mut settings = self.settings;
-        if settings.remote.as_ref().is_some_and(|remote| !remote.log_blocks) && !receivers.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Configuration,
-                "the job is in object storage and has receivers: what they take in would be lost with the machine. \
-                 Put it there, too, by log_in_object_storage(true), or use direct sources",
-            ));
-        }
         let batches = |interval_ms: u64| interval_ms.div_ceil(settings.interval_ms);
         settings.checkpoint_every = match (self.checkpoint_every, wish.given_ms) {
             (None, _) => batches(wish.smallest_ms),

@@ -14,39 +14,49 @@ use crate::dataflow::shuffle::Keyed;
 pub(crate) struct Combiner<K, V> {
     index: HashTable<u32>,
     entries: Vec<Keyed<K, Option<V>>>,
+    /// Where the entries of the records that come next are; [`NOWHERE`] for a key that was not there.
+    places: Vec<u32>,
 }
+
+/// No entry is there: a partition of a batch has fewer keys.
+const NOWHERE: u32 = u32::MAX;
 
 impl<K: Key, V> Combiner<K, V> {
     pub fn new() -> Self {
-        Self { index: HashTable::new(), entries: Vec::new() }
+        Self { index: HashTable::new(), entries: Vec::new(), places: Vec::new() }
     }
 
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Merges one record in.
-    #[inline]
-    pub fn add(&mut self, record: Keyed<K, V>, combine: &impl Fn(V, V) -> V) {
-        self.fold(record, |value| value, combine);
+    /// Merges a run of records in, one after the other: `create` makes a key's first value of a record's, `merge` adds a record's
+    /// to the one that is there.
+    pub fn fold_run<R>(&mut self, run: &mut Vec<Keyed<K, R>>, create: impl Fn(R) -> V, merge: impl Fn(V, R) -> V) {
+        // First where all of them are, in a loop so short that the processor waits for many entries at a time.
+        let mut places = std::mem::take(&mut self.places);
+        places.extend(run.iter().map(|record| self.find(record)));
+        for (record, place) in run.drain(..).zip(places.drain(..)) {
+            match self.entries.get_mut(place as usize) {
+                Some(entry) => merge_into(entry, record.value, &merge),
+                None => self.fold(record, &create, &merge),
+            }
+        }
+        self.places = places;
     }
 
-    /// Merges in one record whose value is of another type: `create` makes the key's first value of it, `merge` adds it to the
-    /// one that is there.
     #[inline]
-    pub fn fold<R>(&mut self, record: Keyed<K, R>, create: impl FnOnce(R) -> V, merge: impl FnOnce(V, R) -> V) {
+    fn find<R>(&self, record: &Keyed<K, R>) -> u32 {
+        let same = |&at: &u32| is_of(&self.entries[at as usize], record);
+        self.index.find(index_hash(record.hash), same).copied().unwrap_or(NOWHERE)
+    }
+
+    /// Merges in one record.
+    fn fold<R>(&mut self, record: Keyed<K, R>, create: &impl Fn(R) -> V, merge: &impl Fn(V, R) -> V) {
         let entries = &mut self.entries;
-        let same = |&at: &u32| {
-            let entry = &entries[at as usize];
-            entry.hash == record.hash && entry.key == record.key
-        };
+        let same = |&at: &u32| is_of(&entries[at as usize], &record);
         match self.index.entry(index_hash(record.hash), same, |&at| index_hash(entries[at as usize].hash)) {
-            Entry::Occupied(at) => {
-                let value = &mut entries[*at.get() as usize].value;
-                let merged =
-                    value.take().map_or_else(|| unreachable!("an entry has a value"), |old| merge(old, record.value));
-                *value = Some(merged);
-            }
+            Entry::Occupied(at) => merge_into(&mut entries[*at.get() as usize], record.value, merge),
             Entry::Vacant(place) => {
                 let at = u32::try_from(entries.len()).expect("a partition of a batch has fewer than four billion keys");
                 place.insert(at);
@@ -81,6 +91,17 @@ impl<K: Key, V> Combiner<K, V> {
     }
 }
 
+#[inline]
+fn is_of<K: Eq, V, R>(entry: &Keyed<K, V>, record: &Keyed<K, R>) -> bool {
+    entry.hash == record.hash && entry.key == record.key
+}
+
+#[inline]
+fn merge_into<K, V, R>(entry: &mut Keyed<K, Option<V>>, value: R, merge: &impl Fn(V, R) -> V) {
+    let Some(old) = entry.value.take() else { unreachable!("an entry has a value") };
+    entry.value = Some(merge(old, value));
+}
+
 /// The order by (hash, encoded key), in which keyed output leaves (I-3).
 #[inline]
 pub(crate) fn compare_keys<K: Key, V>(a: &Keyed<K, V>, b: &Keyed<K, V>) -> Ordering {
@@ -107,23 +128,30 @@ mod tests {
     #[test]
     fn values_are_merged_in_the_order_in_which_they_came() {
         let mut combiner = Combiner::new();
-        for (hash, key, value) in [(2, "b", "1"), (1, "a", "2"), (2, "b", "3")] {
-            combiner
-                .add(Keyed { hash, key: key.to_string(), value: value.to_string() }, &|a: String, b: String| a + &b);
+        for run in
+            [vec![(2, "b", "1"), (1, "a", "2"), (2, "b", "3")], vec![(2, "b", "4"), (3, "c", "5"), (3, "c", "6")]]
+        {
+            let keyed =
+                |(hash, key, value): (u64, &str, &str)| Keyed { hash, key: key.to_string(), value: value.to_string() };
+            combiner.fold_run(&mut run.into_iter().map(keyed).collect(), |value| value, |a: String, b: String| a + &b);
         }
         combiner.sort();
         let merged: Vec<_> = combiner.drain().map(|entry| (entry.key, entry.value)).collect();
-        assert_eq!(merged, [("a".to_string(), "2".to_string()), ("b".to_string(), "13".to_string())]);
+        assert_eq!(
+            merged,
+            [("a", "2"), ("b", "134"), ("c", "56")].map(|(key, value)| (key.to_string(), value.to_string()))
+        );
     }
 
     #[test]
     fn keys_of_equal_hashes_stay_apart() {
         let mut combiner = Combiner::new();
-        for key in ["b", "a", "b"] {
-            combiner.add(Keyed { hash: 1, key: key.to_string(), value: 1_u64 }, &|a, b| a + b);
+        for _ in 0..2 {
+            let mut run = ["b", "a", "b"].map(|key| Keyed { hash: 1, key: key.to_string(), value: 1_u64 }).to_vec();
+            combiner.fold_run(&mut run, |one| one, |a, b| a + b);
         }
         combiner.sort();
         let merged: Vec<_> = combiner.drain().map(|entry| (entry.key, entry.value)).collect();
-        assert_eq!(merged, [("a".to_string(), 1), ("b".to_string(), 2)]);
+        assert_eq!(merged, [("a".to_string(), 2), ("b".to_string(), 4)]);
     }
 }

@@ -10,6 +10,7 @@ use std::thread::Thread;
 use timely::WorkerConfig;
 use timely::communication::Config as Communication;
 
+use crate::dataflow::freezing::FrozenOperators;
 use crate::dataflow::graph::Graph;
 use crate::dataflow::push::BatchContext;
 use crate::dataflow::report::WorkerReport;
@@ -31,6 +32,8 @@ pub(crate) enum EngineEvent {
         execution: u64,
         report: WorkerReport,
     },
+    /// What one worker has for the checkpoint of the batch that was frozen.
+    Frozen(FrozenOperators),
     /// User code panicked, while this execution was worked on if it is known.
     Panicked {
         execution: Option<u64>,
@@ -38,6 +41,8 @@ pub(crate) enum EngineEvent {
         panic: String,
     },
     SourceFailed(Error),
+    /// Stored state could not be read.
+    StateFailed(Error),
 }
 
 /// A running dataflow.
@@ -171,10 +176,12 @@ impl Seats {
             FromWorker::Ready(thread) => drop(ready.send(Ok(thread))),
             FromWorker::NotReady(error) => drop(ready.send(Err(error))),
             FromWorker::Done { execution, report } => tell(EngineEvent::Done { execution, report }),
+            FromWorker::Frozen(frozen) => tell(EngineEvent::Frozen(frozen)),
             FromWorker::Panicked { execution, operator, panic } => {
                 tell(EngineEvent::Panicked { execution, operator, panic })
             }
             FromWorker::SourceFailed(error) => tell(EngineEvent::SourceFailed(error)),
+            FromWorker::StateFailed(error) => tell(EngineEvent::StateFailed(error)),
             FromWorker::Gone => {
                 drop(ready.send(Err(Error::new(ErrorKind::UserCode, "a worker panicked while it loaded its state"))));
                 tell(EngineEvent::Panicked {

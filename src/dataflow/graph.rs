@@ -128,6 +128,16 @@ pub(crate) trait Wide: Send + Sync {
         None
     }
 
+    /// Whether it can begin without its state in memory, since it looks up the keys that it touches.
+    fn begins_partial(&self) -> bool {
+        false
+    }
+
+    /// Whether it does with a part of its state in memory, as long as it runs.
+    fn keeps_within_budget(&self) -> bool {
+        self.begins_partial()
+    }
+
     /// The state that is there before the first batch, sorted, if the user gave one.
     fn initial_state(&self) -> Option<FrozenRun> {
         None

@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::panic::resume_unwind;
 use std::rc::Rc;
 
 use timely::container::CapacityContainerBuilder;
@@ -19,10 +20,12 @@ use timely::dataflow::{InputHandle, Scope, Stream};
 use crate::batch::timing::Slide;
 use crate::dataflow::blame;
 use crate::dataflow::chunk::{Chunk, Origin};
+use crate::dataflow::freezing::Freezing;
 use crate::dataflow::graph::{Graph, NodeId, Operator, RunTask, SharedReduce, WorkerContext, owner};
 use crate::dataflow::push::{BatchContext, Downstream, ErasedPush, Unit};
 use crate::dataflow::report::{OutputTray, Port, Reports};
 use crate::dataflow::task::{BlockReader, SourceFailure, Task};
+use crate::state::StateFailure;
 use crate::state::loader::StateLoader;
 
 type Chunks<'s> = Stream<'s, u64, Vec<Chunk>>;
@@ -37,6 +40,7 @@ pub(crate) struct Lowered {
     pub probe: probe::Handle<u64>,
     pub batches: Batches,
     pub reports: Reports,
+    pub freezing: Freezing,
     /// The stateful operators, for queries between batches.
     pub reduces: Vec<(NodeId, SharedReduce)>,
     /// The first task whose input could not be had.
@@ -71,6 +75,7 @@ impl Lowering<'_> {
             probe: probe::Handle::new(),
             batches: Batches::default(),
             reports: Reports::default(),
+            freezing: Freezing::default(),
             reduces: Vec::new(),
             failure: Rc::default(),
         };
@@ -227,7 +232,7 @@ fn wide_stage<'s>(
     let route = Exchange::new(move |chunk: &Chunk| u64::from(owner(chunk.partition, workers, partitions)));
     let mut input = builder.new_input(chunks, route);
     let (mut outputs, stage) = stage_outputs(&mut builder, &ports);
-    let (batches, reports) = (lowered.batches.clone(), lowered.reports.clone());
+    let (batches, reports, freezing) = (lowered.batches.clone(), lowered.reports.clone(), lowered.freezing.clone());
     builder.build(move |capabilities| {
         let mut capabilities = Some(capabilities);
         let mut execution = 0_u64;
@@ -244,6 +249,7 @@ fn wide_stage<'s>(
                 let mut by_partition = in_source_order(gathered.remove(&execution).unwrap_or_default());
                 blame::enter_execution(execution);
                 blame::enter(&name);
+                freezing.before_touching(&in_place);
                 let due = batch.timing.due(input_slide);
                 for (&partition, time) in owned.iter().flat_map(|partition| due.map(|time| (partition, time))) {
                     let unit = Unit::of_partition(partition, time, batch.clone());
@@ -257,13 +263,22 @@ fn wide_stage<'s>(
                     for (id, reduce) in &in_place {
                         let mut reduce = reduce.borrow_mut();
                         let Some(state) = reduce.state_mut() else { continue };
+                        if let Err(error) = state.absorb(batch.freeze) {
+                            resume_unwind(Box::new(StateFailure(error)));
+                        }
+                        if batch.stored {
+                            state.confirm();
+                        }
+                        let (counts, pressure) = state.take_cache_counts();
+                        report.cache.add(counts);
+                        report.pressure = report.pressure.max(pressure);
                         report.digests.push((*id, state.take_digest()));
                         report.entries.push((*id, state.entries()));
-                        if batch.freeze {
-                            report.frozen.push((*id, state.freeze()));
-                        }
                     }
                 });
+                if batch.freeze {
+                    freezing.await_report(&in_place);
+                }
                 execution += 1;
                 held.iter_mut().for_each(|capability| capability.downgrade(&execution));
             }

@@ -8,6 +8,7 @@ pub(crate) mod chunk;
 pub(crate) mod combine;
 pub(crate) mod emit;
 pub(crate) mod engine;
+pub(crate) mod freezing;
 pub(crate) mod graph;
 pub(crate) mod lower;
 pub(crate) mod push;

@@ -22,6 +22,8 @@ pub(crate) struct BatchContext {
     pub timing: Timing,
     /// State is frozen for a checkpoint at the end of this batch.
     pub freeze: bool,
+    /// The store holds all that was frozen in earlier batches.
+    pub stored: bool,
 }
 
 /// A task of the plan, or a partition, in one batch.

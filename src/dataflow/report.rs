@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::batch::event::Digest;
 use crate::dataflow::chunk::{Chunk, Origin, Records};
 use crate::dataflow::graph::NodeId;
-use crate::state::FrozenRun;
+use crate::state::{CacheCounts, Pressure};
 
 /// Where a stage leaves chunks for one side of a wide operator.
 #[derive(Clone)]
@@ -37,8 +37,12 @@ pub(crate) struct WorkerReport {
     pub records: Vec<(NodeId, u64, u64)>,
     pub digests: Vec<(NodeId, Digest)>,
     pub outputs: Vec<OutputPart>,
-    pub frozen: Vec<(NodeId, Vec<FrozenRun>)>,
-    pub entries: Vec<(NodeId, u64)>,
+    /// Keys with state per operator; only the sum over all workers counts.
+    pub entries: Vec<(NodeId, i64)>,
+    /// How the tables did that do not hold all of their keys.
+    pub cache: CacheCounts,
+    /// What the fullest of them wants.
+    pub pressure: Pressure,
 }
 
 /// One partition of one output.

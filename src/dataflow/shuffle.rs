@@ -60,7 +60,8 @@ pub(crate) struct LocalPush<K, V> {
     side: u32,
     hasher: KeyHasher,
     unit: Option<Unit>,
-    records: Vec<Keyed<K, V>>,
+    /// Full ones, and one that is being filled: one large buffer would be moved again and again while it grows.
+    chunks: Vec<Vec<Keyed<K, V>>>,
 }
 
 impl<K: Record, V: Record> LocalPush<K, V> {
@@ -70,7 +71,7 @@ impl<K: Record, V: Record> LocalPush<K, V> {
 
     /// For an operator that takes records without a shuffle by another side than those that were shuffled.
     pub fn on_side(reduce: SharedReduce, side: u32) -> Self {
-        Self { reduce, side, hasher: KeyHasher::default(), unit: None, records: Vec::new() }
+        Self { reduce, side, hasher: KeyHasher::default(), unit: None, chunks: Vec::new() }
     }
 }
 
@@ -80,15 +81,31 @@ impl<K: Key, V: Record> Push<(K, V)> for LocalPush<K, V> {
     }
 
     fn push(&mut self, run: &mut Vec<(K, V)>) {
-        self.records.extend(run.drain(..).map(|(key, value)| Keyed { hash: self.hasher.hash(&key).0, key, value }));
+        for (key, value) in run.drain(..) {
+            let record = Keyed { hash: self.hasher.hash(&key).0, key, value };
+            match self.chunks.last_mut() {
+                Some(chunk) if chunk.len() < CHUNK => chunk.push(record),
+                _ => {
+                    let mut chunk = Vec::with_capacity(CHUNK);
+                    chunk.push(record);
+                    self.chunks.push(chunk);
+                }
+            }
+        }
     }
 
     fn end(&mut self) {
         let unit = self.unit.take().expect("a unit began");
-        let partition = unit.partition;
-        let records = Records::new(std::mem::take(&mut self.records));
-        let chunk = Chunk { origin: unit.origin.clone(), sequence: 0, side: self.side, partition, records };
-        self.reduce.borrow_mut().run(partition, &unit, vec![chunk]);
+        let (partition, side) = (unit.partition, self.side);
+        let chunk = |(sequence, records)| Chunk {
+            origin: unit.origin.clone(),
+            sequence,
+            side,
+            partition,
+            records: Records::new(records),
+        };
+        let chunks = (0..).zip(self.chunks.drain(..)).map(chunk).collect();
+        self.reduce.borrow_mut().run(partition, &unit, chunks);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The loop of one worker thread: takes messages from the driver, steps the dataflow, reports what is done.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,11 +11,13 @@ use timely::worker::Worker;
 
 use crate::codec::KeyHash;
 use crate::dataflow::blame;
+use crate::dataflow::freezing::FrozenOperators;
 use crate::dataflow::graph::{Graph, NodeId};
 use crate::dataflow::lower::{Lowered, Lowering};
 use crate::dataflow::push::BatchContext;
 use crate::dataflow::report::WorkerReport;
 use crate::dataflow::task::{BlockReader, Task};
+use crate::state::StateFailure;
 use crate::state::loader::StateLoader;
 
 /// What the driver tells a worker.
@@ -61,10 +64,14 @@ pub(crate) enum FromWorker {
     NotReady(crate::Error),
     /// All workers are through with this execution; this is what this one did.
     Done { execution: u64, report: WorkerReport },
+    /// What this worker has for the checkpoint of a batch that is reported.
+    Frozen(FrozenOperators),
     /// User code panicked; the worker has dropped its dataflow.
     Panicked { execution: Option<u64>, operator: String, panic: String },
     /// The input of a task could not be had.
     SourceFailed(crate::Error),
+    /// Stored state could not be read; the worker has dropped its dataflow.
+    StateFailed(crate::Error),
     /// The thread is about to end without having been told to.
     Gone,
 }
@@ -126,16 +133,19 @@ fn serve(worker: &mut Worker, seat: &WorkerSeat, mut lowered: Lowered) {
         loop {
             match seat.inbox.try_recv() {
                 Ok(ToWorker::Run { batch, tasks }) => begin_batch(&mut lowered, batch, tasks),
-                Ok(ToWorker::Query(query)) => answer(&lowered, &query),
+                Ok(ToWorker::Query(query)) => {
+                    if let Err(error) = answer(&lowered, &query) {
+                        (seat.tell)(FromWorker::StateFailed(error));
+                        return wait_for_stop(seat);
+                    }
+                }
                 Ok(ToWorker::Stop) | Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => break,
             }
         }
         // A panic of user code ends this dataflow: it is never stepped again, since it would go on as if the batch were done.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.step_or_park(None))) {
-            let (execution, operator) = blame::running();
-            let failure = FromWorker::Panicked { execution, operator, panic: blame::panic_message(&*panic) };
-            (seat.tell)(failure);
+            (seat.tell)(failure_of(panic));
             return wait_for_stop(seat);
         }
         if let Some(failure) = lowered.failure.borrow_mut().take() {
@@ -143,9 +153,29 @@ fn serve(worker: &mut Worker, seat: &WorkerSeat, mut lowered: Lowered) {
             return wait_for_stop(seat);
         }
         while lowered.batches.borrow().contains_key(&next_done) && !lowered.probe.less_equal(&next_done) {
-            lowered.batches.borrow_mut().remove(&next_done);
+            let batch = lowered.batches.borrow_mut().remove(&next_done).expect("it is there");
             (seat.tell)(FromWorker::Done { execution: next_done, report: lowered.reports.take(next_done) });
             next_done += 1;
+            if batch.freeze {
+                match catch_unwind(AssertUnwindSafe(|| lowered.freezing.finish())) {
+                    Ok(frozen) => (seat.tell)(FromWorker::Frozen(frozen)),
+                    Err(panic) => {
+                        (seat.tell)(failure_of(panic));
+                        return wait_for_stop(seat);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a caught panic was: the user's, or a read of stored state that failed in the middle of a batch.
+fn failure_of(panic: Box<dyn Any + Send>) -> FromWorker {
+    match panic.downcast::<StateFailure>() {
+        Ok(failure) => FromWorker::StateFailed(failure.0),
+        Err(panic) => {
+            let (execution, operator) = blame::running();
+            FromWorker::Panicked { execution, operator, panic: blame::panic_message(&*panic) }
         }
     }
 }
@@ -162,19 +192,22 @@ fn begin_batch(lowered: &mut Lowered, batch: BatchContext, tasks: Vec<Task>) {
     }
 }
 
-fn answer(lowered: &Lowered, query: &StateQuery) {
+fn answer(lowered: &Lowered, query: &StateQuery) -> crate::error::Result<()> {
     let mut entries = Vec::new();
     if let Some((_, reduce)) = lowered.reduces.iter().find(|(node, _)| *node == query.node) {
         let reduce = reduce.borrow();
         let state = reduce.state().expect("only operators with state are asked");
         match &query.select {
-            Select::Keys(keys) => entries.extend(keys.iter().filter_map(|SelectedKey { partition, hash, key }| {
-                state.get(*partition, *hash, key).map(|state| (*hash, key.clone(), state))
-            })),
-            Select::All => state.scan(&mut |hash, key, state| entries.push((hash, key, state))),
+            Select::Keys(keys) => {
+                for SelectedKey { partition, hash, key } in keys {
+                    entries.extend(state.get(*partition, *hash, key)?.map(|state| (*hash, key.clone(), state)));
+                }
+            }
+            Select::All => state.scan(&mut |hash, key, state| entries.push((hash, key, state)))?,
         }
     }
     (query.answer)(entries);
+    Ok(())
 }
 
 fn wait_for_stop(seat: &WorkerSeat) {

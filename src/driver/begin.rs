@@ -3,7 +3,7 @@
 use crate::batch::event::BatchEvent;
 use crate::checkpoint::{CheckpointRequest, JobPoint};
 use crate::driver::Driver;
-use crate::driver::checkpoints::operator_entry;
+use crate::driver::checkpoints::{entries_of, operator_entry};
 use crate::driver::start::{Job, environment};
 use crate::error::Result;
 use crate::id::{BatchId, Uid};
@@ -24,6 +24,9 @@ impl Driver {
         // Planned again first: a log that was opened in this lineage knows every batch of it, however this append ends.
         let again = |batch: &BatchId| BatchEvent::Planned(self.history.get(*batch).plan.clone());
         let mut events: Vec<BatchEvent> = decision.planned_again.iter().map(again).collect();
+        if !decision.loss.given_up.is_empty() {
+            events.push(BatchEvent::GivenUp { blocks: decision.loss.given_up.clone() });
+        }
         events.push(BatchEvent::Opened { epoch: self.epoch, lineage: point.lineage });
         // Attempts are counted before they run: what was committed is recomputed, but not attempted.
         for past in self.history.uncommitted() {
@@ -89,6 +92,7 @@ impl Driver {
             return Ok(());
         }
         self.checkpoint.pending = Some(point.batch);
+        self.checkpoint.entries = entries_of(&point);
         let checkpointer = self.checkpointer.as_ref().expect("the checkpointer was started");
         checkpointer
             .request(CheckpointRequest { runs, point })

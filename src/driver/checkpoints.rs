@@ -3,17 +3,18 @@
 use crate::checkpoint::{
     CheckpointDone, CheckpointError, CheckpointRequest, JobPoint, KeyLayout, LogPoint, OperatorEntry,
 };
+use crate::dataflow::freezing::FrozenOperators;
 use crate::driver::Driver;
 use crate::driver::done::BatchResult;
 use crate::driver::settings::{JobSettings, KEY_GROUPS};
 use crate::driver::{CheckpointClock, Stopping};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{BatchId, BatchTime, Sequence};
+use crate::id::{BatchId, BatchTime, Sequence, Uid};
 use crate::listener::events::CheckpointCompleted;
 use crate::planted::PlantedBug;
 use crate::state::descriptor::StateDescriptor;
 use crate::state::loader::StoredOperator;
-use crate::state::{FrozenRun, OperatorNumber};
+use crate::state::{FrozenRun, OperatorNumber, Pressure};
 use crate::wal::TruncationRight;
 
 impl Driver {
@@ -22,7 +23,8 @@ impl Driver {
     /// Only after the newest plan: the positions of the sources are those after it.
     pub(super) fn checkpoint_is_due(&mut self, batch: BatchId) -> Result<bool> {
         let is_replay = self.settings.replay.is_some();
-        if is_replay || self.checkpoint.pending.is_some() || !self.history.is_last(batch) {
+        // Behind a checkpoint that is not read to its end no other is taken: it would stand on what may be damaged.
+        if is_replay || self.lazy.is_some() || self.checkpoint.pending.is_some() || !self.history.is_last(batch) {
             return Ok(false);
         }
         let batches = self.checkpoint.batches + self.in_flight.len() as u64 + 1;
@@ -31,12 +33,18 @@ impl Driver {
         // A log that fills up can be cut only behind a checkpoint.
         let by_log = self.wal.statistics().bytes_on_disk >= self.settings.wal.quota_bytes / 2;
         let last = self.stopping == Stopping::Draining && self.inputs.tracker.pending().blocks == 0;
-        if !(by_count || by_time || by_log || last) {
+        let by_memory = self.checkpoint.pressure > Pressure::None;
+        if !(by_count || by_time || by_log || last || by_memory) {
             return Ok(false);
         }
         self.checkpoint.point = Some(self.job_point(batch)?);
         self.checkpoint.pending = Some(batch);
         Ok(true)
+    }
+
+    /// Whether no batch may be planned before a checkpoint is written: the state takes all of its room.
+    pub(super) fn waits_for_checkpoint(&self) -> bool {
+        self.checkpoint.pressure == Pressure::Full && (self.checkpoint.pending.is_some() || self.lazy.is_some())
     }
 
     /// Where the job stands after `batch`, the newest planned one.
@@ -57,23 +65,41 @@ impl Driver {
         })
     }
 
-    /// The batch is published: its frozen state becomes a checkpoint, in the background (I-5).
-    pub(super) fn request_checkpoint(&mut self, batch: BatchId, result: BatchResult) -> Result<()> {
-        let mut point = self.checkpoint.point.take().expect("the batch was frozen for a checkpoint");
-        let mut runs: Vec<(OperatorNumber, FrozenRun)> = Vec::new();
+    /// The batch whose state is frozen is published; the next checkpoint is counted from here on.
+    pub(super) fn frozen_batch_published(&mut self, result: &BatchResult) -> Result<()> {
+        let point = self.checkpoint.point.as_mut().expect("the batch was given to be frozen");
         for (node, _, descriptor) in self.graph.stateful() {
             let number = self.stored[&descriptor.uid].number;
             let entries = result.entries.get(&node).copied().unwrap_or_default();
-            point.operators.push(operator_entry(&descriptor, number, entries));
+            point.operators.push(operator_entry(&descriptor, number, entries.cast_unsigned()));
         }
-        for (node, frozen) in result.frozen {
+        self.checkpoint.entries = entries_of(point);
+        self.checkpoint.is_published = true;
+        (self.checkpoint.batches, self.checkpoint.replay_ms, self.checkpoint.pressure) = (0, 0, Pressure::None);
+        self.request_checkpoint()
+    }
+
+    /// A worker has frozen its state; perhaps before the others are through with the batch.
+    pub(super) fn worker_frozen(&mut self, frozen: FrozenOperators) -> Result<()> {
+        self.checkpoint.frozen.extend(frozen);
+        self.checkpoint.workers_frozen += 1;
+        self.request_checkpoint()
+    }
+
+    /// Once the batch is published and all workers have frozen their state, that becomes a checkpoint, in the background (I-5).
+    fn request_checkpoint(&mut self) -> Result<()> {
+        if !self.checkpoint.is_published || self.checkpoint.workers_frozen < self.settings.width.workers {
+            return Ok(());
+        }
+        let point = self.checkpoint.point.take().expect("a checkpoint is asked for once");
+        let mut runs: Vec<(OperatorNumber, FrozenRun)> = Vec::new();
+        for (node, frozen) in std::mem::take(&mut self.checkpoint.frozen) {
             if let Some((_, _, descriptor)) = self.graph.stateful().find(|(stateful, ..)| *stateful == node) {
                 let number = self.stored[&descriptor.uid].number;
                 runs.extend(frozen.into_iter().map(|run| (number, run)));
             }
         }
-        self.checkpoint =
-            CheckpointClock { newest: self.checkpoint.newest, pending: Some(batch), ..CheckpointClock::default() };
+        (self.checkpoint.is_published, self.checkpoint.workers_frozen) = (false, 0);
         let checkpointer = self.checkpointer.as_ref().expect("a checkpointer runs while the driver serves");
         checkpointer.request(CheckpointRequest { runs, point }).map_err(checkpoint_failed)
     }
@@ -89,6 +115,8 @@ impl Driver {
             // What a migration changed is in this checkpoint in its new version.
             let stored = self.stored.get_mut(&descriptor.uid).expect("every operator has a number");
             stored.version = descriptor.version;
+            let counted = self.checkpoint.entries.iter().find(|(uid, _)| *uid == descriptor.uid);
+            stored.entries = counted.map_or(stored.entries, |(_, entries)| *entries);
         }
         self.wal
             .truncate_before(TruncationRight::from_published_manifest(done.published.oldest_needed()))
@@ -112,10 +140,9 @@ impl Driver {
     /// Waits until no checkpoint is being written: the store then holds what the newest published one holds.
     pub(super) fn settle_checkpoint(&mut self) -> Result<()> {
         use crate::driver::message::DriverMessage;
-        let frozen_only = self.checkpoint.point.take().is_some();
-        if frozen_only {
-            // Its batch was not committed: what was frozen is gone with the dataflow.
-            self.checkpoint.pending = None;
+        if self.checkpoint.point.is_some() {
+            // Not asked for yet: what was, or was to be, frozen is gone with the dataflow.
+            self.checkpoint = CheckpointClock { newest: self.checkpoint.newest, ..CheckpointClock::default() };
         }
         let mut later = Vec::new();
         while self.checkpoint.pending.is_some() {
@@ -160,6 +187,11 @@ impl JobSettings {
     }
 }
 
+/// How many keys a checkpoint has of each operator.
+pub(super) fn entries_of(point: &JobPoint) -> Vec<(Uid, u64)> {
+    point.operators.iter().map(|entry| (entry.uid.clone(), entry.entries)).collect()
+}
+
 /// An operator as the manifest lists it.
 pub(super) fn operator_entry(descriptor: &StateDescriptor, number: OperatorNumber, entries: u64) -> OperatorEntry {
     let text = |schema: &crate::state::schema::Schema| schema.text().unwrap_or_default().to_string();
@@ -176,7 +208,7 @@ pub(super) fn operator_entry(descriptor: &StateDescriptor, number: OperatorNumbe
 
 /// What a manifest says of an operator, as the loader needs it.
 pub(super) fn stored_operator(entry: &OperatorEntry) -> StoredOperator {
-    StoredOperator { number: entry.number, version: entry.state_version }
+    StoredOperator { number: entry.number, version: entry.state_version, entries: entry.entries }
 }
 
 fn checkpoint_failed(error: CheckpointError) -> Error {

@@ -21,7 +21,7 @@ use crate::id::{BatchId, Uid};
 use crate::planted::PlantedBug;
 use crate::sink::SinkError;
 use crate::source::BatchSample;
-use crate::state::FrozenRun;
+use crate::state::{CacheCounts, Pressure};
 
 /// What all workers together did in a batch.
 #[derive(Default)]
@@ -31,8 +31,9 @@ pub(super) struct BatchResult {
     pub failed: BTreeMap<NodeId, u64>,
     digests: BTreeMap<NodeId, Digest>,
     outputs: BTreeMap<NodeId, Vec<(Origin, Records)>>,
-    pub frozen: BTreeMap<NodeId, Vec<FrozenRun>>,
-    pub entries: BTreeMap<NodeId, u64>,
+    pub entries: BTreeMap<NodeId, i64>,
+    cache: CacheCounts,
+    pressure: Pressure,
 }
 
 impl BatchResult {
@@ -43,14 +44,13 @@ impl BatchResult {
                 *result.records.entry(node).or_default() += records;
                 *result.failed.entry(node).or_default() += failed;
             }
+            result.cache.add(report.cache);
+            result.pressure = result.pressure.max(report.pressure);
             for (node, digest) in report.digests {
                 result.digests.entry(node).or_default().merge(digest);
             }
             for OutputPart { node, origin, records } in report.outputs {
                 result.outputs.entry(node).or_default().push((origin, records));
-            }
-            for (node, runs) in report.frozen {
-                result.frozen.entry(node).or_default().extend(runs);
             }
             for (node, entries) in report.entries {
                 *result.entries.entry(node).or_default() += entries;
@@ -59,6 +59,11 @@ impl BatchResult {
         // Partitions in their order, whichever worker had them.
         result.outputs.values_mut().for_each(|parts| parts.sort_by(|(one, _), (other, _)| one.cmp(other)));
         result
+    }
+
+    /// Keys with state, over all operators: only those that keep state report entries.
+    pub fn keys(&self) -> u64 {
+        self.entries.values().sum::<i64>().cast_unsigned()
     }
 }
 
@@ -76,6 +81,9 @@ impl Driver {
     }
 
     fn batch_done(&mut self, mut done: InFlight) -> Result<()> {
+        if let Some(lazy) = self.lazy.as_ref().filter(|_| self.in_flight.is_empty()) {
+            lazy.set_busy(false);
+        }
         let now_ms = self.settings.clock.monotonic_ms();
         let mut result = BatchResult::of(std::mem::take(&mut done.reports));
         let processing_ms = now_ms - done.given_ms;
@@ -96,13 +104,14 @@ impl Driver {
         self.forget_payloads(done.batch);
         self.checkpoint.batches += 1;
         self.checkpoint.replay_ms += processing_ms;
+        self.checkpoint.pressure = result.pressure;
         if live {
             self.sample_rate(&result, processing_ms, now_ms);
         }
         self.note_done(&done, &result, live, now_ms);
         self.tell_completed(&done, &result, digests, live, now_ms);
         if done.freeze {
-            self.request_checkpoint(done.batch, result)?;
+            self.frozen_batch_published(&result)?;
         }
         Ok(())
     }
@@ -249,8 +258,7 @@ impl Driver {
 
     fn note_done(&self, done: &InFlight, result: &BatchResult, live: bool, now_ms: u64) {
         let records = self.streamed_records(result);
-        let stateful = self.graph.stateful().filter_map(|(node, ..)| result.entries.get(&node));
-        let (keys, failed) = (stateful.sum(), result.failed.values().sum::<u64>());
+        let (keys, failed) = (result.keys(), result.failed.values().sum::<u64>());
         if failed > 0 {
             tracing::warn!(batch = %done.batch, failed, "records could not be decoded and are not in the stream");
         }
@@ -259,6 +267,9 @@ impl Driver {
             status.published = self.published_through;
             status.checkpointing = self.checkpoint.pending.is_some();
             status.keys = keys;
+            status.state_hits += result.cache.hits;
+            status.state_misses += result.cache.misses;
+            status.state_evictions += result.cache.evictions;
             status.processing_ms = now_ms - done.given_ms;
             if live {
                 status.batches += 1;

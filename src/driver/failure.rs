@@ -10,6 +10,7 @@ use crate::driver::Driver;
 use crate::driver::message::DriverMessage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BatchId;
+use crate::state::LoadTasks;
 use crate::state::loader::StateLoader;
 
 impl Driver {
@@ -18,9 +19,22 @@ impl Driver {
         self.generation += 1;
         let (sender, generation) = (self.sender.clone(), self.generation);
         let tell = move |event| drop(sender.send(DriverMessage::Engine { generation, event }));
-        let loader = StateLoader::new(self.store.reader(), self.stored.clone());
+        let store = self.store.as_ref().expect("a store is there while the driver serves");
+        let mut loader = StateLoader::new(store.reader(), self.stored.clone());
+        loader = loader.with_limit(self.table_bytes());
+        let tasks = LoadTasks::default();
+        if self.lazy.is_some() {
+            loader = loader.with_background(tasks.clone());
+        }
         self.engine = Some(Engine::start(self.graph.clone(), self.settings.width, loader, self.blocks.clone(), tell)?);
-        Ok(())
+        self.start_background(&tasks)
+    }
+
+    /// The part of the budget that each table has which can do with one.
+    fn table_bytes(&self) -> Option<u64> {
+        let operators = self.graph.stateful().filter(|(_, wide, _)| wide.keeps_within_budget()).count() as u64;
+        let tables = operators * u64::from(self.settings.width.partitions);
+        self.settings.state_memory.map(|budget| budget / tables.max(1))
     }
 
     /// Drops the dataflow, and starts another one from the newest published checkpoint.
@@ -30,13 +44,20 @@ impl Driver {
         self.checkpoint.batches = 0;
         self.checkpoint.replay_ms = 0;
         self.history.rewind();
-        self.start_engine()
+        match self.start_engine() {
+            // Operators that need all of their state read it here.
+            Err(error) => self.state_failed(error),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Ends the dataflow; whatever it still says is void.
     pub(super) fn drop_engine(&mut self) {
         self.generation += 1;
         self.in_flight.clear();
+        if let Some(lazy) = &mut self.lazy {
+            lazy.rest();
+        }
         if let Some(engine) = self.engine.take() {
             engine.stop();
         }

@@ -63,6 +63,14 @@ impl History {
         self.given = 0;
     }
 
+    /// As [`rewind`](Self::rewind), from an older checkpoint: these batches come before those that are here.
+    pub fn rewind_behind(&mut self, earlier: Vec<PastBatch>) {
+        for batch in earlier.into_iter().rev() {
+            self.batches.push_front(batch);
+        }
+        self.rewind();
+    }
+
     /// # Panics
     /// When the batch is not there: it is asked for by the driver only, which put it there.
     pub fn get(&self, batch: BatchId) -> &PastBatch {

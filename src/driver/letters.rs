@@ -140,7 +140,12 @@ impl Driver {
                     outcome = Some(Panic { operator, message: panic });
                     break;
                 }
-                DriverMessage::Engine { event: EngineEvent::SourceFailed(error), .. } => return Err(error),
+                DriverMessage::Engine {
+                    event: EngineEvent::SourceFailed(error) | EngineEvent::StateFailed(error),
+                    ..
+                } => {
+                    return Err(error);
+                }
                 DriverMessage::Checkpoint(done) => self.checkpoint_done(done)?,
                 message => later.push(message),
             }

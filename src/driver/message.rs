@@ -13,6 +13,11 @@ pub(crate) enum DriverMessage {
         generation: u64,
         event: EngineEvent,
     },
+    /// The background load of the engine of this generation is through, or has found damage.
+    Loaded {
+        generation: u64,
+        outcome: Result<(), Error>,
+    },
     /// A checkpoint is published, or could not be.
     Checkpoint(Result<CheckpointDone, CheckpointError>),
     /// Receiving failed for good: the log does not take blocks any more.

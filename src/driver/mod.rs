@@ -11,6 +11,7 @@ mod begin;
 mod checkpoints;
 mod done;
 mod failure;
+mod fallback;
 mod history;
 pub(crate) mod inputs;
 mod letters;
@@ -39,10 +40,12 @@ use crate::checkpoint::{Checkpointer, JobPoint, OperatorEntry};
 use crate::clock::ClockWatch;
 use crate::codec::encode;
 use crate::dataflow::engine::{Engine, EngineEvent};
+use crate::dataflow::freezing::FrozenOperators;
 use crate::dataflow::graph::{Deliver, Graph, NodeId};
 use crate::dataflow::push::BatchContext;
 use crate::dataflow::report::WorkerReport;
 use crate::dataflow::task::BlockReader;
+use crate::driver::fallback::LazyStart;
 use crate::driver::history::History;
 use crate::driver::inputs::{Inputs, Trial};
 use crate::driver::message::DriverMessage;
@@ -54,8 +57,8 @@ use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence, Uid};
 use crate::listener::Events;
 use crate::listener::events::Ending;
 use crate::source::{PidRateEstimator, Supervisor};
-use crate::state::StateStore;
 use crate::state::loader::StoredOperator;
+use crate::state::{Pressure, StateStore};
 use crate::wal::{FrameKind, NewFrame, Wal};
 
 /// The running job, as its driver holds it.
@@ -80,7 +83,10 @@ pub(crate) struct Driver {
     /// The last batch was kept from the estimator.
     sample_skipped: bool,
 
-    store: Arc<StateStore>,
+    /// There is none only while it is built anew.
+    store: Option<Arc<StateStore>>,
+    /// While the checkpoint of this start is not read to its end.
+    lazy: Option<Box<LazyStart>>,
     stored: HashMap<Uid, StoredOperator>,
     /// Operators whose state was given up.
     retired: Vec<OperatorEntry>,
@@ -101,6 +107,8 @@ pub(crate) struct Driver {
     planned_at_ms: Option<u64>,
     next_batch: BatchId,
     last_time: Option<BatchTime>,
+    /// Times up to this one are taken, by batches that were left out.
+    planned_until: Option<BatchTime>,
     zero_time: BatchTime,
     published_through: BatchId,
     /// The publication that the log does not know yet; it is written with the next plan, to spare a sync.
@@ -120,8 +128,17 @@ struct CheckpointClock {
     /// Batches given since the last freeze, and the milliseconds that those took which are done.
     batches: u64,
     replay_ms: u64,
-    /// Where the job stood when the pending checkpoint's batch was planned.
+    /// What changed takes much of the room that state in memory has.
+    pressure: Pressure,
+    /// How many keys the pending checkpoint has of each operator.
+    entries: Vec<(Uid, u64)>,
+    /// Where the job stood when the pending checkpoint's batch was planned; none once the checkpoint is asked for.
     point: Option<JobPoint>,
+    /// That batch is published.
+    is_published: bool,
+    /// What the workers have frozen of it, and how many have.
+    frozen: FrozenOperators,
+    workers_frozen: u32,
 }
 
 /// What is known of the time.
@@ -186,7 +203,10 @@ impl Driver {
                 Ok(())
             }
             DriverMessage::Engine { generation, event } if generation == self.generation => self.engine_event(event),
-            DriverMessage::Engine { .. } => Ok(()),
+            DriverMessage::Loaded { generation, outcome } if generation == self.generation => {
+                self.background_done(outcome)
+            }
+            DriverMessage::Engine { .. } | DriverMessage::Loaded { .. } => Ok(()),
             DriverMessage::Checkpoint(done) => self.checkpoint_done(done),
             DriverMessage::ReceivingFailed(error) => Err(error),
             DriverMessage::ReceiversStopped(stopped) => self.receivers_stopped(stopped),
@@ -201,8 +221,10 @@ impl Driver {
     fn engine_event(&mut self, event: EngineEvent) -> Result<()> {
         match event {
             EngineEvent::Done { execution, report } => self.worker_done(execution, report),
+            EngineEvent::Frozen(frozen) => self.worker_frozen(frozen),
             EngineEvent::Panicked { execution, operator, panic } => self.attempt_failed(execution, operator, panic),
             EngineEvent::SourceFailed(error) => Err(error),
+            EngineEvent::StateFailed(error) => self.state_failed(error),
         }
     }
 
@@ -218,7 +240,7 @@ impl Driver {
             }
             if let Some(batch) = self.history.give() {
                 self.give(batch, &Trial::default())?;
-            } else if self.may_plan() {
+            } else if self.may_plan() && !self.waits_for_checkpoint() {
                 self.plan_batch()?;
             } else {
                 return self.advance_stop();
@@ -228,14 +250,18 @@ impl Driver {
 
     /// Hands a planned batch to the dataflow.
     fn give(&mut self, batch: BatchId, trial: &Trial) -> Result<()> {
+        let stored = self.checkpoint.pending.is_none();
         let freeze = !trial.is_trial && self.checkpoint_is_due(batch)?;
         let past = self.history.get(batch);
         let tasks = self.inputs.tasks(past, trial);
         let timing = past.timing;
         let bytes = tasks.iter().map(|(bytes, _)| bytes).sum();
+        if let Some(lazy) = &self.lazy {
+            lazy.set_busy(true);
+        }
         let given_ms = self.settings.clock.monotonic_ms(); // before: a worker may be through with it at once
         let engine = self.engine.as_mut().expect("an engine runs while the driver serves");
-        let execution = engine.run(|execution| BatchContext { execution, timing, freeze }, tasks);
+        let execution = engine.run(|execution| BatchContext { execution, timing, freeze, stored }, tasks);
         let ticked_ms = past.ticked_ms.unwrap_or(self.tick.at_ms);
         self.in_flight.push_back(InFlight {
             batch,

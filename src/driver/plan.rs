@@ -54,8 +54,11 @@ impl Driver {
         let draining = self.stopping == Stopping::Draining;
         let taken = self.inputs.take(self.batch_limits(), self.offer_limits(), !draining)?;
         let empty = self.inputs.are_empty(&taken.inputs);
-        let (time, merged_ticks) =
-            next_batch_time(self.last_time, self.settings.clock.epoch_ms(), self.settings.interval_ms);
+        let (time, merged_ticks) = next_batch_time(
+            self.last_time.max(self.planned_until),
+            self.settings.clock.epoch_ms(),
+            self.settings.interval_ms,
+        );
         let plan = Plan { batch: self.next_batch, time, merged_ticks, inputs: taken.inputs };
         let planned_at = self.log_plan(&plan)?;
         if self.last_time.is_none() {

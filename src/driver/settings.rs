@@ -14,6 +14,7 @@ use crate::planted::Planted;
 use crate::remote::{RemoteDisk, RemoteJob};
 use crate::replay::ReplaySettings;
 use crate::source::ReceiverSettings;
+use crate::state::Held;
 use crate::wal::WalSettings;
 
 /// The number of key groups: the finest grain in which keys can be spread, fixed for the life of a job.
@@ -22,6 +23,8 @@ pub(crate) const KEY_GROUPS: u32 = 128;
 pub(crate) const DEFAULT_ATTEMPTS: u32 = 4;
 /// Events that may wait for the listeners.
 pub(crate) const DEFAULT_LISTENER_QUEUE: usize = 10_000;
+/// State of so many bytes on disk is read within about a tenth of a second, so less is not worth a look-up.
+pub(crate) const DEFAULT_LAZY_ABOVE: u64 = 4 << 20;
 /// Batches that may be computed at the same time; their state is applied in order.
 pub(crate) const IN_FLIGHT: usize = 2;
 
@@ -43,6 +46,12 @@ pub(crate) struct JobSettings {
     pub checkpoint_every: u64,
     /// A checkpoint is brought forward when recomputing what came since the last one would take longer.
     pub recovery_target_ms: u64,
+    /// A start does not wait for state of so many bytes on disk, where it need not.
+    pub lazy_above: u64,
+    /// Bytes that tables may take which look up what they do not hold.
+    pub state_memory: Option<u64>,
+    /// Whether a test holds the background load.
+    pub load_held: Held,
     /// How many checkpoints are kept.
     pub keep: usize,
     /// Besides, those of so long.

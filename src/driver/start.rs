@@ -1,7 +1,8 @@
 //! Starting is recovering: observe, decide, apply, resume.
 //!
 //! A job in object storage first fetches what its working copy lacks ([`RemoteDisk::fetch`]), and takes the log over there behind its claim;
-//! if the life before has put more meanwhile, it observes anew.
+//! if the life before has put more meanwhile, it observes anew. So it does where it has lost the claim to one whose log it has taken: of two that
+//! begin a job in the same moment one goes on.
 //!
 //! | apply, in this order | a crash after it leaves |
 //! |---|---|
@@ -19,10 +20,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use crate::checkpoint::{ChainError, verify_files};
+use crate::checkpoint::{ChainError, CheckpointFiles, verify_files};
 use crate::dataflow::graph::{Deliver, Graph, NodeId};
 use crate::disk::Step;
 use crate::driver::Driver;
+use crate::driver::fallback::Fallback;
 use crate::driver::inputs::DirectInput;
 use crate::driver::lock::DirectoryLock;
 use crate::driver::message::DriverMessage;
@@ -32,15 +34,17 @@ use crate::driver::takeover::Taken;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Epoch;
 use crate::listener::Events;
-use crate::listener::events::Ending;
+use crate::listener::events::{Ending, WorkingCopyFetched};
 use crate::planted::PlantedBug;
 use crate::recovery::decide::{Decision, Rejected, decide};
 use crate::recovery::declared::Declared;
 use crate::recovery::facts::{BatchFacts, CHECKPOINTS, Facts, LIVE, observe};
+use crate::recovery::refusal::Refusal;
 use crate::recovery::report::RecoveryReport;
-use crate::remote::RemoteDisk;
+use crate::remote::{FetchProgress, RemoteDisk};
 use crate::source::ReceiverSource;
 use crate::state::StateStore;
+use crate::wal::WalError;
 
 /// A declared job, ready to start.
 pub(crate) struct Job {
@@ -99,14 +103,27 @@ impl Job {
     fn recover(mut self) -> Result<(Driver, Vec<ReceiverSource>, RecoveryReport)> {
         let started_ms = self.settings.clock.monotonic_ms();
         let declared = declared(&self.settings, &self.graph);
+        let mut behind = 0;
         let mut unusable: Vec<Rejected> = Vec::new();
         let receivers = std::mem::take(&mut self.receivers);
         let mut job = self;
         loop {
             if let Some(remote) = &job.settings.remote_disk {
-                remote.fetch(&*job.settings.clock)?;
+                let events = &job.events;
+                let tell = |progress: FetchProgress| {
+                    let FetchProgress { what, bytes, of } = progress;
+                    tracing::info!(what, bytes, of, "fetching the working copy");
+                    events.tell(|| WorkingCopyFetched { what, bytes, of_bytes: of });
+                };
+                remote.fetch(&*job.settings.clock, &tell)?;
             }
-            let mut facts = observe(&*job.settings.disk, &job.settings.location)?;
+            let mut facts = match observe(&*job.settings.disk, &job.settings.location) {
+                Err(refusal) if job.may_fetch_again(&refusal)? => continue,
+                observed => observed?,
+            };
+            if let Some(remote) = &job.settings.remote_disk {
+                remote.tell_damage(&mut facts);
+            }
             if let Some(replay) = &job.settings.replay {
                 facts = replay.limit(facts)?;
             }
@@ -120,10 +137,17 @@ impl Job {
                 back_off(&decision);
             }
             let chosen = decision.chosen(&facts).cloned();
-            match job.apply(facts, decision) {
-                Ok(Applied::Behind(back)) => {
-                    tracing::info!("the life before has gone on until its log was taken over: observing anew");
+            let fallback = Fallback::find(&job.settings, &job.graph, &facts, &decision, &declared);
+            match job.apply(facts, decision, fallback) {
+                Ok(Applied::Behind(back)) if behind < TIMES_BEHIND => {
+                    tracing::info!("others have gone on until the log was taken over: observing anew");
+                    behind += 1;
                     job = *back;
+                }
+                Ok(Applied::Behind(_)) => {
+                    let message =
+                        format!("others have taken the job over {behind} times while this start looked at it");
+                    return Err(Error::new(ErrorKind::Fenced, message));
                 }
                 Ok(Applied::Begun(mut driver)) => {
                     if let Err(error) = driver.replay() {
@@ -144,40 +168,59 @@ impl Job {
         }
     }
 
+    /// Whether the log is to be fetched as a whole, since the working copy's is not what its note says.
+    fn may_fetch_again(&self, refusal: &Refusal) -> Result<bool> {
+        let Some(remote) = &self.settings.remote_disk else { return Ok(false) };
+        let may = matches!(refusal, Refusal::Log(WalError::Damage(_))) && remote.distrust()?;
+        if may {
+            tracing::warn!(error = %refusal, "the working copy's log is damaged: fetching it again");
+        }
+        Ok(may)
+    }
+
     /// Applies a decision. When the chosen checkpoint cannot be opened, the job comes back with the error.
-    fn apply(self, facts: Facts, decision: Decision) -> std::result::Result<Applied, (Option<Box<Job>>, Error)> {
-        let store = match self.build_live(&decision) {
+    fn apply(
+        self,
+        facts: Facts,
+        decision: Decision,
+        fallback: Option<Fallback>,
+    ) -> std::result::Result<Applied, (Option<Box<Job>>, Error)> {
+        // Where there is something to go back to, every byte is checked in the background.
+        let checkpoint = decision.from.as_ref().and_then(|from| from.checkpoint.as_ref());
+        let store = match open_store(&self.settings, checkpoint, fallback.is_none()) {
             Ok(store) => Arc::new(store),
             Err(error) => return Err((Some(Box::new(self)), error)),
         };
-        let (mut driver, point) = match self.take_over(facts, &decision, store).map_err(|error| (None, error))? {
-            Taken::Over(driver, point) => (*driver, *point),
-            Taken::Behind(job) => return Ok(Applied::Behind(job)),
-        };
+        let (mut driver, point) =
+            match self.take_over(facts, &decision, store, fallback).map_err(|error| (None, error))? {
+                Taken::Over(driver, point) => (*driver, *point),
+                Taken::Behind(job) => return Ok(Applied::Behind(job)),
+            };
         match driver.begin(point, &decision) {
             Ok(()) => Ok(Applied::Begun(Box::new(driver))),
             Err(error) => Err((Some(Box::new(driver.abandon())), error)),
         }
     }
+}
 
-    /// Builds the live directory from the chosen checkpoint. It is never trusted after a crash.
-    fn build_live(&self, decision: &Decision) -> Result<StateStore> {
-        let live = self.settings.location.join(LIVE);
-        self.settings.disk.pass(Step::LiveBuild).map_err(|error| environment("build the live directory", error))?;
-        let checkpoint = decision.from.as_ref().and_then(|from| from.checkpoint.as_ref());
-        match checkpoint {
-            None => StateStore::create(&live).map_err(|error| environment("build the live directory", error)),
-            Some(files) => {
-                let directory = self.settings.location.join(CHECKPOINTS).join(&files.directory);
-                // All state is loaded before the first batch, so all bytes are read anyway; RocksDB's own checks are not relied on.
-                let whole = verify_files(&directory, &files.files, true);
-                whole.and_then(|()| StateStore::open_from(&directory, &live, &files.files)).map_err(|error| {
-                    let kind = if error.is_damage() { ErrorKind::Damaged } else { ErrorKind::Environment };
-                    Error::caused_by(kind, format!("checkpoint {} cannot be opened", directory.display()), error)
-                })
-            }
-        }
-    }
+/// Builds the live directory from a checkpoint. It is never trusted after a crash. With `full` every byte is checked first: RocksDB's
+/// own checks are not relied on where all of it is read anyway.
+pub(super) fn open_store(
+    settings: &JobSettings,
+    checkpoint: Option<&CheckpointFiles>,
+    full: bool,
+) -> Result<StateStore> {
+    let live = settings.location.join(LIVE);
+    settings.disk.pass(Step::LiveBuild).map_err(|error| environment("build the live directory", error))?;
+    let Some(files) = checkpoint else {
+        return StateStore::create(&live).map_err(|error| environment("build the live directory", error));
+    };
+    let directory = settings.location.join(CHECKPOINTS).join(&files.directory);
+    let whole = verify_files(&directory, &files.files, full);
+    whole.and_then(|()| StateStore::open_from(&directory, &live, &files.files)).map_err(|error| {
+        let kind = if error.is_damage() { ErrorKind::Damaged } else { ErrorKind::Environment };
+        Error::caused_by(kind, format!("checkpoint {} cannot be opened", directory.display()), error)
+    })
 }
 
 /// What applying a decision came to.
@@ -210,6 +253,9 @@ pub(crate) fn declared(settings: &JobSettings, graph: &Graph) -> Declared {
         goes_on_without_log: settings.goes_on_without_log,
     }
 }
+
+/// How often a start observes anew, since others have gone on meanwhile.
+const TIMES_BEHIND: u32 = 10;
 
 /// Deaths of the process in one batch before a start begins to wait.
 const DEATHS_BEFORE_BACK_OFF: u32 = 3;

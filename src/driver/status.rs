@@ -31,6 +31,10 @@ pub struct Status {
     pub checkpoint_time: BatchTime,
     /// Whether a checkpoint is being written.
     pub checkpointing: bool,
+    /// Whether a part of the state is still read in the background, behind a restart that did not wait for it.
+    pub loading: bool,
+    /// Checkpoints that turned out to be damaged behind such a restart; the job went back to an older one and goes on.
+    pub checkpoints_given_up: u64,
     /// Checkpoints published in this life of the driver.
     pub checkpoints: u64,
     /// Batches committed in this life of the driver, without those that were recomputed.
@@ -51,6 +55,13 @@ pub struct Status {
     pub checkpoint_ms: u64,
     /// Keys that have state, over all operators.
     pub keys: u64,
+    /// Keys of records that were in memory, those that were looked up in the store, and those that left memory, in this life of the
+    /// driver: of operators that do not hold all of their keys, behind a lazy restart or within a budget.
+    pub state_hits: u64,
+    /// As above.
+    pub state_misses: u64,
+    /// As above.
+    pub state_evictions: u64,
     /// From the tick of the newest committed batch until its commit, in milliseconds.
     pub latency_ms: u64,
     /// How long the newest committed batch was computed, in milliseconds.

@@ -40,14 +40,22 @@ impl Driver {
         if self.inputs.tracker.pending().blocks > 0 {
             return true;
         }
+        // While the background reads the state no checkpoint can be taken: it is waited for.
+        !self.is_covered() && self.lazy.is_none() && self.checkpoint.pending.is_none() && self.in_flight.is_empty()
+    }
+
+    /// Whether a checkpoint of the newest batch is there, or on its way.
+    fn is_covered(&self) -> bool {
         let newest = self.next_batch.0 - 1;
-        let covered =
-            self.checkpoint.newest.0 == newest || self.checkpoint.pending.is_some_and(|batch| batch.0 == newest);
-        !covered && self.checkpoint.pending.is_none() && self.in_flight.is_empty()
+        self.checkpoint.newest.0 == newest || self.checkpoint.pending.is_some_and(|batch| batch.0 == newest)
     }
 
     /// Nothing can be given to the dataflow: when stopping, see whether all is done.
     pub(super) fn advance_stop(&mut self) -> Result<()> {
+        if let Some(lazy) = self.lazy.as_ref().filter(|_| self.stopping == Stopping::Draining && !self.is_covered()) {
+            lazy.hurry();
+            return Ok(());
+        }
         let idle = self.in_flight.is_empty() && self.checkpoint.pending.is_none();
         if self.stopping == Stopping::Draining && idle && !self.wants_another_batch() {
             if self.unlogged_publication.is_some() {

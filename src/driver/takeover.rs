@@ -2,13 +2,14 @@
 //!
 //! `start` tells in which order, and what a crash leaves after each step.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use crate::batch::event::PlannedTask;
 use crate::batch::timing::Timing;
-use crate::block::BlockTracker;
+use crate::block::{BlockRef, BlockTracker};
 use crate::checkpoint::{
     ChainFacts, CheckpointFile, CheckpointFiles, Checkpointer, CheckpointerSettings, JobPoint, ManifestChain,
     ManifestDraft, ManifestKind, OperatorEntry,
@@ -18,17 +19,19 @@ use crate::codec::decode;
 use crate::dataflow::graph::{Deliver, NodeId};
 use crate::dataflow::task::BlockReader;
 use crate::driver::checkpoints::{operator_entry, stored_operator};
+use crate::driver::fallback::{Fallback, LazyStart};
 use crate::driver::history::{History, PastBatch};
 use crate::driver::inputs::Inputs;
 use crate::driver::message::DriverMessage;
+use crate::driver::settings::JobSettings;
 use crate::driver::start::{Job, chain_failed, environment};
 use crate::driver::{CheckpointClock, Driver, Stopping, Tick};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Position, Uid, WriterNonce};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Position, Sequence, Uid, WriterNonce};
 use crate::planted::PlantedBug;
 use crate::recovery::decide::Decision;
 use crate::recovery::declared::DROPPED;
-use crate::recovery::facts::{Facts, WAL};
+use crate::recovery::facts::{BatchFacts, Facts, WAL};
 use crate::recovery::refusal::Refusal;
 use crate::remote::Opened;
 use crate::source::{PidRateEstimator, PidSettings};
@@ -38,13 +41,19 @@ use crate::wal::Wal;
 /// What taking over came to.
 pub(super) enum Taken {
     Over(Box<Driver>, Box<JobPoint>),
-    /// The life before has put more into the log than was observed; now it cannot any more.
+    /// The life before has put more into the log than was observed, or was first at the claim; now it cannot go on any more.
     Behind(Box<Job>),
 }
 
 impl Job {
     /// Claims the epoch, goes on with the log, and puts every part where the decision says.
-    pub(super) fn take_over(mut self, facts: Facts, decision: &Decision, store: Arc<StateStore>) -> Result<Taken> {
+    pub(super) fn take_over(
+        mut self,
+        facts: Facts,
+        decision: &Decision,
+        store: Arc<StateStore>,
+        fallback: Option<Fallback>,
+    ) -> Result<Taken> {
         let disk = self.settings.disk.clone();
         let (epoch, nonce) = (decision.epoch, WriterNonce::random());
         let scan = facts.log.as_ref().map(|log| &log.scan);
@@ -61,8 +70,14 @@ impl Job {
         let operators = self.number_operators(stored, decision);
         let point = self.standpoint(decision, log, &operators);
         let checkpoint = decision.from.as_ref().and_then(|from| from.checkpoint.clone());
-        let chain = self.claim(facts.chain, decision, &point, checkpoint.clone(), nonce)?;
-        let next_batch = decision.replay.last().map_or(point.next_batch, |last| last.plan.batch.next());
+        let chain = match self.claim(facts.chain, decision, &point, checkpoint.clone(), nonce) {
+            Err(error) if error.kind() == ErrorKind::Fenced && self.may_claim_again()? => {
+                wal.into_iter().for_each(Wal::abandon);
+                return Ok(Taken::Behind(Box::new(self)));
+            }
+            claimed => claimed?,
+        };
+        let next_batch = decision.next_batch;
         if !fresh_log && self.open_remote_log(epoch, nonce)? == Opened::Behind {
             return Ok(Taken::Behind(Box::new(self)));
         }
@@ -89,11 +104,15 @@ impl Job {
             zero: zero_time,
             interval_ms: self.settings.interval_ms,
         };
-        let history = history_of(decision, timing);
+        let mut history = History::default();
+        let replay = past_batches(decision.replay.iter(), &decision.planned_blocks, timing);
+        replay.into_iter().for_each(|batch| history.push(batch));
         let runtime = receivers_runtime()?;
         let reader = wal.clone();
         // Last, since it holds the store in a thread of its own: what fails from here on must end it.
-        let checkpointer = self.start_checkpointer(&store, chain, epoch, nonce, checkpoint.map(|files| files.files))?;
+        let lazy = fallback.and_then(|fallback| LazyStart::new(&self.settings, decision, fallback, nonce));
+        let parent = checkpoint.map(|files| files.files).unwrap_or_default();
+        let checkpointer = start_checkpointer(&self.settings, &self.sender, &store, chain, (epoch, nonce), parent)?;
         let driver = Driver {
             estimator: PidRateEstimator::new(self.settings.interval_ms, PidSettings::default()),
             rate: None,
@@ -112,7 +131,8 @@ impl Job {
             inputs,
             supervisor: None,
             runtime,
-            store,
+            store: Some(store),
+            lazy: lazy.map(Box::new),
             stored: operators
                 .iter()
                 .filter(|entry| entry.kind != DROPPED)
@@ -132,6 +152,7 @@ impl Job {
             planned_at_ms: None,
             next_batch,
             last_time: last_planned.or(known_time),
+            planned_until: decision.planned_until,
             zero_time,
             published_through: point.published_through,
             unlogged_publication: None,
@@ -150,6 +171,11 @@ impl Job {
             .map_err(|overtaken| Error::caused_by(ErrorKind::Fenced, "the log cannot be taken over", overtaken))
     }
 
+    /// Whether whoever has won the claim cannot go on, since the log is ours.
+    fn may_claim_again(&self) -> Result<bool> {
+        self.settings.remote_disk.as_ref().map_or(Ok(false), |remote| Ok(remote.may_claim_again()?))
+    }
+
     /// Where the job stands before the replay.
     fn standpoint(&self, decision: &Decision, log: LogId, operators: &[OperatorEntry]) -> JobPoint {
         let mut point = match &decision.from {
@@ -159,6 +185,10 @@ impl Job {
         if decision.new_lineage {
             point.lineage = Lineage::random();
             point.log = self.settings.first_point(point.lineage, log, &[]).log;
+        }
+        if decision.loss.begins_lineage() {
+            point.lineage = Lineage::random();
+            point.next_batch = decision.next_batch;
         }
         point
     }
@@ -203,30 +233,6 @@ impl Job {
             }
         }
         entries
-    }
-
-    fn start_checkpointer(
-        &self,
-        store: &Arc<StateStore>,
-        chain: ManifestChain,
-        epoch: Epoch,
-        nonce: WriterNonce,
-        parent_files: Option<Vec<CheckpointFile>>,
-    ) -> Result<Checkpointer> {
-        let clock = self.settings.clock.clone();
-        let settings = CheckpointerSettings {
-            disk: self.settings.disk.clone(),
-            store: store.clone(),
-            chain,
-            epoch,
-            nonce,
-            parent_files: parent_files.unwrap_or_default(),
-            planted: self.settings.planted,
-            monotonic: Box::new(move || Duration::from_millis(clock.monotonic_ms())),
-        };
-        let sender = self.sender.clone();
-        let report = move |done| drop(sender.send(DriverMessage::Checkpoint(done)));
-        Checkpointer::spawn(settings, report).map_err(|error| environment("start the checkpoint writer", error))
     }
 
     /// Puts the sources where the checkpoint and the log leave them.
@@ -312,26 +318,53 @@ fn receivers_runtime() -> Result<tokio::runtime::Runtime> {
         .map_err(|error| environment("start the receivers' runtime", error))
 }
 
-/// The batches to recompute, as the driver keeps them, behind one with this timing.
-fn history_of(decision: &Decision, before: Timing) -> History {
-    let mut history = History::default();
+/// Starts the thread that writes checkpoints, behind the one whose files these are.
+pub(super) fn start_checkpointer(
+    settings: &JobSettings,
+    sender: &Sender<DriverMessage>,
+    store: &Arc<StateStore>,
+    chain: ManifestChain,
+    (epoch, nonce): (Epoch, WriterNonce),
+    parent_files: Vec<CheckpointFile>,
+) -> Result<Checkpointer> {
+    let clock = settings.clock.clone();
+    let writer = CheckpointerSettings {
+        disk: settings.disk.clone(),
+        store: store.clone(),
+        chain,
+        epoch,
+        nonce,
+        parent_files,
+        planted: settings.planted,
+        monotonic: Box::new(move || Duration::from_millis(clock.monotonic_ms())),
+    };
+    let sender = sender.clone();
+    let report = move |done| drop(sender.send(DriverMessage::Checkpoint(done)));
+    Checkpointer::spawn(writer, report).map_err(|error| environment("start the checkpoint writer", error))
+}
+
+/// Batches to recompute, as the driver keeps them, behind one with this timing.
+pub(super) fn past_batches<'b>(
+    batches: impl Iterator<Item = &'b BatchFacts>,
+    planned_blocks: &BTreeMap<Sequence, BlockRef>,
+    before: Timing,
+) -> Vec<PastBatch> {
     let mut timing = before;
-    for batch in &decision.replay {
+    let past = |batch: &BatchFacts| {
         timing = Timing { time: batch.plan.time, previous: timing.time, ..timing };
-        let block = |sequence| (sequence, decision.planned_blocks[&sequence].clone());
-        let blocks = batch.plan.blocks().map(block).collect();
-        history.push(PastBatch {
+        let block = |sequence| (sequence, planned_blocks[&sequence].clone());
+        PastBatch {
             plan: batch.plan.clone(),
             timing,
             planned_at: batch.planned_at,
-            blocks,
+            blocks: batch.plan.blocks().map(block).collect(),
             letters: batch.letters.clone(),
             commit: batch.commit.clone(),
             published: batch.published,
             ticked_ms: None,
             failed: 0,
             attempts: batch.attempts_started,
-        });
-    }
-    history
+        }
+    };
+    batches.map(past).collect()
 }

@@ -89,7 +89,7 @@ impl Driver {
                 processing_ms,
                 publishing_ms,
                 total_delay_ms: scheduling_delay_ms + processing_ms + publishing_ms,
-                keys: self.graph.stateful().filter_map(|(node, ..)| result.entries.get(&node)).sum(),
+                keys: result.keys(),
                 digests: digests.into_iter().map(digest).collect(),
             }
         });

@@ -34,6 +34,7 @@ macro_rules! events {
 }
 
 events! {
+    WorkingCopyFetched => on_working_copy_fetched,
     StreamingStarted => on_streaming_started,
     ReceiverStarted => on_receiver_started,
     ReceiverReportedError => on_receiver_error,
@@ -49,6 +50,24 @@ events! {
     ObjectStoreHealth => on_object_store_health,
     EventsMissed => on_events_missed,
     StreamingStopped => on_streaming_stopped,
+}
+
+/// A start of a job in object storage fetches what its working copy lacks.
+///
+/// ```
+/// fn describe(fetched: &floodmark::WorkingCopyFetched) -> String {
+///     format!("{}: {} of {} bytes", fetched.what, fetched.bytes, fetched.of_bytes)
+/// }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkingCopyFetched {
+    /// What is fetched: `files` of checkpoints, then the `log`. Either is left out where nothing of it lacks.
+    pub what: &'static str,
+    /// Bytes that are there by now.
+    pub bytes: u64,
+    /// Bytes that are to be fetched.
+    pub of_bytes: u64,
 }
 
 /// A job has found what it stands on. Spark: `StreamingListenerStreamingStarted`.

@@ -22,7 +22,7 @@ use crate::remote::ObjectStoreHealth;
 use events::{
     BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed,
     OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted, ReceiverStopped,
-    StreamingStarted, StreamingStopped,
+    StreamingStarted, StreamingStopped, WorkingCopyFetched,
 };
 
 /// Hears what happens in a job. Spark: `StreamingListener`.
@@ -74,8 +74,11 @@ use events::{
 /// ```
 #[allow(unused_variables)] // the names of the arguments are documentation
 pub trait StreamingListener: Send + 'static {
+    /// A start of a job in object storage has fetched so much of what its working copy lacks. Comes before all others.
+    fn on_working_copy_fetched(&mut self, fetched: &WorkingCopyFetched) {}
+
     /// The job has recovered what it stands on, or starts fresh; batches since the checkpoint are recomputed next. Spark:
-    /// `onStreamingStarted`. Comes first, and once more with a larger epoch where the state of the chosen checkpoint turned out
+    /// `onStreamingStarted`. Comes first, but for what is fetched, and once more with a larger epoch where the state of the chosen checkpoint turned out
     /// to be damaged while it was loaded and an older one takes its place.
     fn on_streaming_started(&mut self, started: &StreamingStarted) {}
 

@@ -57,6 +57,7 @@ impl<K: Key, V: Record, A: Aggregate<V>> Wide for ByKey<K, V, A> {
             name: context.name.clone(),
             aggregate: self.aggregate.clone(),
             hasher: KeyHasher::default(),
+            run: Vec::new(),
             combiner: Combiner::new(),
             shuffle: Shuffle::new(port, context.partitions),
             seen: 0,
@@ -88,17 +89,18 @@ impl<K: Key, V: Record, A: Aggregate<V>> Wide for ByKey<K, V, A> {
 }
 
 /// Merges within one task, then shuffles.
-struct CombinePush<K, A, C> {
+struct CombinePush<K, V, A, C> {
     name: Arc<str>,
     aggregate: Arc<A>,
     hasher: KeyHasher,
+    run: Vec<Keyed<K, V>>,
     combiner: Combiner<K, C>,
     shuffle: Shuffle<K, C>,
     seen: usize,
     pays: bool,
 }
 
-impl<K: Key, A, C: Record> CombinePush<K, A, C> {
+impl<K: Key, V, A, C: Record> CombinePush<K, V, A, C> {
     fn flush(&mut self) {
         for record in self.combiner.drain() {
             self.shuffle.send(record);
@@ -106,7 +108,7 @@ impl<K: Key, A, C: Record> CombinePush<K, A, C> {
     }
 }
 
-impl<K: Key, V: Record, A: Aggregate<V>> Push<(K, V)> for CombinePush<K, A, A::Combined> {
+impl<K: Key, V: Record, A: Aggregate<V>> Push<(K, V)> for CombinePush<K, V, A, A::Combined> {
     fn begin(&mut self, unit: &Unit) {
         self.shuffle.begin(&unit.origin);
         self.seen = 0;
@@ -118,14 +120,14 @@ impl<K: Key, V: Record, A: Aggregate<V>> Push<(K, V)> for CombinePush<K, A, A::C
         // The decision depends on the task's own records only, so a replay decides the same (I-3).
         let trial = self.seen < TRIAL_RECORDS;
         self.seen += run.len();
-        let aggregate = &*self.aggregate;
-        for (key, value) in run.drain(..) {
-            let hash = self.hasher.hash(&key).0;
-            if self.pays {
-                let (create, add) = (|value| aggregate.create(value), |combined, value| aggregate.add(combined, value));
-                self.combiner.fold(Keyed { hash, key, value }, create, add);
-            } else {
-                self.shuffle.send(Keyed { hash, key, value: aggregate.create(value) });
+        let (hasher, aggregate) = (&mut self.hasher, &*self.aggregate);
+        self.run.extend(run.drain(..).map(|(key, value)| Keyed { hash: hasher.hash(&key).0, key, value }));
+        let create = |value| aggregate.create(value);
+        if self.pays {
+            self.combiner.fold_run(&mut self.run, create, |combined, value| aggregate.add(combined, value));
+        } else {
+            for Keyed { hash, key, value } in self.run.drain(..) {
+                self.shuffle.send(Keyed { hash, key, value: create(value) });
             }
         }
         if trial && self.seen >= TRIAL_RECORDS && self.combiner.len() * 16 >= self.seen * WORTH_SIXTEENTHS {
@@ -155,14 +157,16 @@ impl<K: Key, V: Record, A: Aggregate<V>> Reduce for CombineReduce<K, V, A> {
         let aggregate = &*self.aggregate;
         for chunk in chunks {
             if chunk.side == COMBINED {
-                for record in chunk.records.into_typed::<Keyed<K, A::Combined>>() {
-                    self.combiner.add(record, &|combined, later| aggregate.merge(combined, later));
-                }
+                let mut run = chunk.records.into_typed::<Keyed<K, A::Combined>>();
+                self.combiner.fold_run(
+                    &mut run,
+                    |combined| combined,
+                    |combined, later| aggregate.merge(combined, later),
+                );
             } else {
-                for record in chunk.records.into_typed::<Keyed<K, V>>() {
-                    let add = |combined, value| aggregate.add(combined, value);
-                    self.combiner.fold(record, |value| aggregate.create(value), add);
-                }
+                let mut run = chunk.records.into_typed::<Keyed<K, V>>();
+                let create = |value| aggregate.create(value);
+                self.combiner.fold_run(&mut run, create, |combined, value| aggregate.add(combined, value));
             }
         }
         self.combiner.put_out(unit, &mut self.emit);

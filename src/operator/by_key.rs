@@ -23,6 +23,16 @@ pub(crate) trait ByKey: Send + Sync + 'static {
         None
     }
 
+    /// As [`Wide::begins_partial`].
+    fn begins_partial(&self) -> bool {
+        false
+    }
+
+    /// As [`Wide::keeps_within_budget`].
+    fn keeps_within_budget(&self) -> bool {
+        self.begins_partial()
+    }
+
     /// As [`Wide::initial_state`].
     fn initial_state(&self) -> Option<FrozenRun> {
         None
@@ -55,6 +65,14 @@ impl<O: ByKey> Wide for Shuffled<O> {
 
     fn state(&self) -> Option<StateDescriptor> {
         self.0.state()
+    }
+
+    fn begins_partial(&self) -> bool {
+        self.0.begins_partial()
+    }
+
+    fn keeps_within_budget(&self) -> bool {
+        self.0.keeps_within_budget()
     }
 
     fn initial_state(&self) -> Option<FrozenRun> {

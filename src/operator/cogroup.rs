@@ -88,17 +88,17 @@ struct CogroupReduce<K, V, W> {
 }
 
 impl<K: Key, V: Record, W: Record> CogroupReduce<K, V, W> {
-    fn add_left(&mut self, record: Keyed<K, V>) {
+    fn add_left(&mut self, mut records: Vec<Keyed<K, V>>) {
         let create = |value| (vec![value], Vec::new());
-        self.groups.fold(record, create, |mut group: Both<V, W>, value| {
+        self.groups.fold_run(&mut records, create, |mut group: Both<V, W>, value| {
             group.0.push(value);
             group
         });
     }
 
-    fn add_right(&mut self, record: Keyed<K, W>) {
+    fn add_right(&mut self, mut records: Vec<Keyed<K, W>>) {
         let create = |value| (Vec::new(), vec![value]);
-        self.groups.fold(record, create, |mut group: Both<V, W>, value| {
+        self.groups.fold_run(&mut records, create, |mut group: Both<V, W>, value| {
             group.1.push(value);
             group
         });
@@ -110,8 +110,8 @@ impl<K: Key, V: Record, W: Record> Reduce for CogroupReduce<K, V, W> {
         blame::enter(&self.name);
         for chunk in chunks {
             match chunk.side {
-                0 => chunk.records.into_typed().into_iter().for_each(|record| self.add_left(record)),
-                _ => chunk.records.into_typed().into_iter().for_each(|record| self.add_right(record)),
+                0 => self.add_left(chunk.records.into_typed()),
+                _ => self.add_right(chunk.records.into_typed()),
             }
         }
         self.groups.put_out(unit, &mut self.emit);

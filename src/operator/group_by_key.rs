@@ -66,9 +66,8 @@ impl<K: Key, V: Record> Reduce for GroupReduce<K, V> {
     fn run(&mut self, _partition: u32, unit: &Unit, chunks: Vec<Chunk>) {
         blame::enter(&self.name);
         for chunk in chunks {
-            for record in chunk.records.into_typed::<Keyed<K, V>>() {
-                self.groups.fold(record, |first| vec![first], pushed);
-            }
+            let mut records = chunk.records.into_typed::<Keyed<K, V>>();
+            self.groups.fold_run(&mut records, |first| vec![first], pushed);
         }
         self.groups.put_out(unit, &mut self.emit);
     }

@@ -176,7 +176,10 @@ where
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
         let seen = |timed: &Timed<S>| Some(encode(&timed.state).expect("a state encodes"));
-        let tables = Tables::load_seen_as(context, &self.spec, seen)?;
+        // A timeout wants to know of every key when it was used, a snapshot wants every state: then all of it is read at once.
+        let touches_all = !self.begins_partial() || !downstream.snapshots.is_empty();
+        let begin = if touches_all { Tables::load_seen_as } else { Tables::begin_seen_as };
+        let tables = begin(context, &self.spec, seen)?;
         let timeouts = self.spec.timeout.map(|timeout| {
             let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
             let calendars = tables.iter().map(|(partition, table)| (partition, calendar_of(table, timeout_ms)));
@@ -198,6 +201,10 @@ where
 
     fn state(&self) -> Option<StateDescriptor> {
         Some(StateDescriptor::of("map_with_state", &self.spec).seen_as::<S>())
+    }
+
+    fn begins_partial(&self) -> bool {
+        self.spec.timeout.is_none()
     }
 
     fn initial_state(&self) -> Option<FrozenRun> {
@@ -335,11 +342,13 @@ where
 {
     fn run(&mut self, partition: u32, unit: &Unit, chunks: Vec<Chunk>) {
         let Self { tables, calls, slots, snapshots, .. } = self;
-        let (table, fingerprint) = tables.of(partition);
         blame::enter(&calls.name);
         calls.emit.begin(unit);
-        for chunk in chunks {
-            let records = chunk.records.into_typed::<Keyed<K, V>>();
+        let chunks: Vec<Vec<Keyed<K, V>>> = chunks.into_iter().map(|chunk| chunk.records.into_typed()).collect();
+        // All of the batch at once: keys that are neighbours in the store are read together.
+        tables.bring(partition, chunks.iter().flatten().map(|record| (record.hash(), &record.key)));
+        let (table, fingerprint) = tables.of(partition);
+        for records in chunks {
             // First all of them, so that the processor fetches the next states while it waits for one.
             slots.clear();
             slots.extend(records.iter().map(|record| table.slot_or_vacant(record.hash(), &record.key)));
@@ -350,9 +359,10 @@ where
         calls.time_out::<K, V>(table, unit);
         calls.emit.end();
         calls.note_changes(table, fingerprint);
-        table.settle();
+        tables.settle(partition);
         snapshots.begin(unit);
         if snapshots.wants_more() {
+            let (table, _) = tables.of(partition);
             table.for_each_in_order(|key, _hash, timed| {
                 snapshots.emit((key.clone(), timed.state.clone()));
                 if snapshots.wants_more() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }

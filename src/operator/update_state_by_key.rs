@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use crate::codec::{Key, Record};
+use crate::codec::{Key, KeyHash, Record};
 use crate::dataflow::blame;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::emit::Emit;
@@ -117,7 +117,7 @@ where
         Ok(Box::new(UpdateReduce::<K, V, S, F> {
             name: context.name.clone(),
             update: self.update.clone(),
-            tables: Tables::load(context, &self.spec)?,
+            tables: Tables::load_within(context, &self.spec)?,
             groups: Groups::new(),
             unchecked_states: CHECKED_STATES,
             emit: Emit::new(context.name.clone(), downstream.into_typed()),
@@ -126,6 +126,10 @@ where
 
     fn state(&self) -> Option<StateDescriptor> {
         Some(StateDescriptor::of("update_state_by_key", &self.spec))
+    }
+
+    fn keeps_within_budget(&self) -> bool {
+        true
     }
 
     fn initial_state(&self) -> Option<FrozenRun> {
@@ -143,6 +147,30 @@ struct UpdateReduce<K, V, S, F> {
     emit: Emit<(K, S)>,
 }
 
+impl<K, V, S, F> UpdateReduce<K, V, S, F>
+where
+    K: Key,
+    V: Record,
+    S: State,
+    F: Fn(BatchTime, &K, &[V], Option<S>) -> Option<S>,
+{
+    /// Of a table within a budget: the keys that are only in the store, which are without values in this batch.
+    fn update_absent(&mut self, partition: u32, time: BatchTime) {
+        let Self { name, update, tables, unchecked_states, .. } = self;
+        let mut changes: Vec<(KeyHash, Option<S>)> = Vec::new();
+        tables.visit_absent(partition, |hash, key, old| {
+            let new = update(time, key, &[], Some(old.clone()));
+            (new.as_ref() != Some(&old)).then(|| {
+                check_encoding(name, unchecked_states, new.as_ref());
+                changes.push((hash, new.clone()));
+                new
+            })
+        });
+        let (_, fingerprint) = tables.of(partition);
+        changes.iter().for_each(|(hash, new)| fingerprint.note(*hash, new));
+    }
+}
+
 impl<K, V, S, F> Reduce for UpdateReduce<K, V, S, F>
 where
     K: Key,
@@ -151,10 +179,12 @@ where
     F: Fn(BatchTime, &K, &[V], Option<S>) -> Option<S>,
 {
     fn run(&mut self, partition: u32, unit: &Unit, chunks: Vec<Chunk>) {
+        let chunks: Vec<Vec<Keyed<K, V>>> = chunks.into_iter().map(|chunk| chunk.records.into_typed()).collect();
+        self.tables.bring(partition, chunks.iter().flatten().map(|record| (record.hash(), &record.key)));
         let (table, fingerprint) = self.tables.of(partition);
         self.groups.clear();
-        for chunk in chunks {
-            for record in chunk.records.into_typed::<Keyed<K, V>>() {
+        for records in chunks {
+            for record in records {
                 let slot = table.slot_or_vacant(record.hash(), &record.key);
                 self.groups.add(slot.place(), record.value);
             }
@@ -179,10 +209,11 @@ where
             }
             table.put(slot, new, changed);
         }
-        table.settle();
+        self.update_absent(partition, unit.time);
+        self.tables.settle(partition);
         self.emit.begin(unit);
         if self.emit.wants_more() {
-            table.for_each_in_order(|key, _hash, state| {
+            self.tables.for_each_in_order(partition, |key, state| {
                 self.emit.emit((key.clone(), state.clone()));
                 if self.emit.wants_more() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             });

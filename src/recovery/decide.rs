@@ -14,6 +14,8 @@
 //! | log shorter than a manifest knows | refused | `a_log_that_ends_before_what_a_manifest_knows_is_refused` |
 //! | a rollback, and the log of the lineage that it abandoned | the batches after it from the same plans, as if they were planned now: nothing compared, all published | `after_a_rollback_nothing_of_the_abandoned_lineage_counts` |
 //! | log lost | refused, unless the program says so: a new lineage | `a_lost_log_is_refused_unless_the_program_goes_on_without_it` |
+//! | blocks of a planned batch only in the log of a lost machine | refused, unless the program says so: a new lineage beyond all numbers | `blocks_of_a_lost_machine_are_named_and_given_up_only_when_the_program_says_so` |
+//! | such blocks without a plan | given up, reported | `blocks_of_a_lost_machine_that_no_batch_has_taken_are_given_up_and_told` |
 //! | operator or source not in the program | refused, unless dropped | `state_that_the_program_does_not_know_is_refused_unless_dropped`, `a_source_that_the_program_does_not_know_is_refused_unless_dropped_or_used_up` |
 //! | operator not in the checkpoint | starts empty, reported | `a_new_operator_starts_empty` |
 //! | older state version | migrated, or refused | `an_older_state_version_is_migrated_or_refused` |
@@ -25,10 +27,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::block::BlockRef;
-use crate::checkpoint::{CheckpointFiles, JobPoint, KeyLayout, OperatorEntry};
-use crate::id::{BatchId, Epoch, ManifestSequence, Sequence, Uid};
+use crate::checkpoint::{ChainFacts, CheckpointFiles, JobPoint, KeyLayout, Manifest, ManifestKind, OperatorEntry};
+use crate::id::{BatchId, BatchTime, Epoch, ManifestSequence, Sequence, Uid};
 use crate::recovery::declared::{DROPPED, Declared};
 use crate::recovery::facts::{BatchFacts, Candidate, Facts, LogFacts};
+use crate::recovery::loss::{self, Loss};
 use crate::recovery::refusal::Refusal;
 use crate::state::descriptor::StateDescriptor;
 use crate::wal::Tail;
@@ -55,6 +58,12 @@ pub(crate) struct Decision {
     pub planned_blocks: BTreeMap<Sequence, BlockRef>,
     /// Blocks that no plan has taken, in order.
     pub unplanned: Vec<BlockRef>,
+    /// What was lost with a machine, and is given up.
+    pub loss: Loss,
+    /// The number of the first batch that this life plans.
+    pub next_batch: BatchId,
+    /// The time of that batch is after this one, which was planned, too, and is not computed again.
+    pub planned_until: Option<BatchTime>,
     pub changes: Changes,
     pub tail: Option<Tail>,
 }
@@ -151,6 +160,9 @@ fn decide_for(facts: &Facts, declared: Option<&Declared>, unusable: &[Rejected])
         planned_again: Vec::new(),
         planned_blocks: BTreeMap::new(),
         unplanned: Vec::new(),
+        loss: Loss::default(),
+        next_batch: chosen.point.next_batch,
+        planned_until: None,
         changes,
         tail: facts.log.as_ref().map(|log| log.scan.tail.clone()),
     };
@@ -161,7 +173,7 @@ fn decide_for(facts: &Facts, declared: Option<&Declared>, unusable: &[Rejected])
         }
         Some(log) => {
             check_end(facts, log)?;
-            let decision = with_log(decision, &chosen.point, log, declared)?;
+            let decision = with_log(decision, &facts.chain, &chosen.point, log, declared)?;
             Ok(forget_abandoned(decision, facts, log))
         }
         None if goes_on_without_log => Ok(decision),
@@ -183,6 +195,9 @@ fn fresh(facts: &Facts, epoch: Epoch) -> Result<Decision, Refusal> {
         planned_again: Vec::new(),
         planned_blocks: BTreeMap::new(),
         unplanned: Vec::new(),
+        loss: Loss::default(),
+        next_batch: BatchId(1),
+        planned_until: None,
         changes: Changes::default(),
         tail: None,
     })
@@ -262,6 +277,7 @@ fn forget_abandoned(mut decision: Decision, facts: &Facts, log: &LogFacts) -> De
 
 fn with_log(
     mut decision: Decision,
+    chain: &ChainFacts,
     point: &JobPoint,
     log: &LogFacts,
     declared: Option<&Declared>,
@@ -269,30 +285,31 @@ fn with_log(
     if log.scan.log_id != point.log.log {
         return Err(Refusal::AnotherLog { expected: point.log.log, found: log.scan.log_id });
     }
-    let (first, last) = (point.batch.next(), log.batches.keys().next_back().copied().unwrap_or_default());
+    let left_out = chain.left_out();
+    let is_left_out = |batch: BatchId| left_out.iter().any(|(after, next)| (*after < batch) && (batch < *next));
+    let is_ahead = |batch: BatchId| batch >= point.next_batch && !is_left_out(batch);
     let mut unplanned = log.blocks.clone();
     for (id, batch) in &log.batches {
         for block in batch.plan.blocks() {
             let block_ref = unplanned.remove(&block);
-            if *id > point.batch {
+            if is_ahead(*id) {
                 let block_ref = block_ref.ok_or(Refusal::BlockMissing { batch: *id, block })?;
                 decision.planned_blocks.insert(block, block_ref);
             }
         }
     }
-    let mut expected = first;
-    for (id, batch) in log.batches.range(first..) {
-        if *id != expected {
-            return Err(Refusal::BatchMissing { batch: expected, first, last });
-        }
-        declared.map_or(Ok(()), |declared| check_sources(batch, declared))?;
-        decision.replay.push(batch.clone());
-        expected = expected.next();
-    }
+    let replayed = log.batches.values().filter(|batch| is_ahead(batch.plan.batch));
+    decision.replay = replayed.cloned().collect();
+    check_numbers(&decision.replay, point, is_left_out)?;
+    let last = decision.replay.last().map(|last| last.plan.batch.next());
+    decision.next_batch = left_out.iter().map(|(_, next)| *next).chain(last).fold(point.next_batch, BatchId::max);
+    decision.planned_until = log.batches.values().map(|batch| batch.plan.time).max();
     // Blocks before this point were planned by batches whose plans are cut off with the log already.
     let unplanned = unplanned.into_values().filter(|block| block.at.sequence >= point.log.oldest_needed);
     decision.unplanned = unplanned.collect();
+    give_up_the_lost(&mut decision, chain, point, log, declared)?;
     let Some(declared) = declared else { return Ok(decision) };
+    decision.replay.iter().try_for_each(|batch| check_sources(batch, declared))?;
     decision.unplanned.retain(|block| !declared.drops(&block.source));
     for block in &decision.unplanned {
         if !declared.has_source(&block.source) {
@@ -301,6 +318,66 @@ fn with_log(
         }
     }
     Ok(decision)
+}
+
+/// Between the checkpoint and the end of the log no batch may be missing.
+fn check_numbers(
+    replay: &[BatchFacts],
+    point: &JobPoint,
+    is_left_out: impl Fn(BatchId) -> bool,
+) -> Result<(), Refusal> {
+    let Some(last) = replay.last().map(|last| last.plan.batch) else { return Ok(()) };
+    let mut expected = point.next_batch;
+    for batch in replay {
+        while is_left_out(expected) {
+            expected = expected.next();
+        }
+        if batch.plan.batch != expected {
+            return Err(Refusal::BatchMissing { batch: expected, first: point.next_batch, last });
+        }
+        expected = expected.next();
+    }
+    Ok(())
+}
+
+/// Looks for what was lost with a machine. Batches that had read of it are left out, all that follow the first one with it, if the
+/// program says so: the job goes on from its checkpoint, as a new lineage, with what receivers take in from then on.
+fn give_up_the_lost(
+    decision: &mut Decision,
+    chain: &ChainFacts,
+    point: &JobPoint,
+    log: &LogFacts,
+    declared: Option<&Declared>,
+) -> Result<(), Refusal> {
+    let is_absent = |sequence: &Sequence| log.absent.contains(sequence);
+    let lost = decision.planned_blocks.iter().filter(|(sequence, _)| is_absent(sequence));
+    let planned = loss::add_up(lost.map(|(_, block)| block));
+    if !planned.is_empty() {
+        let next = decision.next_batch;
+        if !declared.is_some_and(|declared| declared.goes_on_without_log) {
+            let reads_lost = |batch: &&BatchFacts| batch.plan.blocks().any(|block| is_absent(&block));
+            let batches = decision.replay.iter().filter(reads_lost).map(|batch| batch.plan.batch).collect();
+            return Err(Refusal::BlocksLost { batches, lost: planned, checkpoint: point.batch, next });
+        }
+        decision.loss.batches = decision.replay.drain(..).map(|batch| batch.plan.batch).collect();
+        decision.loss.planned = loss::add_up(decision.planned_blocks.values());
+        decision.planned_blocks.clear();
+    }
+    // Also where an earlier start has begun the lineage, and died before it could write that down. A rollback gives nothing up.
+    let leaves_out =
+        |first: &Manifest| first.kind == ManifestKind::Claim && first.point.next_batch > first.point.batch.next();
+    let has_begun = chain.beginning_of_lineage().is_some_and(leaves_out) && log.lineage != chain.lineage();
+    let begins = decision.loss.begins_lineage() || has_begun;
+    let given_up = match begins {
+        true => decision.unplanned.iter().map(|block| block.at.sequence).collect(),
+        false => loss::given_up(&decision.unplanned, &log.absent),
+    };
+    let (lost, kept) = decision.unplanned.drain(..).partition(|block| given_up.contains(&block.at.sequence));
+    decision.unplanned = kept;
+    let lost: Vec<BlockRef> = lost;
+    decision.loss.unplanned = loss::add_up(lost.iter());
+    decision.loss.given_up = given_up.into_iter().collect();
+    Ok(())
 }
 
 fn check_sources(batch: &BatchFacts, declared: &Declared) -> Result<(), Refusal> {

@@ -1,10 +1,10 @@
 //! Observing: what is found in the checkpoint location. Nothing is judged here, and nothing is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::batch::event::{BatchEvent, Commit, DeadLetter, Plan};
-use crate::block::{BlockHead, BlockRef};
+use crate::block::{AbsentHead, BlockHead, BlockRef};
 use crate::checkpoint::{ChainError, ChainFacts, CheckpointFiles, JobPoint, ManifestChain, Standing, verify_files};
 use crate::codec::decode;
 use crate::disk::Disk;
@@ -44,6 +44,8 @@ pub(crate) struct Candidate {
 pub(crate) struct LogFacts {
     pub scan: WalScan,
     pub blocks: BTreeMap<Sequence, BlockRef>,
+    /// Of the blocks, those that are only in the log of a lost machine.
+    pub absent: BTreeSet<Sequence>,
     pub batches: BTreeMap<BatchId, BatchFacts>,
     /// The highest epoch that opened the log.
     pub opened: Option<Epoch>,
@@ -177,6 +179,7 @@ fn observe_log(
     Ok(scan.map(|scan| LogFacts {
         scan,
         blocks: fold.blocks,
+        absent: fold.absent,
         batches: fold.batches,
         opened: fold.opened,
         lineage: fold.lineage,
@@ -200,6 +203,7 @@ fn is_interrupted_first_start(disk: &dyn Disk, job: &Path) -> Result<bool, Refus
 #[derive(Default)]
 pub(crate) struct Fold {
     pub blocks: BTreeMap<Sequence, BlockRef>,
+    absent: BTreeSet<Sequence>,
     pub batches: BTreeMap<BatchId, BatchFacts>,
     opened: Option<Epoch>,
     lineage: Option<Lineage>,
@@ -220,6 +224,10 @@ impl Fold {
             FrameKind::Mark => Ok(()),
             FrameKind::Block => decode::<BlockHead>(head).map(|head| {
                 self.blocks.insert(at.sequence, BlockRef::new(head, at));
+            }),
+            FrameKind::Absent => decode::<AbsentHead>(head).map(|head| {
+                self.absent.insert(at.sequence);
+                self.blocks.insert(at.sequence, BlockRef::absent(head, at));
             }),
             FrameKind::Event => decode::<BatchEvent>(head).map(|event| self.event(at.sequence, event)),
         };
@@ -253,6 +261,12 @@ impl Fold {
             BatchEvent::DeadLettered { batch, letters } => self.batch(batch, |batch| batch.letters = letters),
             BatchEvent::Committed(commit) => self.batch(commit.batch, |batch| batch.commit = Some(commit)),
             BatchEvent::Published { batch } => self.batch(batch, |batch| batch.published = true),
+            BatchEvent::GivenUp { blocks } => {
+                for block in blocks {
+                    self.blocks.remove(&block);
+                    self.absent.remove(&block);
+                }
+            }
         }
     }
 

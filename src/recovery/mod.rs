@@ -6,6 +6,7 @@ pub(crate) mod declared;
 pub(crate) mod facts;
 #[cfg(any(feature = "testing", feature = "cli"))]
 pub(crate) mod look;
+pub(crate) mod loss;
 pub(crate) mod refusal;
 pub(crate) mod report;
 #[cfg(any(feature = "cli", feature = "testing"))]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::ChainError;
 use crate::error::{Error, ErrorKind};
 use crate::id::{BatchId, LogId, Sequence, Uid};
+use crate::recovery::loss::{Batches, Listed, LostBlocks};
 use crate::wal::{FrameAt, WalError};
 
 /// A start that is refused. Nothing was changed.
@@ -43,6 +44,13 @@ pub(crate) enum Refusal {
     NoCheckpoint { tried: Vec<String> },
     #[error("batch {batch} is missing from the log: expected every batch from {first} to {last}")]
     BatchMissing { batch: BatchId, first: BatchId, last: BatchId },
+    #[error(
+        "{} cannot be computed again: {} were only in the log of the machine that took them in. Start the job there, in its working \
+         copy; or go on from the checkpoint of batch {checkpoint} without them by \
+         StreamingContextBuilder::go_on_without_log(), as a new lineage that begins with batch {next}",
+        Batches(.batches), Listed(.lost)
+    )]
+    BlocksLost { batches: Vec<BatchId>, lost: Vec<LostBlocks>, checkpoint: BatchId, next: BatchId },
     #[error("batch {batch} was planned with block {block}, which is not in the log")]
     BlockMissing { batch: BatchId, block: Sequence },
     #[error(

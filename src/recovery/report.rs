@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::id::{BatchId, Epoch};
 use crate::recovery::decide::{Changes, Decision, Rejected};
+use crate::recovery::loss::{Loss, LostBlocks};
 use crate::wal::Tail;
 
 /// What recovery found and did.
@@ -39,6 +40,8 @@ pub struct RecoveryReport {
     changes: Changes,
     tail: Tail,
     new_lineage: bool,
+    /// Which is rare, so it takes little room where reports travel as events.
+    loss: Box<Loss>,
     /// Once it is done.
     milliseconds: Option<u64>,
 }
@@ -61,6 +64,7 @@ impl RecoveryReport {
             changes: decision.changes.clone(),
             tail: decision.tail.clone().unwrap_or(Tail::Clean),
             new_lineage: decision.new_lineage,
+            loss: Box::new(decision.loss.clone()),
             milliseconds: None,
         }
     }
@@ -92,6 +96,19 @@ impl RecoveryReport {
     #[must_use]
     pub fn batches_replayed(&self) -> u64 {
         self.replayed
+    }
+
+    /// The batches that are given up, since what they had read of receivers was lost with another machine: the job goes on from its
+    /// checkpoint, as a new lineage.
+    #[must_use]
+    pub fn batches_lost(&self) -> &[BatchId] {
+        &self.loss.batches
+    }
+
+    /// What receivers had taken in and is given up, since it was lost with another machine, as far as is known: what these batches had
+    /// read, then what no batch had taken.
+    pub fn blocks_lost(&self) -> impl Iterator<Item = &LostBlocks> {
+        self.loss.planned.iter().chain(&self.loss.unplanned)
     }
 
     /// From the start of recovery until every batch was recomputed and live input goes on, in milliseconds; 0 while it is not done.
@@ -152,6 +169,9 @@ impl fmt::Display for RecoveryReport {
         }
         for (uid, from, to) in &self.changes.migrated {
             write!(f, "; the state of \"{uid}\" is migrated from version {from} to {to}")?;
+        }
+        if !self.loss.is_nothing() {
+            write!(f, "; {}", self.loss)?;
         }
         if self.new_lineage {
             f.write_str("; the log is gone: a new lineage begins, what came after the checkpoint is lost")?;

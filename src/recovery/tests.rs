@@ -1,5 +1,6 @@
 //! The decision table, row by row, on facts made by hand.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -140,7 +141,14 @@ fn facts(batches: impl IntoIterator<Item = BatchFacts>) -> Facts {
     Facts {
         chain,
         candidates,
-        log: Some(LogFacts { scan: scan(), blocks, batches, opened: Some(Epoch(4)), lineage: None }),
+        log: Some(LogFacts {
+            scan: scan(),
+            blocks,
+            absent: BTreeSet::new(),
+            batches,
+            opened: Some(Epoch(4)),
+            lineage: None,
+        }),
     }
 }
 
@@ -377,6 +385,86 @@ fn a_lost_log_is_refused_unless_the_program_goes_on_without_it() {
     facts.log = Some(new);
     assert!(decide(&facts, &go_on, &[]).unwrap().new_lineage);
     refused(&facts, &declared(), ErrorKind::Damaged, &["two jobs are mixed"]);
+}
+
+/// The same job, of which only the plans are left from this sequence on.
+fn facts_without_bodies(batches: impl IntoIterator<Item = BatchFacts>, absent: &[u64]) -> Facts {
+    let mut facts = facts(batches);
+    log(&mut facts).absent = absent.iter().map(|sequence| Sequence(*sequence)).collect();
+    facts
+}
+
+#[test]
+fn blocks_of_a_lost_machine_are_named_and_given_up_only_when_the_program_says_so() {
+    let mut facts = facts_without_bodies([published(7), published(8), committed(9)], &[79]);
+    for waiting in [95, 96] {
+        log(&mut facts).blocks.insert(Sequence(waiting), block(waiting, "words"));
+    }
+    let words =
+        ["batch 8 cannot", "1 blocks of \"words\" (4 records, 100 bytes)", "batch 6", "go_on_without_log", "batch 10"];
+    refused(&facts, &declared(), ErrorKind::Damaged, &words);
+    let go_on = Declared { goes_on_without_log: true, ..declared() };
+    let decision = decide(&facts, &go_on, &[]).unwrap();
+    assert_eq!(replayed(&decision), [0; 0], "a state without batch 8 is none of this lineage");
+    assert_eq!((decision.next_batch, decision.planned_until), (BatchId(10), Some(BatchTime(900))));
+    assert!(!decision.new_lineage && decision.loss.begins_lineage() && decision.unplanned.is_empty());
+    let report = RecoveryReport::new(&decision);
+    assert_eq!(report.batches_lost(), [7, 8, 9].map(BatchId));
+    assert_eq!(report.blocks_lost().map(|lost| lost.blocks).collect::<Vec<_>>(), [3, 2]);
+    let words =
+        "a new lineage begins without batches 7 to 9, which had read 3 blocks of \"words\" (12 records, 300 bytes)";
+    assert!(report.to_string().contains(words), "{report}");
+
+    // It dies behind its claim; what it gave up is not written down yet.
+    let mut point = point(6);
+    (point.lineage, point.next_batch) = (Lineage(2), BatchId(10));
+    let Some(Link::Sound { manifest, .. }) = facts.chain.links.get(&ManifestSequence(3)).cloned() else { panic!() };
+    let claim =
+        Manifest { sequence: ManifestSequence(4), kind: ManifestKind::Claim, point: point.clone(), ..*manifest };
+    facts.chain.links.insert(ManifestSequence(4), Link::Sound { manifest: Box::new(claim), crc: 2 });
+    facts.candidates[0].point = point;
+    let decision = decide(&facts, &declared(), &[]).unwrap();
+    assert_eq!((replayed(&decision).len(), decision.next_batch), (0, BatchId(10)));
+    assert_eq!(decision.loss.given_up, [Sequence(95), Sequence(96)]);
+
+    // A rollback to the same checkpoint repeats its point, and gives nothing up.
+    let rollback = facts.chain.links.get_mut(&ManifestSequence(4)).unwrap();
+    let Link::Sound { manifest, .. } = rollback else { panic!() };
+    manifest.kind = ManifestKind::Rollback;
+    assert_eq!(decide(&facts, &declared(), &[]).unwrap().unplanned.len(), 2);
+    let Some(Link::Sound { manifest, .. }) = facts.chain.links.get_mut(&ManifestSequence(4)) else { panic!() };
+    manifest.kind = ManifestKind::Claim;
+
+    // Later, and also where its checkpoint is damaged: what was left out stays out.
+    let later = batch(10);
+    log(&mut facts).blocks.insert(Sequence(99), block(99, "words"));
+    log(&mut facts).batches.insert(BatchId(10), later);
+    (log(&mut facts).lineage, log(&mut facts).opened) = (Some(Lineage(2)), Some(Epoch(5)));
+    let decision = decide(&facts, &declared(), &[]).unwrap();
+    assert_eq!((replayed(&decision), decision.next_batch), (vec![10], BatchId(11)));
+    facts.candidates[0].damage = Some("a file is cut".to_string());
+    for id in [4, 5, 6] {
+        log(&mut facts).batches.insert(BatchId(id), published(id));
+        log(&mut facts).blocks.insert(Sequence(id * 10 - 1), block(id * 10 - 1, "words"));
+    }
+    let decision = decide(&facts, &declared(), &[]).unwrap();
+    assert_eq!(replayed(&decision), [4, 5, 6, 10]);
+}
+
+#[test]
+fn blocks_of_a_lost_machine_that_no_batch_has_taken_are_given_up_and_told() {
+    let mut facts = facts_without_bodies([published(7)], &[92]);
+    for (waiting, source) in [(91, "words"), (92, "words"), (93, "words")] {
+        log(&mut facts).blocks.insert(Sequence(waiting), block(waiting, source));
+    }
+    let decision = decided(&facts);
+    assert_eq!((replayed(&decision), decision.next_batch), (vec![7], BatchId(8)));
+    // What came behind it goes with it: the source is asked again from there on.
+    assert_eq!(decision.loss.given_up, [Sequence(92), Sequence(93)]);
+    assert_eq!(decision.unplanned.iter().map(|block| block.at.sequence.0).collect::<Vec<_>>(), [91]);
+    let report = RecoveryReport::new(&decision);
+    assert!(report.batches_lost().is_empty());
+    assert!(report.to_string().contains("before any batch had taken it: 2 blocks of \"words\""), "{report}");
 }
 
 #[test]

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use tokio::runtime::{Builder, Runtime};
@@ -61,7 +62,7 @@ impl Bucket {
     /// Connects, and refuses a store on which nothing exact can stand. Says soon where that is impossible.
     pub fn open(location: &RemoteLocation, settings: BucketSettings) -> Result<Self, RemoteError> {
         let stores = location.connect(Absent::Make)?;
-        let bucket = Self::over(stores.store, stores.bulk, &stores.prefix, location.to_string(), settings);
+        let bucket = Self::over(stores.store, stores.parts, &stores.prefix, location.to_string(), settings);
         bucket.probe()?;
         Ok(bucket)
     }
@@ -70,25 +71,37 @@ impl Bucket {
     #[cfg(feature = "cli")]
     pub(crate) fn open_to_read(location: &RemoteLocation, settings: BucketSettings) -> Result<Self, RemoteError> {
         let stores = location.connect(Absent::Refuse)?;
-        Ok(Self::over(stores.store, stores.bulk, &stores.prefix, location.to_string(), settings))
+        Ok(Self::over(stores.store, stores.parts, &stores.prefix, location.to_string(), settings))
     }
 
     /// The same on a store that is there already, which is not probed.
     #[must_use]
     pub fn on(store: Arc<dyn ObjectStore>, prefix: &str, settings: BucketSettings) -> Self {
         let place = format!("{store}/{prefix}");
-        Self::over(store.clone(), store, prefix, place, settings)
+        Self::over(store, None, prefix, place, settings)
+    }
+
+    /// As [`on`](Self::on), with a way to upload in parts that have ids.
+    #[must_use]
+    pub fn on_with_parts(
+        store: Arc<dyn ObjectStore>,
+        parts: Arc<dyn MultipartStore>,
+        prefix: &str,
+        settings: BucketSettings,
+    ) -> Self {
+        let place = format!("{store}/{prefix}");
+        Self::over(store, Some(parts), prefix, place, settings)
     }
 
     fn over(
         store: Arc<dyn ObjectStore>,
-        bulk: Arc<dyn ObjectStore>,
+        parts: Option<Arc<dyn MultipartStore>>,
         prefix: &str,
         place: String,
         settings: BucketSettings,
     ) -> Self {
         let patience = Arc::new(Patience::new(&settings));
-        let shared = Arc::new(Shared { store, bulk, prefix: Path::from(prefix), place, settings, patience });
+        let shared = Arc::new(Shared { store, parts, prefix: Path::from(prefix), place, settings, patience });
         Self { shared, runtime: Arc::new(OwnRuntime::start()) }
     }
 
@@ -126,7 +139,20 @@ impl Bucket {
     /// Uploads files in parallel, and says how many bytes. A name that has the same bytes already may be given again.
     pub fn upload_all(&self, files: &[Upload]) -> Result<u64, RemoteError> {
         let (shared, files) = (self.shared.clone(), files.to_vec());
-        self.run(async move { upload::upload_all(&shared, files).await })
+        self.run(async move { upload::upload_all(&shared, files, None).await })
+    }
+
+    /// As [`upload_all`](Self::upload_all). While files go up in parts an object of this name, which must be new, says which uploads these are, so
+    /// that whoever comes after a crash can end them: see [`abort_uploads`](Self::abort_uploads).
+    pub fn upload_noted(&self, files: &[Upload], note: &str) -> Result<u64, RemoteError> {
+        let (shared, files, note) = (self.shared.clone(), files.to_vec(), note.to_string());
+        self.run(async move { upload::upload_all(&shared, files, Some(note)).await })
+    }
+
+    /// Ends the uploads that this note tells of, and removes it. What was completed is left alone.
+    pub fn abort_uploads(&self, note: &str) -> Result<(), RemoteError> {
+        let (shared, note) = (self.shared.clone(), note.to_string());
+        self.run(async move { upload::abort_noted(&shared, &note).await })
     }
 
     /// Downloads objects in parallel, each checked, synced and only then under its name. `progress` is called on this thread, with
@@ -188,8 +214,8 @@ impl fmt::Debug for Bucket {
 /// What the tasks of a bucket share.
 pub(super) struct Shared {
     pub store: Arc<dyn ObjectStore>,
-    /// For uploads in parts.
-    pub bulk: Arc<dyn ObjectStore>,
+    /// For uploads in parts, where they have ids.
+    pub parts: Option<Arc<dyn MultipartStore>>,
     prefix: Path,
     /// How errors call it.
     pub place: String,

@@ -11,7 +11,7 @@
 use std::collections::HashSet;
 
 use super::RemoteError;
-use super::disk::{FILES, RemoteDisk, manifest_name};
+use super::disk::{FILES, RemoteDisk, UPLOADS, manifest_name};
 use super::envelope::{Place, StoredFile};
 use super::log::object_name;
 use crate::checkpoint::directory_epoch;
@@ -54,7 +54,7 @@ impl RemoteDisk {
         let numbers = self.log.unneeded(through, limit);
         let names: Vec<String> = numbers.iter().map(|number| object_name(*number)).collect();
         self.bucket.delete_all(&names)?;
-        self.log.forget(&numbers);
+        self.log.forget(&numbers, through);
         Ok(())
     }
 
@@ -64,6 +64,15 @@ impl RemoteDisk {
         let left: Vec<String> = self.kept().left.drain(..).map(manifest_name).collect();
         self.bucket.delete_all(&left)?;
         let Some(pinned) = self.pinned_files(None)? else { return Ok(()) };
+        // First what is under way: an upload that ends later would make an object that nobody lists.
+        let epoch = self.kept().epoch;
+        for note in self.bucket.list(UPLOADS)? {
+            let of = note.name.split('/').nth(1).and_then(directory_epoch);
+            if of.is_some_and(|of| of < epoch) {
+                tracing::info!(note = note.name, "ending uploads that an earlier life has begun");
+                self.bucket.abort_uploads(&note.name)?;
+            }
+        }
         let listed = self.bucket.list(FILES)?;
         let unnamed: Vec<String> = {
             let kept = self.kept();

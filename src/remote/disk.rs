@@ -5,7 +5,8 @@
 //! | `checkpoint.files` | the working copy is synced; table files that the parent does not have are uploaded | objects that no manifest names; a later life deletes them |
 //! | `manifest.create` | the envelope is created in the bucket, then the manifest in the working copy | a manifest that the next start fetches: the create in the bucket is the commit point |
 //! | `wal.roll` | the segment is put as an object of the log, then created in the working copy | a segment that the next start fetches |
-//! | `wal.sync` | the working copy is synced, then the group is put as an object of the log | a group that was never acknowledged, which the next start cuts off the working copy |
+//! | `wal.sync` | the working copy is synced, then the group is put as an object of the log | a group that was never acknowledged: the next start cuts its events off the working copy |
+//! | `wal.sync`, with bodies in the local log | the working copy is synced; a group of blocks alone is done then; one with events is put, with all since the object before, without bodies | the same |
 //! | `wal.truncate` | the working copy's segment goes, then the objects that held nothing else | objects that nobody needs; a later truncation deletes them |
 //! | `manifest.remove`, `checkpoint.remove` | the objects go, then the files | files that nobody needs; a later collection removes them |
 //!
@@ -24,16 +25,19 @@ use bytes::Bytes;
 
 use super::envelope::{Envelope, Place, StoredFile, Writer};
 use super::log::{Opened, Overtaken, RemoteLog};
+use super::outline::Outline;
 use super::pins::StoredPins;
 use super::{Bucket, Created, ObjectStoreHealth, RemoteError, Upload};
-use crate::checkpoint::{CheckpointFile, MANIFESTS, Manifest, crc32_of, is_table, manifest_file_name};
+use crate::checkpoint::{CheckpointFile, Link, MANIFESTS, Manifest, crc32_of, is_table, manifest_file_name};
 use crate::disk::{Disk, DiskFile, Kind, Step};
-use crate::id::{Epoch, ManifestSequence, SegmentNumber, WriterNonce};
-use crate::recovery::facts::{CHECKPOINTS, WAL};
-use crate::wal::segment_number;
+use crate::id::{Epoch, LogId, ManifestSequence, SegmentNumber, WriterNonce};
+use crate::recovery::facts::{CHECKPOINTS, Facts, WAL};
+use crate::wal::{SEGMENT_HEADER_LEN, SegmentHeader, segment_number};
 
 /// Where the files of checkpoints are in the bucket.
 pub(super) const FILES: &str = "files";
+/// Where notes on uploads in parts are, while they are under way, by the checkpoint's name.
+pub(super) const UPLOADS: &str = "uploads";
 /// Small files of a checkpoint travel in the envelope; larger ones, which are rare, are objects.
 const INLINE_BYTES: u64 = 256 << 10;
 
@@ -45,6 +49,10 @@ pub(crate) struct RemoteDisk {
     /// The working copy.
     pub(super) job: PathBuf,
     pub(super) log: Arc<RemoteLog>,
+    /// Bodies of blocks are put, too.
+    pub(super) log_blocks: bool,
+    /// The last fetch has believed the working copy's note on the log.
+    pub(super) trusts: AtomicBool,
     kept: Mutex<Kept>,
     swept: AtomicBool,
 }
@@ -66,6 +74,10 @@ pub(super) struct Kept {
     pub log_limit: u64,
     /// The pins that were read so far.
     pub pins: StoredPins,
+    /// Manifests whose objects cannot be read, and why.
+    pub damaged_manifests: BTreeMap<ManifestSequence, String>,
+    /// Checkpoints that lack a file, and which.
+    pub damaged_checkpoints: BTreeMap<String, String>,
 }
 
 /// What a path in the working copy is.
@@ -77,9 +89,10 @@ enum Part {
 }
 
 impl RemoteDisk {
-    pub fn new(local: Arc<dyn Disk>, bucket: Bucket, job: &Path) -> Self {
+    pub fn new(local: Arc<dyn Disk>, bucket: Bucket, job: &Path, log_blocks: bool) -> Self {
         let log = Arc::new(RemoteLog::new(bucket.clone()));
-        Self { local, bucket, job: job.to_path_buf(), log, kept: Mutex::default(), swept: AtomicBool::new(false) }
+        let (job, trusts, swept) = (job.to_path_buf(), AtomicBool::new(false), AtomicBool::new(false));
+        Self { local, bucket, job, log, log_blocks, trusts, kept: Mutex::default(), swept }
     }
 
     /// Takes the log over, by an object that says so; see [`Opened`] for what to do then.
@@ -96,8 +109,34 @@ impl RemoteDisk {
     }
 
     /// Who has taken over, if this life has met them.
-    pub fn overtaken(&self) -> Option<&Overtaken> {
+    pub fn overtaken(&self) -> Option<Overtaken> {
         self.log.overtaken()
+    }
+
+    /// Whether a claim that was lost is to be tried again: the log is ours, so whoever has won the claim cannot go on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn may_claim_again(&self) -> Result<bool, RemoteError> {
+        let is_held = self.log.is_held()?;
+        if is_held {
+            self.log.forget_overtaken();
+        }
+        Ok(is_held)
+    }
+
+    /// Names the objects that are damaged where the working copy shows only that something is missing.
+    pub fn tell_damage(&self, facts: &mut Facts) {
+        let kept = self.kept();
+        for (sequence, why) in &kept.damaged_manifests {
+            if let Some(Link::Damaged { reason, .. }) = facts.chain.links.get_mut(sequence) {
+                reason.clone_from(why);
+            }
+        }
+        for candidate in &mut facts.candidates {
+            let why = candidate.checkpoint.as_ref().and_then(|files| kept.damaged_checkpoints.get(&files.directory));
+            candidate.damage = why.cloned().or(candidate.damage.take());
+        }
     }
 
     pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -129,7 +168,9 @@ impl RemoteDisk {
                 kept.published(&manifest, &envelope.files);
                 (kept.epoch, kept.log_limit) = (manifest.epoch, log.next);
                 drop(kept);
-                self.local.create_whole(step, path, bytes)
+                self.local.create_whole(step, path, bytes)?;
+                self.write_known();
+                Ok(())
             }
             Created::Theirs(theirs) => {
                 let theirs = Envelope::from_bytes(&manifest_name(sequence), &theirs)?;
@@ -191,7 +232,7 @@ impl RemoteDisk {
                 stored.push(StoredFile { file, place: Place::Object(object) });
             }
         }
-        let bytes = self.bucket.upload_all(&uploads)?;
+        let bytes = self.bucket.upload_noted(&uploads, &format!("{UPLOADS}/{name}"))?;
         tracing::debug!(checkpoint = name, files = uploads.len(), bytes, "uploaded");
         self.kept().checkpoints.insert(name.to_string(), stored);
         Ok(())
@@ -214,7 +255,9 @@ impl Disk for RemoteDisk {
         match (step, self.part(path)) {
             (Step::ManifestCreate, Part::Manifest(sequence)) => self.create_manifest(step, path, sequence, bytes),
             (Step::WalRoll, Part::Segment(segment)) => {
-                self.log.put(segment, 0, Bytes::copy_from_slice(bytes))?;
+                // Whole, with what recovery has carried into it: where it stood before it counts no more.
+                self.log.stage(Outline::whole(segment, 0, std::iter::once(bytes)).pieces);
+                self.log.put()?;
                 self.local.create_whole(step, path, bytes)
             }
             _ => self.local.create_whole(step, path, bytes),
@@ -224,8 +267,11 @@ impl Disk for RemoteDisk {
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let file = self.local.open_append(path)?;
         let Part::Segment(segment) = self.part(path) else { return Ok(file) };
-        let offset = self.local.len(path)?;
-        Ok(Box::new(RemoteFile { file, log: self.log.clone(), segment, offset, unput: Vec::new() }))
+        let end = self.local.len(path)?;
+        let header = self.local.read_at(path, 0, SEGMENT_HEADER_LEN)?;
+        let id = SegmentHeader::decode(&header, path, segment).map_err(invalid)?.log;
+        let (log, log_blocks) = (self.log.clone(), self.log_blocks);
+        Ok(Box::new(RemoteFile { file, log, log_blocks, segment, id, end, unsynced: Outline::default() }))
     }
 
     fn sync_tree(&self, step: Step, path: &Path) -> io::Result<()> {
@@ -331,35 +377,34 @@ impl Disk for RemoteDisk {
 struct RemoteFile {
     file: Box<dyn DiskFile>,
     log: Arc<RemoteLog>,
+    log_blocks: bool,
     segment: SegmentNumber,
-    /// Up to here the bucket has the segment.
-    offset: u64,
-    /// What follows: appended since the last put.
-    unput: Vec<u8>,
+    id: LogId,
+    end: u64,
+    /// What was appended since the last sync.
+    unsynced: Outline,
 }
 
 impl DiskFile for RemoteFile {
     fn append(&mut self, step: Step, slices: &mut [IoSlice<'_>]) -> io::Result<()> {
-        let before = self.unput.len();
-        slices.iter().for_each(|slice| self.unput.extend_from_slice(slice));
-        let appended = self.file.append(step, slices);
-        if appended.is_err() {
-            // The log goes on in another segment, if at all; what reached this one is superseded.
-            self.unput.truncate(before);
-        }
-        appended
+        let bytes = slices.iter().map(|slice| &**slice);
+        let outline = if self.log_blocks {
+            Outline::whole(self.segment, self.end, bytes)
+        } else {
+            Outline::without_bodies(self.segment, self.id, self.end, bytes).map_err(invalid)?
+        };
+        // On an error the log goes on in another segment, if at all; what reached this one is superseded.
+        self.file.append(step, slices)?;
+        self.end += outline.len;
+        self.unsynced.extend(outline);
+        Ok(())
     }
 
     fn sync(&mut self, step: Step) -> io::Result<()> {
         self.file.sync(step)?;
-        if self.unput.is_empty() {
-            return Ok(());
-        }
-        let bytes = Bytes::from(std::mem::take(&mut self.unput));
-        let len = bytes.len() as u64;
-        self.log.put(self.segment, self.offset, bytes)?;
-        self.offset += len;
-        Ok(())
+        let Outline { pieces, has_events, .. } = std::mem::take(&mut self.unsynced);
+        self.log.stage(pieces);
+        if has_events { self.log.put() } else { Ok(()) }
     }
 }
 

@@ -19,6 +19,8 @@ use crate::id::{Epoch, SegmentNumber, WriterNonce};
 
 const MANIFEST_MAGIC: [u8; 8] = *b"FLDMRMAN";
 const LOG_MAGIC: [u8; 8] = *b"FLDMRLOG";
+const UPLOADS_MAGIC: [u8; 8] = *b"FLDMRUPL";
+const KNOWN_MAGIC: [u8; 8] = *b"FLDMRKNW";
 const VERSION: u32 = 1;
 
 /// Who wrote an object: enough to know one's own, and to tell who took over.
@@ -71,12 +73,30 @@ pub(super) struct LogObject {
     pub pieces: Vec<Piece>,
 }
 
-/// Bytes of a segment; those at offset 0 begin it, anew if it was begun before.
+/// Bytes of a segment; those at offset 0 begin it, anew if it was begun before. What lies between two pieces of a segment is the body of a
+/// block.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Piece {
     pub segment: SegmentNumber,
     pub offset: u64,
     pub bytes: Bytes,
+}
+
+/// Uploads in parts that are under way: each object, and the id that the store gave.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct UploadsUnderWay(pub Vec<(String, String)>);
+
+/// What a working copy holds of the log; a file of its own there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Known {
+    /// All objects below this number, as far as they were there.
+    pub next: u64,
+    /// Of the object before it.
+    pub crc32: u32,
+    /// Segments, and up to where the objects tell of them.
+    pub segments: Vec<(u64, u64)>,
+    /// The objects that hold pieces, and the newest segment in each.
+    pub objects: Vec<(u64, u64)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -155,6 +175,30 @@ impl LogObject {
     }
 }
 
+impl UploadsUnderWay {
+    pub fn to_bytes(&self) -> Result<Bytes, RemoteError> {
+        seal(UPLOADS_MAGIC, self, std::iter::empty())
+    }
+
+    pub fn from_bytes(name: &str, bytes: &Bytes) -> Result<Self, RemoteError> {
+        let (uploads, contents) = unseal(UPLOADS_MAGIC, name, bytes)?;
+        contents.end()?;
+        Ok(uploads)
+    }
+}
+
+impl Known {
+    pub fn to_bytes(&self) -> Result<Bytes, RemoteError> {
+        seal(KNOWN_MAGIC, self, std::iter::empty())
+    }
+
+    pub fn from_bytes(name: &str, bytes: &Bytes) -> Result<Self, RemoteError> {
+        let (known, contents) = unseal(KNOWN_MAGIC, name, bytes)?;
+        contents.end()?;
+        Ok(known)
+    }
+}
+
 fn seal<'b>(
     magic: [u8; 8],
     head: &impl Serialize,
@@ -192,8 +236,7 @@ fn unseal<'n, H: DeserializeOwned>(
     }
     let version = number(bytes, 8);
     if version != VERSION {
-        let expected = format!("format version {VERSION}, which this build reads");
-        return Err(damaged(name, expected, format!("version {version}")));
+        return Err(RemoteError::Version { name: name.to_string(), expected: VERSION, found: version });
     }
     let end = HEAD_LEN.saturating_add(number(bytes, 12) as usize);
     if end > bytes.len() {
@@ -276,6 +319,8 @@ mod tests {
         let (one, other) = (envelope().to_bytes().unwrap(), object().to_bytes().unwrap());
         assert_eq!(Envelope::from_bytes("x", &one).unwrap(), envelope());
         assert_eq!(LogObject::from_bytes("x", 8, &other).unwrap(), object());
+        let known = Known { next: 9, crc32: 1, segments: vec![(2, 70)], objects: vec![(8, 2)] };
+        assert_eq!(Known::from_bytes("x", &known.to_bytes().unwrap()).unwrap(), known);
         assert!(LogObject::from_bytes("x", 9, &other).is_err(), "another number");
         for whole in [&one, &other] {
             let reads = |bytes: Bytes| {

@@ -49,6 +49,9 @@ pub enum RemoteError {
     /// An object or a file is not what its manifest says.
     #[error("{name} is damaged: expected {expected}, found {found}")]
     Damaged { name: String, expected: String, found: String },
+    /// An object that another release has written.
+    #[error("{name}: expected format version {expected}, which this build reads, found version {found}")]
+    Version { name: String, expected: u32, found: u32 },
     /// This machine's file system refused.
     #[error("cannot {doing} {path}: {source}", path = .path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
@@ -75,7 +78,7 @@ impl From<RemoteError> for io::Error {
             RemoteError::Unavailable { .. } => io::ErrorKind::TimedOut,
             RemoteError::Denied { .. } => io::ErrorKind::PermissionDenied,
             RemoteError::Unsupported { .. } => io::ErrorKind::Unsupported,
-            RemoteError::Damaged { .. } => io::ErrorKind::InvalidData,
+            RemoteError::Damaged { .. } | RemoteError::Version { .. } => io::ErrorKind::InvalidData,
             RemoteError::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists => io::ErrorKind::Other,
                 kind => kind,
@@ -96,6 +99,7 @@ impl From<RemoteError> for Error {
             | RemoteError::WrongRegion { .. }
             | RemoteError::Unsupported { .. } => ErrorKind::Configuration,
             RemoteError::Damaged { .. } => ErrorKind::Damaged,
+            RemoteError::Version { .. } => ErrorKind::Incompatible,
             RemoteError::Unavailable { .. }
             | RemoteError::Denied { .. }
             | RemoteError::CommitUnknown { .. }

@@ -5,21 +5,30 @@
 //!
 //! A working copy whose manifests are of another history (a bucket that was restored, a directory of another job) is moved aside, into
 //! `stale-<time>` within it, never deleted. One beside a bucket without manifests is a refusal: the bucket may be the wrong one (I-6).
+//!
+//! Lists are hints: which manifest is the newest is found by asking for the next one until there is none.
+//!
+//! What is damaged in the bucket becomes damage of the working copy, by which a start does as ever: it rejects what it cannot use, by a
+//! new manifest, and goes back to an older checkpoint. A manifest that cannot be read is written into the working copy as it is; a table file
+//! that is missing, or is not what it was, is left out. [`RemoteDisk::tell_damage`] names the objects. Where the newest manifest
+//! cannot be read, the one before it says where the log begins; no older one that is retained needs less of it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::disk::{Kept, RemoteDisk, manifest_name};
+use super::disk::{FILES, Kept, RemoteDisk, manifest_name};
 use super::envelope::{Place, StoredFile};
+use super::known::KNOWN;
 use super::log::number_in;
-use super::manifests::{Manifests, StoredManifest};
+use super::manifests::Manifests;
 use super::{Bucket, Download, RemoteError};
-use crate::checkpoint::{MANIFESTS, crc32_of};
+use crate::checkpoint::{MANIFESTS, Manifest, crc32_of};
 use crate::clock::Clock;
-use crate::disk::{Kind, Step};
+use crate::disk::{Disk, Kind, Step};
 use crate::error::{Error, ErrorKind};
 use crate::id::ManifestSequence;
 use crate::recovery::facts::{CHECKPOINTS, LIVE, WAL};
@@ -58,16 +67,25 @@ impl From<FetchError> for Error {
     }
 }
 
+/// How far a fetch has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FetchProgress {
+    /// `files` of checkpoints, or the `log`.
+    pub what: &'static str,
+    pub bytes: u64,
+    pub of: u64,
+}
+
 impl RemoteDisk {
-    /// Brings the working copy to what the bucket holds.
+    /// Brings the working copy to what the bucket holds; tells how far it has come.
     ///
     /// # Errors
     /// When the store or the local disk fails, or what is stored is not what it was.
-    pub fn fetch(&self, clock: &dyn Clock) -> Result<(), FetchError> {
+    pub fn fetch(&self, clock: &dyn Clock, tell: &dyn Fn(FetchProgress)) -> Result<(), FetchError> {
         let mut tries = 1;
         loop {
             let mut newest = None;
-            let fetched = self.try_to_fetch(clock, &mut newest);
+            let fetched = self.try_to_fetch(clock, tell, &mut newest);
             // What was fetched is of one moment only if nothing was published since: a driver at work deletes what it has made unneeded.
             let next = newest.unwrap_or_default().next();
             let is_over = fetched.is_err() && newest.is_none() || tries == TRIES;
@@ -80,37 +98,39 @@ impl RemoteDisk {
     }
 
     /// Fetches, and says which manifest was the newest; a driver that is at work may delete what is about to be fetched.
-    fn try_to_fetch(&self, clock: &dyn Clock, newest: &mut Option<ManifestSequence>) -> Result<(), FetchError> {
-        let Manifests { sound: fetched, left, .. } = Manifests::read(&self.bucket, &mut refuse_what_counts)?;
-        *newest = fetched.keys().next_back().copied();
-        self.refuse_or_move_aside(&fetched, clock)?;
+    fn try_to_fetch(
+        &self,
+        clock: &dyn Clock,
+        tell: &dyn Fn(FetchProgress),
+        newest: &mut Option<ManifestSequence>,
+    ) -> Result<(), FetchError> {
+        let manifests = Manifests::read(&self.bucket)?;
+        *newest = manifests.newest();
+        self.refuse_or_move_aside(&manifests, clock)?;
         let mut kept = Kept::default();
-        for StoredManifest { envelope, manifest } in fetched.values() {
+        for (envelope, manifest) in manifests.sound.values() {
             kept.published(manifest, &envelope.files);
         }
-        kept.left = left;
-        self.fetch_checkpoints(&kept.checkpoints)?;
-        let newest = fetched.values().next_back();
-        let log = newest.map(|newest| newest.manifest.point.log.log);
-        let points = fetched.values().map(|fetched| fetched.manifest.point.log);
+        kept.left.clone_from(&manifests.left);
+        kept.damaged_manifests = manifests.damaged.iter().map(|(at, damaged)| (*at, damaged.why.clone())).collect();
+        kept.damaged_checkpoints = self.fetch_checkpoints(&kept.checkpoints, tell)?;
+        let last = manifests.sound.values().next_back();
+        let log = last.map(|(_, manifest)| manifest.point.log.log);
+        let points = manifests.sound.values().map(|(_, manifest)| manifest.point.log);
         let oldest_needed = points.filter(|point| Some(point.log) == log).map(|point| point.oldest_needed).min();
-        self.rebuild_log(newest.map(|newest| newest.envelope.log), oldest_needed, clock)?;
-        self.write_manifests(&fetched)?;
+        self.rebuild_log(last.map(|(envelope, _)| envelope.log), oldest_needed, clock, tell)?;
+        self.write_manifests(&manifests, clock)?;
         *self.kept() = kept;
         Ok(())
     }
 
     /// Compares the manifests of the working copy with those of the bucket.
-    fn refuse_or_move_aside(
-        &self,
-        fetched: &BTreeMap<ManifestSequence, StoredManifest>,
-        clock: &dyn Clock,
-    ) -> Result<(), FetchError> {
+    fn refuse_or_move_aside(&self, manifests: &Manifests, clock: &dyn Clock) -> Result<(), FetchError> {
         let directory = self.job.join(MANIFESTS);
         let names = self.names(&directory)?;
         let present: Vec<(ManifestSequence, &String)> =
             names.iter().filter_map(|name| Some((ManifestSequence(number_in(name)?), name))).collect();
-        let Some(newest) = fetched.keys().next_back() else {
+        let Some(newest) = manifests.newest() else {
             return match present.len() {
                 0 => Ok(()),
                 manifests => Err(FetchError::BucketIsEmpty { path: self.job.clone(), manifests }),
@@ -118,14 +138,18 @@ impl RemoteDisk {
         };
         for (sequence, name) in present {
             let path = directory.join(name);
-            let is_other = match fetched.get(&sequence) {
-                _ if sequence > *newest => true,
-                Some(fetched) => self.local.read(&path).map_err(local("read", &path))? != fetched.envelope.manifest,
-                None => false, // below the boundary: nothing that counts
+            let is_other = match manifests.sound.get(&sequence) {
+                _ if sequence > newest => true,
+                Some((envelope, _)) => {
+                    let bytes = self.local.read(&path).map_err(local("read", &path))?;
+                    // One that was damaged in the bucket when it was fetched, and was put back since.
+                    bytes != envelope.manifest && Manifest::from_bytes(&bytes).is_ok()
+                }
+                None => false, // below the boundary, or damaged: nothing that counts
             };
             if is_other {
                 tracing::warn!(manifest = %path.display(), "the working copy is of another history, and is moved aside");
-                for part in [MANIFESTS, CHECKPOINTS, WAL, LIVE] {
+                for part in [KNOWN, MANIFESTS, CHECKPOINTS, WAL, LIVE] {
                     self.move_aside(Path::new(part), clock)?;
                 }
                 return Ok(());
@@ -155,8 +179,12 @@ impl RemoteDisk {
         Ok(())
     }
 
-    /// The files of every checkpoint that a retained manifest names.
-    fn fetch_checkpoints(&self, checkpoints: &HashMap<String, Vec<StoredFile>>) -> Result<(), FetchError> {
+    /// The files of every checkpoint that a retained manifest names; says which checkpoints lack one, and which.
+    fn fetch_checkpoints(
+        &self,
+        checkpoints: &HashMap<String, Vec<StoredFile>>,
+        tell: &dyn Fn(FetchProgress),
+    ) -> Result<BTreeMap<String, String>, FetchError> {
         let mut places: BTreeMap<String, Vec<(PathBuf, &StoredFile)>> = BTreeMap::new();
         let mut small: Vec<(PathBuf, &Bytes)> = Vec::new();
         for (directory, files) in checkpoints {
@@ -184,8 +212,8 @@ impl RemoteDisk {
                 }
             }
         }
-        self.download(&downloads)?;
-        for places in places.values() {
+        let lacking = self.download(downloads, tell)?;
+        for places in places.iter().filter(|(object, _)| !lacking.contains_key(*object)).map(|(_, places)| places) {
             let first = &places[0].0;
             for (path, stored) in &places[1..] {
                 // The same file by its length: a link to the copy that was checked, or to one that a start checks when it opens it.
@@ -205,34 +233,69 @@ impl RemoteDisk {
             let directory = self.job.join(CHECKPOINTS).join(directory);
             self.local.sync_tree(Step::LiveBuild, &directory).map_err(local("sync", &directory))?;
         }
-        Ok(())
+        let why = |stored: &StoredFile| match &stored.place {
+            Place::Object(object) => lacking.get(object).cloned(),
+            Place::Inline(_) => None,
+        };
+        let damaged = checkpoints.iter().filter_map(|(name, files)| Some((name.clone(), files.iter().find_map(why)?)));
+        Ok(damaged.collect())
     }
 
-    fn download(&self, downloads: &[Download]) -> Result<(), FetchError> {
-        if downloads.is_empty() {
-            return Ok(());
+    /// Downloads what is there and is what it was; says of each other object why it is not had.
+    fn download(
+        &self,
+        mut downloads: Vec<Download>,
+        tell: &dyn Fn(FetchProgress),
+    ) -> Result<BTreeMap<String, String>, FetchError> {
+        let mut lacking = BTreeMap::new();
+        while !downloads.is_empty() {
+            let of: u64 = downloads.iter().map(|download| download.size).sum();
+            tracing::info!(files = downloads.len(), bytes = of, "fetching checkpoints from object storage");
+            let done = Cell::new(0);
+            tell(FetchProgress { what: FILES, bytes: 0, of });
+            let told = self.bucket.download_all(&downloads, &|bytes| {
+                done.set(done.get() + bytes);
+                tell(FetchProgress { what: FILES, bytes: done.get().min(of), of });
+            });
+            let object = match told {
+                Err(RemoteError::Damaged { name, expected, found }) if downloads.iter().any(|it| it.name == name) => {
+                    let why = RemoteError::Damaged { name: name.clone(), expected, found }.to_string();
+                    tracing::error!(%why, "a file of a checkpoint cannot be had");
+                    lacking.insert(name.clone(), why);
+                    name
+                }
+                other => {
+                    other?;
+                    break;
+                }
+            };
+            // Those that had come by then are whole under their names.
+            downloads.retain(|it| it.name != object && !is_whole(&*self.local, &it.to, it.size, it.crc32));
         }
-        let total: u64 = downloads.iter().map(|download| download.size).sum();
-        tracing::info!(files = downloads.len(), bytes = total, "fetching checkpoints from object storage");
-        self.bucket.download_all(downloads, &|bytes| tracing::info!(bytes, of = total, "fetching checkpoints"))?;
-        Ok(())
+        Ok(lacking)
     }
 
     pub(super) fn is_whole(&self, path: &Path, stored: &StoredFile) -> bool {
-        let is_long_enough = self.local.len(path).is_ok_and(|len| len == stored.file.size);
-        is_long_enough && crc32_of(path).is_ok_and(|crc32| crc32 == stored.file.crc32)
+        is_whole(&*self.local, path, stored.file.size, stored.file.crc32)
     }
 
-    fn write_manifests(&self, fetched: &BTreeMap<ManifestSequence, StoredManifest>) -> Result<(), FetchError> {
+    fn write_manifests(&self, manifests: &Manifests, clock: &dyn Clock) -> Result<(), FetchError> {
         let directory = self.job.join(MANIFESTS);
-        if !fetched.is_empty() {
+        if manifests.newest().is_some() {
             self.local.create_dir_all(Step::DirectoryCreate, &directory).map_err(local("create", &directory))?;
         }
-        for (sequence, StoredManifest { envelope, .. }) in fetched {
-            let path = self.job.join(manifest_name(*sequence));
-            if self.absent(&path)? {
-                self.local.create_whole(Step::LiveBuild, &path, &envelope.manifest).map_err(local("create", &path))?;
+        let sound = manifests.sound.iter().map(|(sequence, (envelope, _))| (*sequence, &envelope.manifest));
+        let damaged = manifests.damaged.iter().map(|(sequence, damaged)| (*sequence, &damaged.bytes));
+        for (sequence, bytes) in sound.chain(damaged) {
+            let name = manifest_name(sequence);
+            let path = self.job.join(&name);
+            match self.local.read(&path) {
+                Ok(found) if found == *bytes => continue,
+                Ok(_) => self.move_aside(Path::new(&name), clock)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(local("read", &path)(error)),
             }
+            self.local.create_whole(Step::LiveBuild, &path, bytes).map_err(local("create", &path))?;
         }
         Ok(())
     }
@@ -261,13 +324,9 @@ impl RemoteDisk {
     }
 }
 
-/// A start goes on only where all that counts is what it was.
-fn refuse_what_counts(error: RemoteError, counts: bool) -> Result<(), RemoteError> {
-    if counts {
-        return Err(error);
-    }
-    tracing::warn!(%error, "not needed any more");
-    Ok(())
+/// Whether a file is there with this length and checksum.
+fn is_whole(disk: &dyn Disk, path: &Path, size: u64, crc32: u32) -> bool {
+    disk.len(path).is_ok_and(|len| len == size) && crc32_of(path).is_ok_and(|found| found == crc32)
 }
 
 /// Whether two names are of one file.

@@ -27,7 +27,7 @@ pub(crate) enum RemotePlace {
 #[derive(Clone, Debug)]
 pub(crate) struct RemoteJob {
     pub place: RemotePlace,
-    /// What receivers take in is put, too.
+    /// What receivers take in is put, too. Otherwise it stays in the local log, and only plans, commits and other events are put.
     pub log_blocks: bool,
     /// A call that has been failing for so long ends the job.
     pub give_up_after: Duration,
@@ -47,7 +47,7 @@ impl RemoteJob {
             RemotePlace::Location(location) => Bucket::open(location, settings)?,
             RemotePlace::Store(store, prefix) => Bucket::on(store.clone(), prefix, settings),
         };
-        Ok(RemoteDisk::new(local, bucket, working_copy))
+        Ok(RemoteDisk::new(local, bucket, working_copy, self.log_blocks))
     }
 }
 

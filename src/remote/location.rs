@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
+use object_store::multipart::MultipartStore;
 
 use super::error::{RemoteError, whole_text};
 use crate::disk::{Disk, LocalDisk, Step};
@@ -44,10 +45,11 @@ pub(super) enum Absent {
     Refuse,
 }
 
-/// A connection. Parts of uploads are repeated by the client itself, everything else by the bucket.
+/// A connection. Whatever fails is repeated by the bucket, not by the client.
 pub(super) struct Stores {
     pub store: Arc<dyn ObjectStore>,
-    pub bulk: Arc<dyn ObjectStore>,
+    /// For uploads in parts that can be ended by whoever knows their id, where the store has such.
+    pub parts: Option<Arc<dyn MultipartStore>>,
     /// Below which everything is, in `store`.
     pub prefix: String,
 }
@@ -112,14 +114,15 @@ impl RemoteLocation {
         match self.scheme {
             Scheme::Memory => {
                 let store = in_memory(&self.bucket);
-                Ok(Stores { store: store.clone(), bulk: store, prefix })
+                Ok(Stores { store: store.clone(), parts: Some(store), prefix })
             }
             Scheme::File => {
                 let store = self.in_directory(absent)?;
-                Ok(Stores { store: store.clone(), bulk: store, prefix: String::new() })
+                Ok(Stores { store, parts: None, prefix: String::new() })
             }
             Scheme::S3 | Scheme::Gs | Scheme::Az => {
-                Ok(Stores { store: self.in_cloud(0)?, bulk: self.in_cloud(PART_RETRIES)?, prefix })
+                let Client { store, parts } = self.in_cloud()?;
+                Ok(Stores { store, parts: Some(parts), prefix })
             }
         }
     }
@@ -135,17 +138,16 @@ impl RemoteLocation {
         Ok(Arc::new(store.with_fsync(true)))
     }
 
-    /// A client of one of the clouds, which repeats a failed request so often by itself.
-    fn in_cloud(&self, retries: usize) -> Result<Arc<dyn ObjectStore>, RemoteError> {
+    /// A client of one of the clouds.
+    fn in_cloud(&self) -> Result<Client, RemoteError> {
         match self.scheme {
             #[cfg(feature = "aws")]
-            Scheme::S3 => self.s3(retries),
+            Scheme::S3 => self.s3(),
             #[cfg(feature = "gcp")]
-            Scheme::Gs => self.gs(retries),
+            Scheme::Gs => self.gs(),
             #[cfg(feature = "azure")]
-            Scheme::Az => self.az(retries),
+            Scheme::Az => self.az(),
             _ => {
-                let _ = retries;
                 let feature = match self.scheme {
                     Scheme::S3 => "aws",
                     Scheme::Gs => "gcp",
@@ -157,10 +159,9 @@ impl RemoteLocation {
     }
 
     #[cfg(feature = "aws")]
-    fn s3(&self, retries: usize) -> Result<Arc<dyn ObjectStore>, RemoteError> {
+    fn s3(&self) -> Result<Client, RemoteError> {
         use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
-        let mut builder =
-            AmazonS3Builder::from_env().with_bucket_name(&self.bucket).with_retry(cloud::retry_of(retries));
+        let mut builder = AmazonS3Builder::from_env().with_bucket_name(&self.bucket).with_retry(cloud::no_retries());
         for (key, value) in &self.options {
             builder = builder.with_config(self.known(key)?, value);
         }
@@ -168,29 +169,29 @@ impl RemoteLocation {
         if endpoint.as_deref().is_some_and(cloud::is_on_this_machine) {
             builder = builder.with_allow_http(true);
         }
-        Ok(Arc::new(builder.build().map_err(|error| self.refused(&error))?))
+        Ok(Client::of(builder.build().map_err(|error| self.refused(&error))?))
     }
 
     #[cfg(feature = "gcp")]
-    fn gs(&self, retries: usize) -> Result<Arc<dyn ObjectStore>, RemoteError> {
+    fn gs(&self) -> Result<Client, RemoteError> {
         use object_store::gcp::GoogleCloudStorageBuilder;
         let mut builder =
-            GoogleCloudStorageBuilder::from_env().with_bucket_name(&self.bucket).with_retry(cloud::retry_of(retries));
+            GoogleCloudStorageBuilder::from_env().with_bucket_name(&self.bucket).with_retry(cloud::no_retries());
         for (key, value) in &self.options {
             builder = builder.with_config(self.known(key)?, value);
         }
-        Ok(Arc::new(builder.build().map_err(|error| self.refused(&error))?))
+        Ok(Client::of(builder.build().map_err(|error| self.refused(&error))?))
     }
 
     #[cfg(feature = "azure")]
-    fn az(&self, retries: usize) -> Result<Arc<dyn ObjectStore>, RemoteError> {
+    fn az(&self) -> Result<Client, RemoteError> {
         use object_store::azure::MicrosoftAzureBuilder;
         let mut builder =
-            MicrosoftAzureBuilder::from_env().with_container_name(&self.bucket).with_retry(cloud::retry_of(retries));
+            MicrosoftAzureBuilder::from_env().with_container_name(&self.bucket).with_retry(cloud::no_retries());
         for (key, value) in &self.options {
             builder = builder.with_config(self.known(key)?, value);
         }
-        Ok(Arc::new(builder.build().map_err(|error| self.refused(&error))?))
+        Ok(Client::of(builder.build().map_err(|error| self.refused(&error))?))
     }
 
     /// The option of this name. One that is not known is an error: a misspelt endpoint would send the state elsewhere.
@@ -208,15 +209,26 @@ impl RemoteLocation {
     }
 }
 
-/// How often the client itself repeats a part of an upload: nobody else can, without beginning the upload anew.
-const PART_RETRIES: usize = 5;
+/// One client in its two roles.
+struct Client {
+    store: Arc<dyn ObjectStore>,
+    parts: Arc<dyn MultipartStore>,
+}
+
+#[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
+impl Client {
+    fn of(client: impl ObjectStore + MultipartStore) -> Self {
+        let client = Arc::new(client);
+        Self { store: client.clone(), parts: client }
+    }
+}
 
 #[cfg(any(feature = "aws", feature = "gcp", feature = "azure"))]
 mod cloud {
     use object_store::RetryConfig;
 
-    pub fn retry_of(retries: usize) -> RetryConfig {
-        RetryConfig { max_retries: retries, ..RetryConfig::default() }
+    pub fn no_retries() -> RetryConfig {
+        RetryConfig { max_retries: 0, ..RetryConfig::default() }
     }
 
     /// Whether an endpoint without encryption is one of this machine's, as in tests.
@@ -233,7 +245,7 @@ mod cloud {
 }
 
 /// The store of this name; all who ask in this process get the same.
-fn in_memory(name: &str) -> Arc<dyn ObjectStore> {
+fn in_memory(name: &str) -> Arc<InMemory> {
     static STORES: Mutex<BTreeMap<String, Arc<InMemory>>> = Mutex::new(BTreeMap::new());
     STORES.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_string()).or_default().clone()
 }

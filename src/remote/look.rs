@@ -12,14 +12,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::collect::object_of;
-use super::disk::{FILES, RemoteDisk, manifest_name};
+use super::disk::{FILES, RemoteDisk, UPLOADS, manifest_name};
 use super::envelope::{LogObject, Place, StoredFile, damaged};
 use super::error::NO_SUCH_OBJECT;
 use super::fetch::{FetchError, local};
+use super::known::KNOWN;
 use super::log::{LOG, number_in, object_name};
-use super::manifests::{Manifests, StoredManifest};
+use super::manifests::{Manifests, sound};
 use super::pins::{PINS, StoredPins, pin_name, read_pins};
 use super::probe;
+
 use super::write::OPERATIONS;
 use super::{Download, RemoteError, RemoteFile};
 use crate::checkpoint::{MANIFESTS, TABLE_FOOTER_MARK};
@@ -66,7 +68,7 @@ pub(crate) struct ObjectDamage {
 impl Look {
     /// Whether there is no trace of a job.
     pub fn is_empty(&self) -> bool {
-        self.manifests.newest == ManifestSequence(0) && !self.objects.iter().any(|file| file.name.starts_with(LOG))
+        self.manifests.newest().is_none() && !self.objects.iter().any(|file| file.name.starts_with(LOG))
     }
 
     /// Why a start is refused, where it is.
@@ -101,7 +103,7 @@ impl Look {
 
     /// The numbers of the log's objects that a start reads, and where the next is put.
     pub fn log_range(&self) -> (u64, u64) {
-        let range = self.manifests.newest_sound().map(|newest| newest.envelope.log);
+        let range = self.manifests.sound.values().next_back().map(|(envelope, _)| envelope.log);
         range.map_or((1, 1), |range| (range.first, range.next))
     }
 
@@ -146,7 +148,7 @@ impl RemoteDisk {
     pub fn look(&self, clock: &dyn Clock) -> Result<Look, FetchError> {
         for _ in 1..TRIES {
             let look = self.try_to_look(clock)?;
-            if !self.is_behind(look.manifests.newest)? {
+            if !self.is_behind(look.manifests.newest().unwrap_or_default())? {
                 return Ok(look);
             }
         }
@@ -164,13 +166,20 @@ impl RemoteDisk {
     fn try_to_look(&self, clock: &dyn Clock) -> Result<Look, FetchError> {
         self.clear()?;
         let mut look = Look::default();
+        look.manifests = match Manifests::read(&self.bucket) {
+            Err(error @ RemoteError::Damaged { .. }) => {
+                look.tell(error, true);
+                Manifests::read_whatever_is_there(&self.bucket)?
+            }
+            read => read?,
+        };
+        // A start rejects a manifest that it cannot read, and goes back to the checkpoint before it.
         let mut told = Vec::new();
-        look.manifests = Manifests::read(&self.bucket, &mut |error, counts| {
-            told.push((error, counts));
-            Ok(())
-        })?;
-        told.into_iter().for_each(|(error, counts)| look.tell(error, counts));
-        for place in [MANIFESTS, FILES, LOG, PINS, probe::DIRECTORY, OPERATIONS] {
+        for (number, stored) in &look.manifests.damaged {
+            told.extend(sound(*number, &stored.bytes).err());
+        }
+        told.into_iter().for_each(|error| look.tell(error, false));
+        for place in [MANIFESTS, FILES, LOG, PINS, probe::DIRECTORY, OPERATIONS, UPLOADS] {
             look.objects.extend(self.bucket.list(place)?);
         }
         look.pins = read_pins(&self.bucket, StoredPins::new())?;
@@ -183,7 +192,7 @@ impl RemoteDisk {
 
     fn clear(&self) -> Result<(), FetchError> {
         for name in self.names(&self.job)? {
-            let is_ours = [MANIFESTS, CHECKPOINTS, WAL, LIVE, PINNED, JOURNAL].contains(&&*name);
+            let is_ours = [MANIFESTS, CHECKPOINTS, WAL, LIVE, PINNED, JOURNAL, KNOWN].contains(&&*name);
             if is_ours || name.starts_with("stale-") {
                 let path = self.job.join(name);
                 self.local.remove(Step::LiveBuild, &path).map_err(local("remove", &path))?;
@@ -194,7 +203,7 @@ impl RemoteDisk {
 
     /// Directories of checkpoints and pins: small files, and stand-ins.
     fn lay_out_checkpoints(&self, look: &mut Look) -> Result<(), FetchError> {
-        for StoredManifest { envelope, manifest } in look.manifests.sound.values() {
+        for (envelope, manifest) in look.manifests.sound.values() {
             if let Some(files) = &manifest.checkpoint {
                 look.directories.insert(Path::new(CHECKPOINTS).join(&files.directory), envelope.files.clone());
             }
@@ -233,8 +242,9 @@ impl RemoteDisk {
             if size != Some(names[0].1.file.size) {
                 damage.push(wrong_size(object, names[0].1.file.size, size, &names));
             }
-            if let Some(size) = size {
-                self.stand_in(&names, size)?;
+            // One that is not what it was is left out, as a start does it: then the checkpoint counts as damaged.
+            if size == Some(names[0].1.file.size) {
+                self.stand_in(&names)?;
             }
         }
         look.damage.extend(damage);
@@ -242,11 +252,12 @@ impl RemoteDisk {
     }
 
     /// A file of this length, with the end of a table, under all these names.
-    fn stand_in(&self, names: &[(PathBuf, &StoredFile)], size: u64) -> Result<(), FetchError> {
+    fn stand_in(&self, names: &[(PathBuf, &StoredFile)]) -> Result<(), FetchError> {
         use std::os::unix::fs::FileExt;
         let first = self.job.join(&names[0].0);
         let make = || {
             let file = std::fs::File::create_new(&first)?;
+            let size = names[0].1.file.size;
             file.set_len(size)?;
             match size.checked_sub(8) {
                 Some(end) if names[0].1.file.is_table() => file.write_all_at(&TABLE_FOOTER_MARK.to_le_bytes(), end),
@@ -268,11 +279,11 @@ impl RemoteDisk {
 
     /// The log as a start rebuilds it; where it is damaged, all that is left of it.
     fn lay_out_log(&self, look: &mut Look, clock: &dyn Clock) -> Result<(), FetchError> {
-        let newest = look.manifests.newest_sound();
-        let (range, log) = (newest.map(|it| it.envelope.log), newest.map(|it| it.manifest.point.log.log));
-        let points = look.manifests.sound.values().map(|stored| stored.manifest.point.log);
+        let newest = look.manifests.sound.values().next_back();
+        let (range, log) = (newest.map(|(it, _)| it.log), newest.map(|(_, it)| it.point.log.log));
+        let points = look.manifests.sound.values().map(|(_, manifest)| manifest.point.log);
         let oldest_needed = points.filter(|point| Some(point.log) == log).map(|point| point.oldest_needed).min();
-        match self.rebuild_log(range, oldest_needed, clock) {
+        match self.rebuild_log(range, oldest_needed, clock, &|_| ()) {
             Err(FetchError::Remote(error @ RemoteError::Damaged { .. })) => {
                 let mut found = Vec::new();
                 self.salvage_log(range, &mut found)?;
@@ -287,9 +298,9 @@ impl RemoteDisk {
     }
 
     fn lay_out_manifests(&self, look: &Look) -> Result<(), FetchError> {
-        let sound = look.manifests.sound.iter().map(|(number, stored)| (*number, &stored.envelope.manifest));
+        let sound = look.manifests.sound.iter().map(|(number, (envelope, _))| (*number, &envelope.manifest));
         // One that is damaged is damaged here, too.
-        let damaged = look.manifests.damaged.iter().map(|(number, bytes)| (*number, bytes));
+        let damaged = look.manifests.damaged.iter().map(|(number, stored)| (*number, &stored.bytes));
         let directory = self.job.join(MANIFESTS);
         self.local.create_dir_all(Step::DirectoryCreate, &directory).map_err(local("create", &directory))?;
         for (number, bytes) in sound.chain(damaged) {
@@ -362,6 +373,17 @@ impl RemoteDisk {
         Ok(())
     }
 
+    /// Leaves a table file out that is not what it was, as a start does it: the checkpoints that list it count as damaged then.
+    ///
+    /// # Errors
+    /// When the scratch directory cannot be written.
+    pub fn leave_out(&self, look: &Look, object: &str) -> Result<(), FetchError> {
+        for (path, _) in look.names().remove(object).unwrap_or_default() {
+            self.remove_file(&self.job.join(path))?;
+        }
+        Ok(())
+    }
+
     /// Reads every object that a look has not read: what is kept for ever, or waits for its deletion. Says what is wrong with it.
     ///
     /// # Errors
@@ -381,7 +403,7 @@ impl RemoteDisk {
             let Some(bytes) = self.bucket.read(name)? else { continue };
             let read = match is_log {
                 true => LogObject::from_bytes(&object_name(number), number, &bytes).map(drop),
-                false => StoredManifest::from_bytes(name, ManifestSequence(number), &bytes).map(drop),
+                false => sound(ManifestSequence(number), &bytes).map(drop),
             };
             let told = look.damage.iter().any(|known| known.object() == name);
             if let (Err(error), false) = (read, told) {
@@ -409,7 +431,7 @@ fn wrong_size(object: &str, expected: u64, found: Option<u64>, names: &[(PathBuf
     let directories = names.iter().filter_map(|(path, _)| path.parent());
     ObjectDamage {
         error: damaged(object, format!("an object of {expected} bytes"), found),
-        refuses: of_chain,
+        refuses: false,
         of_pin: !of_chain,
         concerns: directories.map(|directory| format!("listed by {}", words_of(directory))).collect(),
     }

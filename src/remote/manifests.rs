@@ -1,9 +1,4 @@
-//! What is in the bucket, as far as its manifests tell: read only, nothing is brought and nothing is judged.
-//!
-//! Lists are hints: which manifest is the newest is found by asking for the next one until there is none.
-//!
-//! What is wrong with an object is told to whoever asks: a start takes the first such thing for a refusal, whoever merely looks goes
-//! on. Manifests below the boundary do not count; what is wrong with one of them is told as that.
+//! The manifests of a job, as the bucket holds them.
 
 use std::collections::BTreeMap;
 
@@ -21,149 +16,187 @@ use crate::id::ManifestSequence;
 
 /// How far below the boundary manifests are read whose deletion a crash may have prevented.
 const LEFT_BEHIND: u64 = 64;
+/// Manifests that are read at once, behind one that is damaged.
+const BACKWARD: u64 = 8;
 
-/// A manifest of the bucket.
-#[derive(Clone, Debug)]
-pub(crate) struct StoredManifest {
-    pub(super) envelope: Envelope,
-    pub manifest: Manifest,
-}
-
-/// The manifests of a bucket.
+/// The manifests from the boundary on.
 #[derive(Debug, Default)]
 pub(crate) struct Manifests {
-    /// Those that count, and are what they were.
-    pub sound: BTreeMap<ManifestSequence, StoredManifest>,
-    /// Those that are not, where whoever reads has gone on.
-    pub damaged: BTreeMap<ManifestSequence, Bytes>,
-    /// Those just below the boundary that wait for their deletion.
+    pub(super) sound: BTreeMap<ManifestSequence, (Envelope, Manifest)>,
+    pub damaged: BTreeMap<ManifestSequence, DamagedManifest>,
+    /// Those just below that wait for their deletion.
     pub left: Vec<ManifestSequence>,
-    /// The newest of all names; 0 where there is none.
-    pub newest: ManifestSequence,
 }
 
-/// What is wrong with an object, and whether it counts: an error ends the reading.
-pub(super) type Tell<'t> = &'t mut dyn FnMut(RemoteError, bool) -> Result<(), RemoteError>;
+/// An object that is there and cannot be read.
+#[derive(Debug)]
+pub(crate) struct DamagedManifest {
+    pub bytes: Bytes,
+    pub why: String,
+}
 
 impl Manifests {
-    /// All manifests that count, and those just below them that wait for their deletion.
-    pub(super) fn read(bucket: &Bucket, tell: Tell<'_>) -> Result<Self, RemoteError> {
+    /// Reads all that count.
+    pub fn read(bucket: &Bucket) -> Result<Self, RemoteError> {
         let listed = bucket.list(MANIFESTS)?;
         let listed: Vec<u64> = listed.iter().filter_map(|file| number_in(&file.name)).collect();
-        let mut reading = Reading { bucket, found: BTreeMap::new(), damage: Vec::new() };
-        let newest = reading.find_newest(listed.iter().max().copied().unwrap_or(0))?;
-        let newest_sound = reading.found.values().rev().find_map(|(_, stored)| stored.as_ref());
-        let boundary = newest_sound.map_or(0, |newest| newest.manifest.boundary.0);
-        let from = if newest_sound.is_some() { boundary } else { listed.iter().min().copied().unwrap_or(newest.0) };
+        let mut manifests = Self::default();
+        manifests.find_newest(bucket, listed.iter().max().copied().unwrap_or(0))?;
+        let Some(newest) = manifests.newest() else { return Ok(manifests) };
+        manifests.go_back_to_a_sound_one(bucket, newest)?;
+        let stated = manifests.sound.values().map(|(_, manifest)| manifest.boundary.0).max();
+        let Some(boundary) = stated else { return Err(manifests.all_damaged(newest)) };
         let is_left = |number: &u64| *number < boundary && *number + LEFT_BEHIND >= boundary;
-        let mut wanted: Vec<u64> = listed.into_iter().filter(is_left).chain(from..newest.0).collect();
-        wanted.retain(|number| !reading.found.contains_key(&ManifestSequence(*number)));
-        for (number, bytes) in wanted.iter().zip(reading.read(&wanted)?) {
+        let mut wanted: Vec<u64> = listed.into_iter().filter(is_left).chain(boundary..newest.0).collect();
+        wanted.retain(|number| !manifests.has(ManifestSequence(*number)));
+        for (number, bytes) in read_numbers(bucket, &wanted)? {
             match bytes {
-                Some(bytes) => reading.take(ManifestSequence(*number), bytes),
-                None if *number >= from => {
-                    let name = manifest_name(ManifestSequence(*number));
-                    let missing = damaged(&name, "a manifest of the chain", NO_SUCH_OBJECT);
-                    reading.damage.push((ManifestSequence(*number), missing));
-                }
+                Some(bytes) => manifests.take(number, bytes)?,
+                None if number.0 >= boundary => manifests.hole(number, newest)?,
                 None => {} // deleted meanwhile
             }
         }
-        let Reading { found, damage, .. } = reading;
-        for (number, error) in damage {
-            tell(error, number.0 >= boundary)?;
-        }
-        Ok(Self::sorted(found, ManifestSequence(boundary), newest))
+        manifests.end_at(ManifestSequence(boundary));
+        Ok(manifests)
     }
 
-    fn sorted(
-        found: BTreeMap<ManifestSequence, (Bytes, Option<StoredManifest>)>,
-        boundary: ManifestSequence,
-        newest: ManifestSequence,
-    ) -> Self {
-        let epoch_of = |number: u64| Some(found.get(&ManifestSequence(number))?.1.as_ref()?.manifest.epoch);
-        let below = found.range(..boundary).filter(|(_, (_, stored))| stored.is_some()).map(|(at, _)| *at);
-        let left = below.filter(|at| !stays(*at, epoch_of(at.0.saturating_sub(1)), epoch_of(at.0))).collect();
-        let mut manifests = Self { left, newest, ..Self::default() };
-        for (number, (bytes, stored)) in found {
-            match stored {
-                _ if number < boundary => {}
-                Some(stored) => drop(manifests.sound.insert(number, stored)),
-                None => drop(manifests.damaged.insert(number, bytes)),
+    /// All that is there, whether or not it makes a chain, and what lies below its boundary: for those who look at a bucket that a start refuses.
+    #[cfg(feature = "cli")]
+    pub(super) fn read_whatever_is_there(bucket: &Bucket) -> Result<Self, RemoteError> {
+        let listed = bucket.list(MANIFESTS)?;
+        let listed: Vec<u64> = listed.iter().filter_map(|file| number_in(&file.name)).collect();
+        let mut manifests = Self::default();
+        for (number, bytes) in read_numbers(bucket, &listed)? {
+            if let Some(bytes) = bytes {
+                manifests.take(number, bytes)?;
             }
         }
-        manifests
+        let boundary = manifests.sound.values().map(|(_, manifest)| manifest.boundary).max().unwrap_or_default();
+        manifests.end_at(boundary);
+        Ok(manifests)
     }
 
     /// The newest that is what it was.
-    pub fn newest_sound(&self) -> Option<&StoredManifest> {
-        self.sound.values().next_back()
+    #[cfg(feature = "cli")]
+    pub fn newest_sound(&self) -> Option<&Manifest> {
+        self.sound.values().next_back().map(|(_, manifest)| manifest)
     }
-}
 
-struct Reading<'b> {
-    bucket: &'b Bucket,
-    found: BTreeMap<ManifestSequence, (Bytes, Option<StoredManifest>)>,
-    damage: Vec<(ManifestSequence, RemoteError)>,
-}
+    /// The oldest that counts.
+    #[cfg(feature = "cli")]
+    pub fn oldest(&self) -> Option<ManifestSequence> {
+        self.sound.keys().next().into_iter().chain(self.damaged.keys().next()).min().copied()
+    }
 
-impl Reading<'_> {
-    /// The newest manifest, from any older one on, without believing a list: milestones are never deleted, so the newest is not behind
-    /// one that is not there, and between two of them every name is asked for.
-    fn find_newest(&mut self, from: u64) -> Result<ManifestSequence, RemoteError> {
+    /// Who wrote it, for people.
+    #[cfg(feature = "cli")]
+    pub fn newest_writer(&self) -> Option<&str> {
+        self.sound.values().next_back().map(|(envelope, _)| &*envelope.writer.who)
+    }
+
+    /// The newest one, sound or not.
+    pub fn newest(&self) -> Option<ManifestSequence> {
+        self.sound.keys().next_back().max(self.damaged.keys().next_back()).copied()
+    }
+
+    fn has(&self, sequence: ManifestSequence) -> bool {
+        self.sound.contains_key(&sequence) || self.damaged.contains_key(&sequence)
+    }
+
+    /// Takes an object in; one of another version is an error.
+    fn take(&mut self, sequence: ManifestSequence, bytes: Bytes) -> Result<(), RemoteError> {
+        match sound(sequence, &bytes) {
+            Ok(sound) => drop(self.sound.insert(sequence, sound)),
+            Err(error @ RemoteError::Damaged { .. }) => {
+                let why = error.to_string();
+                tracing::error!(%why, "a manifest in object storage cannot be read");
+                self.damaged.insert(sequence, DamagedManifest { bytes, why });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Finds the newest manifest, from any older one on, without believing a list: milestones are never deleted, so the newest is not
+    /// behind one that is not there, and between two of them every name is asked for.
+    fn find_newest(&mut self, bucket: &Bucket, from: u64) -> Result<(), RemoteError> {
         let mut newest = from;
         loop {
             let milestone = (newest / MILESTONE + 1) * MILESTONE;
             let numbers: Vec<u64> = (newest.max(1)..=milestone).collect();
-            for (number, bytes) in numbers.iter().zip(self.read(&numbers)?) {
+            for (number, bytes) in read_numbers(bucket, &numbers)? {
                 let Some(bytes) = bytes else { continue };
-                self.take(ManifestSequence(*number), bytes);
-                newest = *number;
+                self.take(number, bytes)?;
+                newest = number.0;
             }
             if newest < milestone {
-                return Ok(self.found.keys().next_back().copied().unwrap_or_default());
+                return Ok(());
             }
         }
     }
 
-    fn take(&mut self, number: ManifestSequence, bytes: Bytes) {
-        let stored = match StoredManifest::from_bytes(&manifest_name(number), number, &bytes) {
-            Ok(stored) => Some(stored),
-            Err(error) => {
-                self.damage.push((number, error));
-                None
+    /// Reads older ones until one says where the chain begins.
+    fn go_back_to_a_sound_one(&mut self, bucket: &Bucket, newest: ManifestSequence) -> Result<(), RemoteError> {
+        let mut number = newest.0;
+        while self.sound.is_empty() && number > 1 {
+            let numbers: Vec<u64> = (number.saturating_sub(BACKWARD).max(1)..number).collect();
+            let mut is_whole = true;
+            for (number, bytes) in read_numbers(bucket, &numbers)?.into_iter().rev() {
+                match bytes {
+                    Some(bytes) if is_whole => self.take(number, bytes)?,
+                    _ => is_whole = false,
+                }
             }
-        };
-        self.found.insert(number, (bytes, stored));
+            if !is_whole {
+                return Ok(());
+            }
+            number = numbers[0];
+        }
+        Ok(())
     }
 
-    fn read(&self, numbers: &[u64]) -> Result<Vec<Option<Bytes>>, RemoteError> {
-        let names: Vec<String> = numbers.iter().map(|number| manifest_name(ManifestSequence(*number))).collect();
-        read_many(self.bucket, &names)
+    /// A manifest that is not there. Where the newest one cannot be read, it may have stated a higher boundary, and what is older than
+    /// the hole was deleted behind it.
+    fn hole(&mut self, at: ManifestSequence, newest: ManifestSequence) -> Result<(), RemoteError> {
+        let is_sound = self.sound.contains_key(&newest);
+        let newer = self.sound.keys().any(|sequence| *sequence > at);
+        if is_sound || !newer {
+            return Err(damaged(&manifest_name(at), "a manifest of the chain", NO_SUCH_OBJECT));
+        }
+        self.sound.retain(|sequence, _| *sequence > at);
+        self.damaged.retain(|sequence, _| *sequence > at);
+        Ok(())
+    }
+
+    /// Keeps those from the boundary on, and of those below the names of what is to be deleted.
+    fn end_at(&mut self, boundary: ManifestSequence) {
+        let epoch_of = |number: u64| self.sound.get(&ManifestSequence(number)).map(|(_, manifest)| manifest.epoch);
+        let below = self.sound.keys().filter(|at| **at < boundary);
+        self.left =
+            below.filter(|at| !stays(**at, epoch_of(at.0.saturating_sub(1)), epoch_of(at.0))).copied().collect();
+        self.sound.retain(|at, _| *at >= boundary);
+        self.damaged.retain(|at, _| *at >= boundary);
+    }
+
+    fn all_damaged(&self, newest: ManifestSequence) -> RemoteError {
+        let why = self.damaged.values().next_back().map(|damaged| damaged.why.clone()).unwrap_or_default();
+        damaged(&manifest_name(newest), "it or an older manifest to be readable", why)
     }
 }
 
-impl StoredManifest {
-    /// Reads the object `name`, which must hold the manifest of this number.
-    pub(super) fn from_bytes(name: &str, number: ManifestSequence, bytes: &Bytes) -> Result<Self, RemoteError> {
-        let stored = Self::of_any_number(name, bytes)?;
-        let found = stored.manifest.sequence;
-        if found != number {
-            return Err(damaged(name, format!("manifest {number}"), format!("manifest {found}")));
-        }
-        Ok(stored)
+pub(super) fn sound(sequence: ManifestSequence, bytes: &Bytes) -> Result<(Envelope, Manifest), RemoteError> {
+    let name = manifest_name(sequence);
+    let envelope = Envelope::from_bytes(&name, bytes)?;
+    let manifest =
+        Manifest::from_bytes(&envelope.manifest).map_err(|damage| damaged(&name, "a manifest within it", damage))?;
+    if manifest.sequence != sequence {
+        return Err(damaged(&name, format!("manifest {sequence}"), format!("manifest {}", manifest.sequence)));
     }
+    Ok((envelope, manifest))
+}
 
-    /// The same, whichever number it has.
-    pub(super) fn of_any_number(name: &str, bytes: &Bytes) -> Result<Self, RemoteError> {
-        let envelope = Envelope::from_bytes(name, bytes)?;
-        let manifest =
-            Manifest::from_bytes(&envelope.manifest).map_err(|damage| damaged(name, "a manifest within it", damage))?;
-        Ok(Self { envelope, manifest })
-    }
-
-    /// Who wrote it, for people.
-    pub fn who(&self) -> &str {
-        &self.envelope.writer.who
-    }
+fn read_numbers(bucket: &Bucket, numbers: &[u64]) -> Result<Vec<(ManifestSequence, Option<Bytes>)>, RemoteError> {
+    let names: Vec<String> = numbers.iter().map(|number| manifest_name(ManifestSequence(*number))).collect();
+    let read = read_many(bucket, &names)?;
+    Ok(numbers.iter().map(|number| ManifestSequence(*number)).zip(read).collect())
 }

@@ -15,12 +15,15 @@ mod download;
 mod envelope;
 mod error;
 mod fetch;
+mod image;
 mod job;
+mod known;
 mod location;
 mod log;
 #[cfg(feature = "cli")]
 mod look;
 mod manifests;
+mod outline;
 mod pins;
 mod probe;
 mod rebuild;
@@ -35,6 +38,7 @@ mod write;
 pub(crate) use disk::RemoteDisk;
 #[cfg(feature = "cli")]
 pub(crate) use fetch::FetchError;
+pub(crate) use fetch::FetchProgress;
 pub(crate) use job::{GROUP_INTERVAL, RemoteJob, RemotePlace};
 pub(crate) use log::Opened;
 #[cfg(feature = "cli")]

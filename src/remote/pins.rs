@@ -14,15 +14,21 @@
 use std::collections::BTreeMap;
 
 use super::disk::RemoteDisk;
-use super::envelope::StoredFile;
-use super::manifests::StoredManifest;
+use super::envelope::{Envelope, StoredFile, damaged};
 use super::{Bucket, RemoteError};
+use crate::checkpoint::Manifest;
 
 /// Where pins are.
 pub(super) const PINS: &str = "pins";
 
+/// A pin.
+#[derive(Debug)]
+pub(crate) struct StoredPin {
+    pub(super) envelope: Envelope,
+}
+
 /// The pins that a bucket holds, by the directory of their checkpoint.
-pub(crate) type StoredPins = BTreeMap<String, Result<StoredManifest, RemoteError>>;
+pub(crate) type StoredPins = BTreeMap<String, Result<StoredPin, RemoteError>>;
 
 /// The name of a checkpoint's pin.
 pub(super) fn pin_name(directory: &str) -> String {
@@ -33,13 +39,15 @@ pub(super) fn pin_name(directory: &str) -> String {
 pub(super) fn read_pin(
     bucket: &Bucket,
     directory: &str,
-) -> Result<Option<Result<StoredManifest, RemoteError>>, RemoteError> {
+) -> Result<Option<Result<StoredPin, RemoteError>>, RemoteError> {
     let name = pin_name(directory);
     Ok(bucket.read(&name)?.map(|bytes| {
-        let stored = StoredManifest::of_any_number(&name, &bytes)?;
-        match &stored.manifest.checkpoint {
-            Some(files) if files.directory == directory => Ok(stored),
-            _ => Err(super::envelope::damaged(&name, "a manifest that names this checkpoint", "another one")),
+        let envelope = Envelope::from_bytes(&name, &bytes)?;
+        let manifest = Manifest::from_bytes(&envelope.manifest)
+            .map_err(|damage| damaged(&name, "a manifest within it", damage))?;
+        match &manifest.checkpoint {
+            Some(files) if files.directory == directory => Ok(StoredPin { envelope }),
+            _ => Err(damaged(&name, "a manifest that names this checkpoint", "another one")),
         }
     }))
 }

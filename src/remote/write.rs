@@ -64,9 +64,9 @@ impl RemoteDisk {
         {
             return Err(damage.into());
         }
-        let now = Manifests::read(&self.bucket, &mut |error, counts| if counts { Err(error) } else { Ok(()) })?;
+        let now = Manifests::read(&self.bucket)?;
         let names_it = |named: &Manifest| named.checkpoint.as_ref().is_some_and(|it| it.directory == files.directory);
-        if now.sound.values().any(|stored| names_it(&stored.manifest)) {
+        if now.sound.values().any(|(_, manifest)| names_it(manifest)) {
             return Ok(());
         }
         self.bucket.delete_all(&[name])?;
@@ -117,12 +117,12 @@ impl RemoteDisk {
     /// When the store cannot be read.
     pub fn unneeded(&self, look: &Look) -> Result<Vec<Unneeded>, RemoteError> {
         let Some(newest) = look.manifests.newest_sound() else { return Ok(Vec::new()) };
-        let is_damaged = !look.manifests.damaged.is_empty() || look.pins.values().any(Result::is_err);
-        if is_damaged || look.damage.iter().any(|damage| damage.refuses) {
+        if !look.damage.is_empty() {
             return Ok(Vec::new());
         }
         let pins = look.pins.values().filter_map(|pin| pin.as_ref().ok());
-        let named = look.manifests.sound.values().chain(pins).flat_map(|stored| &stored.envelope.files);
+        let envelopes = look.manifests.sound.values().map(|(envelope, _)| envelope);
+        let named = envelopes.chain(pins.map(|pin| &pin.envelope)).flat_map(|envelope| &envelope.files);
         let named: HashSet<&str> = named.filter_map(object_of).collect();
         let left: BTreeSet<String> = look.manifests.left.iter().map(|number| manifest_name(*number)).collect();
         let left_by_probes = look.newest_write_ms().saturating_sub(probe::LEFT_AFTER_MS);
@@ -132,7 +132,7 @@ impl RemoteDisk {
                 "superseded manifest"
             } else if file.name.starts_with(FILES) {
                 let epoch = file.name.split('/').nth(1).and_then(directory_epoch);
-                let is_old = epoch.is_some_and(|epoch| epoch < newest.manifest.epoch);
+                let is_old = epoch.is_some_and(|epoch| epoch < newest.epoch);
                 if !is_old || named.contains(&*file.name) {
                     continue;
                 }

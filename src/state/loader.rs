@@ -1,33 +1,115 @@
 //! Loading: from the store of the chosen checkpoint into an operator's tables, migrated where the program says so.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 
 use crate::codec::{Key, KeyHash, Record, decode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Uid;
+use crate::state::pace::Pace;
 use crate::state::spec::StateSpec;
-use crate::state::{OperatorNumber, Slot, StateError, StateReader, StateTable, decode_entries};
+use crate::state::{LoadTasks, OperatorNumber, Rest, Slot, StateError, StateReader, StateTable, decode_entries};
 
 /// What a checkpoint holds of one operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StoredOperator {
     pub number: OperatorNumber,
     pub version: u32,
+    /// How many keys it has in the checkpoint from which this life began.
+    pub entries: u64,
 }
+
+/// Entries that a background load reads between two looks at its pace.
+const PIECE: usize = 4096;
 
 /// Gives every operator the state that the checkpoint holds of it. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct StateLoader {
     reader: StateReader,
     stored: Arc<HashMap<Uid, StoredOperator>>,
+    /// Where tables may begin partial: what is to be read in the background.
+    background: Option<LoadTasks>,
+    /// The bytes that each table may take.
+    table_bytes: Option<u64>,
 }
 
 impl StateLoader {
     /// `stored` are the operators that the checkpoint holds; others start empty.
     pub fn new(reader: StateReader, stored: HashMap<Uid, StoredOperator>) -> Self {
-        Self { reader, stored: Arc::new(stored) }
+        Self { reader, stored: Arc::new(stored), background: None, table_bytes: None }
+    }
+
+    /// Lets operators that can do so begin without their state; `tasks` gathers what they begin without.
+    #[must_use]
+    pub fn with_background(mut self, tasks: LoadTasks) -> Self {
+        self.background = Some(tasks);
+        self
+    }
+
+    /// Keeps each table of operators that can do so within so many bytes; these are never loaded whole.
+    #[must_use]
+    pub fn with_limit(mut self, table_bytes: Option<u64>) -> Self {
+        self.table_bytes = table_bytes;
+        self
+    }
+
+    /// Whether tables are kept within a limit.
+    pub fn has_limit(&self) -> bool {
+        self.table_bytes.is_some()
+    }
+
+    /// An empty table, within the limit.
+    pub fn empty_table<K: Key, S: Record>(&self) -> StateTable<K, S> {
+        let mut table = StateTable::new();
+        if let Some(bytes) = self.table_bytes {
+            table.limit_bytes(bytes);
+        }
+        table
+    }
+
+    /// How many keys the checkpoint has of an operator whose tables may begin partial; `None` where they may not: what is to be
+    /// migrated is read at once, since every entry of it changes.
+    pub fn begins_partial<K, S>(&self, spec: &StateSpec<K, S>) -> Option<u64> {
+        if self.background.is_none() && self.table_bytes.is_none() {
+            return None;
+        }
+        self.stored.get(&spec.uid).filter(|stored| stored.version == spec.version).map(|stored| stored.entries)
+    }
+
+    /// What a table lacks that begins empty. Without a limit the background reads it.
+    ///
+    /// # Panics
+    /// When the operator's tables may not [begin partial](Self::begins_partial).
+    pub fn rest<K: Key, S: Record>(&self, spec: &StateSpec<K, S>, partition: u32, partitions: u32) -> Rest<K, S> {
+        let (uid, number, hashes) = (&spec.uid, self.stored[&spec.uid].number, hashes_of(partition, partitions));
+        let of = |loaded| Rest::new(uid.clone(), self.reader.clone(), number, hashes.clone(), loaded);
+        if self.table_bytes.is_some() {
+            return of(None);
+        }
+        let tasks = self.background.as_ref().expect("asked before");
+        let (hand_over, loaded) = channel();
+        let rest = of(Some(loaded));
+        let (reader, uid, hashes) = (self.reader.clone(), uid.clone(), hashes.clone());
+        tasks.add(Box::new(move |pace: &Pace| {
+            let mut stopped = false;
+            let mut at = 0;
+            let entries = decode_entries::<K, S>(reader.scan(number, hashes)).take_while(|_| {
+                at += 1;
+                stopped = at % PIECE == 0 && !pace.step();
+                !stopped
+            });
+            let mut table = StateTable::new();
+            table.try_load_sorted(entries).map_err(|error| unread(&uid, &error))?;
+            if !stopped {
+                // Whoever waited for it may be gone.
+                drop(hand_over.send(table));
+            }
+            Ok(())
+        }));
+        rest
     }
 
     /// Loads one partition of an operator. Time in the keys of the partition.
@@ -43,13 +125,8 @@ impl StateLoader {
     ) -> Result<()> {
         let Some(stored) = self.stored.get(&spec.uid) else { return Ok(()) };
         let scan = self.reader.scan(stored.number, hashes_of(partition, partitions));
-        let cannot_be = |kind, error: &dyn std::fmt::Display| {
-            Error::new(kind, format!("state of operator \"{}\" cannot be loaded: {error}", spec.uid))
-        };
-        let failed = |error: &dyn std::fmt::Display| cannot_be(ErrorKind::Damaged, error);
-        let unread = |error: StateError| {
-            cannot_be(if error.is_damage() { ErrorKind::Damaged } else { ErrorKind::Environment }, &error)
-        };
+        let failed = |error: &dyn fmt::Display| cannot_be_loaded(&spec.uid, ErrorKind::Damaged, error);
+        let unread = |error: StateError| unread(&spec.uid, &error);
         if stored.version == spec.version {
             return table.try_load_sorted(decode_entries::<K, S>(scan)).map_err(unread);
         }
@@ -72,6 +149,15 @@ impl StateLoader {
         }
         Ok(())
     }
+}
+
+/// The store did not give an operator's state.
+pub(super) fn unread(uid: &Uid, error: &StateError) -> Error {
+    cannot_be_loaded(uid, if error.is_damage() { ErrorKind::Damaged } else { ErrorKind::Environment }, error)
+}
+
+fn cannot_be_loaded(uid: &Uid, kind: ErrorKind, error: &dyn fmt::Display) -> Error {
+    Error::new(kind, format!("state of operator \"{uid}\" cannot be loaded: {error}"))
 }
 
 /// The hashes of a partition: a contiguous range.

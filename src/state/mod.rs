@@ -7,6 +7,7 @@
 //! One order everywhere: by key hash, then by encoded key. A partition is a contiguous range of hashes, so it is a
 //! contiguous range of the table, of a run and of the store.
 
+mod background;
 mod calendar;
 mod directory;
 pub(crate) mod descriptor;
@@ -14,7 +15,9 @@ mod error;
 mod frozen;
 mod key;
 pub(crate) mod loader;
+mod pace;
 mod reader;
+pub(crate) mod rest;
 pub(crate) mod schema;
 #[cfg(feature = "cli")]
 pub(crate) mod shape;
@@ -29,15 +32,18 @@ pub(crate) mod view;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use background::{BackgroundLoad, LoadTasks, Unverified};
 pub(crate) use calendar::Calendar;
 pub(crate) use error::StateError;
 pub(crate) use frozen::FrozenRun;
 pub(crate) use key::OperatorNumber;
+pub(crate) use pace::Held;
 #[cfg(feature = "cli")]
 pub(crate) use reader::StateScan;
 pub(crate) use reader::{StateReader, decode_entries};
+pub(crate) use rest::{CacheCounts, Rest, StateFailure};
 pub(crate) use store::StateStore;
-pub(crate) use table::{Slot, StateTable};
+pub(crate) use table::{Pressure, Slot, StateTable};
 pub(crate) use tables::Tables;
 
 use crate::codec::Record;

@@ -11,13 +11,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, ChecksumType, DB, DBCompactionStyle, DBCompressionType, IngestExternalFileOptions, LogLevel,
-    Options, SstFileWriter, UniversalCompactOptions,
+    BlockBasedOptions, ChecksumType, DB, DBCompactionStyle, DBCompressionType, Env, IngestExternalFileOptions,
+    LogLevel, Options, SstFileWriter, UniversalCompactOptions,
 };
 
 use super::key::write_store_key;
@@ -227,6 +227,17 @@ fn io_error(doing: &'static str, path: &Path, source: io::Error) -> StateError {
     StateError::Io { doing, path: path.to_path_buf(), source }
 }
 
+/// RocksDB's own threads, which merge files: they give way to the batches, as the one that writes checkpoints does.
+fn background() -> Env {
+    static BACKGROUND: OnceLock<Env> = OnceLock::new();
+    let lowered = || {
+        let mut env = Env::new().expect("RocksDB has its environment");
+        env.lower_thread_pool_cpu_priority();
+        env
+    };
+    BACKGROUND.get_or_init(lowered).clone()
+}
+
 /// RocksDB's settings: the same for the database and for the files that are written for it.
 fn options() -> Options {
     let mut blocks = BlockBasedOptions::default();
@@ -249,6 +260,7 @@ fn options() -> Options {
     options.set_target_file_size_base(SORTED_FILE_BYTES);
     options.set_periodic_compaction_seconds(0); // age alone is no reason to write
     options.set_max_background_jobs(1);
+    options.set_env(&background());
     options.set_max_open_files(OPEN_FILES);
     options.set_max_manifest_file_size(ROCKSDB_MANIFEST_BYTES);
     options.set_write_buffer_size(64 << 10); // the memtable stays empty

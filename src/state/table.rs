@@ -22,6 +22,11 @@
 //! - Every changed entry is listed in `changed`, once; only a freeze or a fold takes it off.
 //! - The order seen from outside never depends on the index or on arrival (I-3).
 //! - A key in the table shares no bytes with the block it came in.
+//!
+//! A table whose stored keys are not all in memory is [partial](partial); one that must stay small [evicts](evict).
+
+mod evict;
+mod partial;
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -30,6 +35,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as IndexEntry;
 use smallvec::SmallVec;
 
+pub(crate) use self::evict::Pressure;
 use super::FrozenRun;
 use super::directory::Directory;
 use crate::codec::{Key, KeyHash, Record, decode, encode_into};
@@ -67,6 +73,9 @@ pub(crate) struct StateTable<K, S> {
     changed: Vec<u32>,
     live: usize,
     tombstones: usize,
+    /// How many of the live ones were stored before this table was; of a whole table, 0. It may lag behind what is live here.
+    from_store: i64,
+    limit: Option<evict::Limit>,
     scratch: Vec<u8>,
 }
 
@@ -77,6 +86,17 @@ struct Entry<K, S> {
     value: Option<S>,
     changed: bool,
     stored: bool,
+    /// Of a table with a limit: a record touched it since the last eviction.
+    recent: bool,
+    /// Of a table with a limit: the number of the freeze that it was in last.
+    frozen: u8,
+}
+
+impl<K, S> Entry<K, S> {
+    #[inline]
+    fn new(hash: KeyHash, key: K, value: Option<S>, stored: bool) -> Self {
+        Self { hash, key, value, changed: false, stored, recent: true, frozen: 0 }
+    }
 }
 
 impl<K: Eq, S> Entry<K, S> {
@@ -119,6 +139,8 @@ impl<K: Key, S: Record> StateTable<K, S> {
             changed: Vec::new(),
             live: 0,
             tombstones: 0,
+            from_store: 0,
+            limit: None,
             scratch: Vec::new(),
         }
     }
@@ -172,7 +194,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
                 let slot = Slot::at(entries.len());
                 vacant.insert(slot.0);
                 let key = own(key, scratch);
-                entries.push(Entry { hash, key, value: None, changed: false, stored: false });
+                entries.push(Entry::new(hash, key, None, false));
                 slot
             }
         }
@@ -233,16 +255,28 @@ impl<K: Key, S: Record> StateTable<K, S> {
     }
 
     /// Ends a batch. When the tail and the vacant entries have outgrown a quarter of the body they are folded in; slots are
-    /// invalid afterwards.
-    pub fn settle(&mut self) {
+    /// invalid afterwards. Says how many entries left a table with a [limit](Self::limit).
+    pub fn settle(&mut self) -> u64 {
+        if self.limit.is_some() {
+            return self.settle_within();
+        }
         let vacant = self.entries.len() - self.live - self.tombstones;
         if self.entries.len() - self.body + vacant > tail_limit(self.body) {
             self.fold();
         }
+        0
     }
 
     /// Visits every key that has a value, in the order (hash, encoded key), until told to stop.
     pub fn for_each_in_order(&self, mut visit: impl FnMut(&K, KeyHash, &S) -> ControlFlow<()>) {
+        self.for_each_known(|entry| match &entry.value {
+            Some(value) => visit(&entry.key, entry.hash, value),
+            None => ControlFlow::Continue(()),
+        });
+    }
+
+    /// Visits every entry, those without a value too, in the order (hash, encoded key), until told to stop.
+    fn for_each_known(&self, mut visit: impl FnMut(&Entry<K, S>) -> ControlFlow<()>) {
         let (body, tail) = self.entries.split_at(self.body);
         let mut tail: Vec<&Entry<K, S>> = tail.iter().collect();
         tail.sort_unstable_by(|a, b| order(a, b));
@@ -255,9 +289,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
                 (None, _) => tail.next(),
             };
             let Some(entry) = entry else { return };
-            if let Some(value) = &entry.value
-                && visit(&entry.key, entry.hash, value).is_break()
-            {
+            if visit(entry).is_break() {
                 return;
             }
         }
@@ -275,6 +307,10 @@ impl<K: Key, S: Record> StateTable<K, S> {
         changed
             .sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| order(&entries[a.1 as usize], &entries[b.1 as usize])));
 
+        if let Some(limit) = &mut self.limit {
+            limit.freeze();
+        }
+        let number = self.limit.as_ref().map_or(0, evict::Limit::number);
         let mut run = FrozenRun::with_capacity(changed.len());
         for (hash, slot) in changed {
             let entry = &mut entries[slot as usize];
@@ -290,6 +326,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
             }
             entry.changed = false;
             entry.stored = entry.value.is_some();
+            entry.frozen = number;
         }
         self.tombstones = 0;
         run
@@ -309,7 +346,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
             let (hash, key, value) = entry?;
             assert!(last <= hash, "entries are loaded in order");
             last = hash;
-            self.entries.push(Entry { hash, key, value: Some(value), changed: false, stored: true });
+            self.entries.push(Entry::new(hash, key, Some(value), true));
         }
         self.settled();
         self.live = self.body;

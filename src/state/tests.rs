@@ -100,7 +100,9 @@ proptest! {
                     }
                 }
                 Action::Settle if small => table.fold_now(),
-                Action::Settle => table.settle(),
+                Action::Settle => {
+                    table.settle();
+                }
                 Action::Freeze => {
                     let run = table.freeze();
                     prop_assert!(run.len() <= touched.len());
@@ -337,4 +339,199 @@ fn an_entry_under_a_wrong_hash_or_of_another_type_is_damage() {
         let found: Vec<_> = decode_entries::<u32, String>(scan).collect();
         assert!(matches!(found[..], [Err(StateError::Entry { .. })]), "{found:?}");
     }
+}
+
+// ---- tables that hold a part of their keys
+
+#[derive(Debug, Clone)]
+enum Partly {
+    /// Records with these keys; each puts its value, or removes its key.
+    Batch(Vec<(u32, Option<u8>)>),
+    Settle,
+    /// Freezes, unless the last freeze is still on its way.
+    Freeze,
+    /// The store takes in what was frozen.
+    Ingest,
+    /// The table hears of it.
+    Confirm,
+    /// The whole of what was stored comes from the background.
+    Complete,
+    /// A new table on what is stored.
+    Restart,
+}
+
+fn partly() -> impl Strategy<Value = Partly> {
+    let record = (0_u32..80, prop::option::weighted(0.7, any::<u8>()));
+    prop_oneof![
+        6 => prop::collection::vec(record, 0..12).prop_map(Partly::Batch),
+        4 => Just(Partly::Settle),
+        2 => Just(Partly::Freeze),
+        2 => Just(Partly::Ingest),
+        2 => Just(Partly::Confirm),
+        1 => Just(Partly::Complete),
+        1 => Just(Partly::Restart),
+    ]
+}
+
+/// A table over a store, and what both must come to.
+struct Under {
+    store: StateStore,
+    limit: Option<usize>,
+    table: Table,
+    rest: Option<Rest<u32, String>>,
+    frozen: Option<FrozenRun>,
+    is_unconfirmed: bool,
+    stored: i64,
+    model: BTreeMap<u32, String>,
+}
+
+const PARTLY: OperatorNumber = OperatorNumber(1);
+
+impl Under {
+    fn rest_of(store: &StateStore) -> Rest<u32, String> {
+        Rest::new("partly".into(), store.reader(), PARTLY, KeyHash(0)..=KeyHash(u64::MAX), None)
+    }
+
+    fn new(store: StateStore, limit: Option<usize>) -> Self {
+        let rest = Some(Self::rest_of(&store));
+        let mut under = Self {
+            store,
+            limit,
+            table: Table::new(),
+            rest,
+            frozen: None,
+            is_unconfirmed: false,
+            stored: 0,
+            model: BTreeMap::new(),
+        };
+        under.begin();
+        under
+    }
+
+    fn begin(&mut self) {
+        self.table = Table::new();
+        self.limit.into_iter().for_each(|most| self.table.limit(most));
+        self.rest = Some(Self::rest_of(&self.store));
+        self.stored = self.model.len() as i64;
+    }
+
+    fn batch(&mut self, records: &[(u32, Option<u8>)]) {
+        if let Some(rest) = &self.rest {
+            let keys = records.iter().map(|(key, _)| (hash(*key), key));
+            rest.look_up(&mut self.table, keys, &mut CacheCounts::default());
+        }
+        for (key, value) in records {
+            let slot = self.table.slot_or_vacant(hash(*key), key);
+            assert_eq!(self.table.value(slot), self.model.get(key), "key {key}");
+            self.table.put(slot, value.map(|value| value.to_string()), true);
+            match value {
+                Some(value) => self.model.insert(*key, value.to_string()),
+                None => self.model.remove(key),
+            };
+        }
+    }
+
+    /// A table without a limit is frozen only when it is whole.
+    fn may_freeze(&self) -> bool {
+        self.frozen.is_none() && !self.is_unconfirmed && (self.limit.is_some() || self.rest.is_none())
+    }
+
+    fn ingest(&mut self) {
+        if let Some(run) = self.frozen.take() {
+            self.store.ingest(vec![(PARTLY, run)]).unwrap();
+            self.is_unconfirmed = true;
+        }
+    }
+
+    fn confirm(&mut self) {
+        if std::mem::take(&mut self.is_unconfirmed) {
+            self.table.confirm();
+        }
+    }
+
+    fn complete(&mut self) {
+        if self.limit.is_none() && self.rest.take().is_some() {
+            self.table.complete(load(&self.store, PARTLY));
+        }
+    }
+
+    fn step(&mut self, action: Partly) {
+        match action {
+            Partly::Batch(records) => self.batch(&records),
+            Partly::Settle => drop(self.table.settle()),
+            Partly::Freeze if self.may_freeze() => self.frozen = Some(self.table.freeze()),
+            Partly::Freeze => {}
+            Partly::Ingest => self.ingest(),
+            Partly::Confirm => self.confirm(),
+            Partly::Complete => self.complete(),
+            Partly::Restart => {
+                self.complete();
+                self.ingest();
+                self.confirm();
+                self.frozen = Some(self.table.freeze());
+                self.ingest();
+                self.is_unconfirmed = false;
+                self.begin();
+            }
+        }
+        assert_eq!(self.stored + self.table.grown_by(), self.model.len() as i64);
+    }
+
+    fn contents(&self) -> Vec<(u32, String)> {
+        let Some(rest) = &self.rest else { return contents(&self.table) };
+        let mut seen = Vec::new();
+        let mut visit = |_: KeyHash, key: &[u8], value: &String| {
+            seen.push((crate::codec::decode(key).unwrap(), value.clone()));
+        };
+        rest.scan_with(&self.table, &mut visit).unwrap();
+        seen
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_table_over_a_store_is_a_map_whatever_leaves_it_and_whenever_it_becomes_whole(
+        actions in prop::collection::vec(partly(), 0..80),
+        limit in prop::option::of(1_usize..40),
+    ) {
+        let place = tempfile::tempdir().unwrap();
+        let mut under = Under::new(StateStore::create(&place.path().join("live")).unwrap(), limit);
+        for action in actions {
+            under.step(action);
+            under.table.check();
+        }
+        let mut expected: Vec<_> = under.model.clone().into_iter().collect();
+        expected.sort_by_key(|(key, _)| (hash(*key), encode(key).unwrap()));
+        prop_assert_eq!(under.contents(), expected.clone());
+        under.step(Partly::Restart);
+        prop_assert_eq!(contents(&load(&under.store, PARTLY)), expected);
+    }
+}
+
+#[test]
+fn what_was_not_touched_leaves_first_and_what_changed_never() {
+    let mut table = Table::new();
+    table.limit(100);
+    (0..100).for_each(|key| put(&mut table, key, Some("x")));
+    table.freeze();
+    (100..120).for_each(|key| put(&mut table, key, Some("x")));
+    assert_eq!(table.settle(), 0, "what was frozen is still on its way into the store");
+    table.confirm();
+    // Everything that came since the last pass counts as touched; the next pass asks anew.
+    assert!(table.settle() >= 20);
+    let left: Vec<u32> = (0..100).filter(|key| table.slot(hash(*key), key).is_some()).collect();
+    left.iter().take(20).for_each(|key| assert!(table.touch(hash(*key), key)));
+    (200..250).for_each(|key| put(&mut table, key, Some("x")));
+    assert!(table.settle() > 0);
+    assert!((100..120).chain(200..250).all(|key| table.slot(hash(key), &key).is_some()));
+    let kept = |keys: &[u32]| keys.iter().filter(|key| table.slot(hash(**key), key).is_some()).count();
+    assert!(
+        kept(&left[..20]) >= kept(&left[20..]),
+        "{} of 20, {} of {}",
+        kept(&left[..20]),
+        kept(&left[20..]),
+        left.len() - 20
+    );
 }

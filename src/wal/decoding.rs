@@ -118,7 +118,7 @@ fn encode_frame(rng: &mut StdRng, log: LogId, sequence: Sequence, synced_through
     let mut payload = [vec![0; rng.random_range(0..40)], vec![0; rng.random_range(0..200)]];
     payload.iter_mut().for_each(|part| rng.fill_bytes(part));
     let [head, body] = payload;
-    let kind = [FrameKind::Block, FrameKind::Event, FrameKind::Mark][rng.random_range(0..3)];
+    let kind = [FrameKind::Block, FrameKind::Event, FrameKind::Mark, FrameKind::Absent][rng.random_range(0..4)];
     let header = FrameHeader {
         kind,
         head_len: head.len() as u32,

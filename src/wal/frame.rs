@@ -9,7 +9,7 @@
 //!     16     8  sequence
 //!     24     8  synced through     the highest sequence known to be synced when this frame was written
 //!     32     8  epoch
-//!     40     1  kind               1 block, 2 event, 3 mark
+//!     40     1  kind               1 block, 2 event, 3 mark, 4 absent block
 //!     41     7  zero
 //! ```
 //!
@@ -104,7 +104,7 @@ impl std::error::Error for FrameFault {}
 impl FrameKind {
     /// The kind that a byte stands for.
     pub fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Block, Self::Event, Self::Mark].into_iter().find(|kind| *kind as u8 == byte)
+        [Self::Block, Self::Event, Self::Mark, Self::Absent].into_iter().find(|kind| *kind as u8 == byte)
     }
 }
 

@@ -38,12 +38,14 @@ pub(super) fn walk_heads(
         // An event's body is empty, so it is checked whole.
         let payload = match header.kind {
             FrameKind::Block => header.head_len as usize,
-            FrameKind::Event | FrameKind::Mark => header.head_len as usize + header.body_len as usize,
+            FrameKind::Event | FrameKind::Mark | FrameKind::Absent => {
+                header.head_len as usize + header.body_len as usize
+            }
         };
         let Some(payload) = window.at(offset + FRAME_HEADER_LEN as u64, payload)? else { return Ok(false) };
         let head = match header.kind {
             FrameKind::Block => payload,
-            FrameKind::Event | FrameKind::Mark => match Frame::with_header(header, payload) {
+            FrameKind::Event | FrameKind::Mark | FrameKind::Absent => match Frame::with_header(header, payload) {
                 Ok(frame) => frame.head,
                 Err(_) => return Ok(false),
             },

@@ -29,6 +29,7 @@ use crate::disk::{Disk, Step};
 use crate::id::{Epoch, LogId, SegmentNumber, Sequence};
 use crate::planted::PlantedBug;
 
+mod absent;
 mod carry;
 mod damage;
 #[cfg(feature = "testing")]
@@ -52,15 +53,16 @@ mod tests;
 mod truncation;
 mod writer;
 
+pub(crate) use absent::absent_frame;
 #[cfg(any(test, feature = "testing", feature = "cli"))]
 pub use damage::Lost;
 #[cfg(any(test, feature = "testing", feature = "cli"))]
 pub use damage::WalDamage;
 pub use error::WalError;
-#[cfg(any(test, feature = "testing", feature = "cli"))]
-pub use frame::FrameHeader;
+pub(crate) use frame::Frame;
 #[cfg(any(test, feature = "testing"))]
-pub use frame::{FRAME_HEADER_LEN, FrameFault, payload_checksum};
+pub use frame::payload_checksum;
+pub use frame::{FRAME_HEADER_LEN, FrameFault, FrameHeader};
 pub use queue::Done;
 pub use reader::read_frame;
 #[cfg(any(test, feature = "testing"))]
@@ -68,10 +70,9 @@ pub use scan::Visit;
 #[cfg(any(test, feature = "testing"))]
 pub use scan::observe;
 pub use scan::{Reading, SegmentSummary, WalScan, observe_with};
+pub(crate) use segment::segment_number;
 pub use segment::segment_path;
-#[cfg(any(test, feature = "testing"))]
 pub use segment::{SEGMENT_HEADER_LEN, SegmentHeader};
-pub(crate) use segment::{first_sequence, segment_number};
 #[cfg(any(test, feature = "testing"))]
 pub use settings::Effort;
 pub use settings::WalSettings;
@@ -82,8 +83,6 @@ pub use tail::Tail;
 pub use truncation::TruncationRight;
 
 use queue::{Request, SummedFrame};
-#[cfg(not(any(test, feature = "testing")))]
-use segment::{SEGMENT_HEADER_LEN, SegmentHeader};
 use shared::{Segment, Shared, give_up_reserve, is_full};
 use writer::{Writer, closing_mark};
 
@@ -336,6 +335,8 @@ pub enum FrameKind {
     Event = 2,
     /// A closing mark: proves that everything before it is synced.
     Mark = 3,
+    /// A block whose body is only in the log of a lost machine: stands where the block stood, when object storage had no bodies.
+    Absent = 4,
 }
 
 /// A frame to be appended: a small head, and a body that is written from where it lies.

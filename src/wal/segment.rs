@@ -111,12 +111,6 @@ pub fn segment_number(name: &str) -> Option<SegmentNumber> {
     all_digits.then(|| digits.parse().ok().map(SegmentNumber)).flatten()
 }
 
-/// The first sequence in the header of a segment, if that is what the bytes begin with.
-pub(crate) fn first_sequence(bytes: &[u8], number: SegmentNumber) -> Option<Sequence> {
-    let header = SegmentHeader::decode(bytes, Path::new(""), number);
-    header.ok().map(|header| header.first_sequence)
-}
-
 fn checksum(header: &[u8; SEGMENT_HEADER_LEN]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&header[..12]);

@@ -1,12 +1,17 @@
 //! Files up and down: whole, checked, and nothing half done under its name.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use floodmark::testing::remote::{Bucket, BucketSettings, Download, RemoteError, Upload};
+use object_store::memory::InMemory;
+use object_store::multipart::{MultipartStore, PartId};
+use object_store::path::Path as ObjectPath;
+use object_store::{PutPayload, PutResult};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use recovery_tests::store::Refusal::Broken;
@@ -219,4 +224,146 @@ fn a_download_is_repeated_part_by_part() {
     assert!(matches!(error, RemoteError::Unavailable { .. }), "{error:?}");
     let error = place.bucket.upload_all(&files.uploads[1..]).unwrap_err();
     assert!(error.to_string().starts_with("cannot upload data/3-40-0123456789abcdef/1.sst in "), "{error}");
+}
+
+/// Uploads in parts that have ids, in memory: what is open, and how often a part was sent. It may go down, or lose an answer.
+#[derive(Debug, Default)]
+struct Parts {
+    inner: Arc<InMemory>,
+    state: Mutex<PartsState>,
+}
+
+#[derive(Debug, Default)]
+struct PartsState {
+    open: BTreeSet<String>,
+    sent: u64,
+    /// These sendings of a part fail.
+    failing: Vec<u64>,
+    /// From this sending on nothing is answered any more.
+    down_from: Option<u64>,
+    loses_an_end: bool,
+}
+
+fn down() -> object_store::Error {
+    object_store::Error::Generic { store: "parts", source: "it is down".into() }
+}
+
+impl Parts {
+    fn state(&self) -> std::sync::MutexGuard<'_, PartsState> {
+        self.state.lock().unwrap()
+    }
+
+    fn alive(&self) -> object_store::Result<()> {
+        let state = self.state();
+        if state.down_from.is_some_and(|from| state.sent >= from) { Err(down()) } else { Ok(()) }
+    }
+}
+
+#[async_trait::async_trait]
+impl MultipartStore for Parts {
+    async fn create_multipart(&self, path: &ObjectPath) -> object_store::Result<String> {
+        let id = self.inner.create_multipart(path).await?;
+        self.state().open.insert(id.clone());
+        Ok(id)
+    }
+
+    async fn put_part(
+        &self,
+        path: &ObjectPath,
+        id: &String,
+        part: usize,
+        data: PutPayload,
+    ) -> object_store::Result<PartId> {
+        let number = {
+            let mut state = self.state();
+            state.sent += 1;
+            state.sent
+        };
+        if self.state().failing.contains(&number) {
+            return Err(down());
+        }
+        self.alive()?;
+        self.inner.put_part(path, id, part, data).await
+    }
+
+    async fn complete_multipart(
+        &self,
+        path: &ObjectPath,
+        id: &String,
+        parts: Vec<PartId>,
+    ) -> object_store::Result<PutResult> {
+        self.alive()?;
+        let completed = self.inner.complete_multipart(path, id, parts).await?;
+        self.state().open.remove(id);
+        if std::mem::take(&mut self.state().loses_an_end) { Err(down()) } else { Ok(completed) }
+    }
+
+    async fn abort_multipart(&self, path: &ObjectPath, id: &String) -> object_store::Result<()> {
+        self.alive()?;
+        self.inner.abort_multipart(path, id).await?;
+        self.state().open.remove(id);
+        Ok(())
+    }
+}
+
+const NOTE: &str = "uploads/1-1-0123456789abcdef";
+
+fn with_parts() -> (Arc<Parts>, Bucket) {
+    let (parts, settings) = (Arc::new(Parts::default()), in_small_parts(on_quick_clock().1));
+    let bucket = Bucket::on_with_parts(parts.inner.clone(), parts.clone(), "job", settings);
+    (parts, bucket)
+}
+
+#[test]
+fn a_part_that_fails_is_sent_again_by_itself_and_an_end_without_an_answer_is_looked_up() {
+    let files = Files::new(&SIZES);
+    let (parts, bucket) = with_parts();
+    parts.state().failing = vec![2, 7, 8];
+    parts.state().loses_an_end = true;
+    assert_eq!(bucket.upload_noted(&files.uploads, NOTE).unwrap(), files.total());
+    let (sent, open) = {
+        let state = parts.state();
+        (state.sent, state.open.len())
+    };
+    assert_eq!((sent, open), (5 + 13 + 3, 0), "no part that had come was sent again");
+    assert!(names(&bucket, "uploads").is_empty(), "the note is gone");
+    files.there_and_back(&bucket, "again");
+}
+
+#[test]
+fn uploads_that_a_crash_has_cut_off_are_ended_by_whoever_reads_the_note() {
+    let files = Files::new(&SIZES);
+    for down_from in [1, 4, 9, 18] {
+        let (parts, bucket) = with_parts();
+        parts.state().down_from = Some(down_from);
+        bucket.upload_noted(&files.uploads, NOTE).unwrap_err();
+        assert!(!parts.state().open.is_empty(), "down from {down_from}: nothing is left");
+        parts.state().down_from = None;
+        assert_eq!(names(&bucket, "uploads"), [NOTE], "down from {down_from}");
+        bucket.abort_uploads(NOTE).unwrap();
+        assert!(parts.state().open.is_empty(), "down from {down_from}");
+        assert!(names(&bucket, "uploads").is_empty());
+        bucket.abort_uploads(NOTE).unwrap();
+    }
+}
+
+#[test]
+fn an_upload_of_a_damaged_file_is_ended_at_once() {
+    let files = Files::new(&SIZES);
+    let (parts, bucket) = with_parts();
+    let mut uploads = files.uploads.clone();
+    uploads.iter_mut().for_each(|upload| upload.crc32 ^= 1);
+    bucket.upload_noted(&uploads, NOTE).unwrap_err();
+    assert!(parts.state().open.is_empty());
+    assert!(names(&bucket, "uploads").is_empty());
+}
+
+#[test]
+fn uploads_in_parts_to_a_server_leave_no_note() {
+    let Some(bucket) = on_s3("noted") else { return };
+    let files = Files::new(&[10, (16 << 20) + 1, 20_000_000]);
+    assert_eq!(bucket.upload_noted(&files.uploads, NOTE).unwrap(), files.total());
+    assert!(names(&bucket, "uploads").is_empty());
+    bucket.download_all(&files.downloads(), &|_| {}).unwrap();
+    files.assert_came_back("on a server");
 }

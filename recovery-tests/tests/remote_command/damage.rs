@@ -94,7 +94,7 @@ fn every_object_of_a_stored_job_that_is_missing_cut_or_flipped_is_named_and_a_st
         }
     }
     println!("{} objects; exit codes of verify: {told:?}", objects.len());
-    assert!(objects.len() > 20 && told[&4] > 20, "{told:?}");
+    assert!(objects.len() > 20 && told[&4] > 10 && told[&3] > 10, "{told:?}");
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn what_a_pin_holds_is_verified_too_and_no_start_is_refused_because_of_it() {
                 continue; // nothing is pinned then
             }
             if report["findings"][0]["code"] != "PIN_DAMAGED" {
-                assert_eq!(code, 4, "a checkpoint of the chain has it, too: {damage:?} {name}: {report}");
+                assert!([3, 4].contains(&code), "a checkpoint of the chain has it, too: {damage:?} {name}: {report}");
                 continue;
             }
             only_pins += usize::from(name != pin);

@@ -198,6 +198,30 @@ fn stored_in_a_directory(place: &Path) -> (Machine, String) {
 }
 
 #[test]
+fn of_a_job_whose_blocks_are_in_the_local_log_a_url_says_what_a_start_elsewhere_would_do() {
+    let (mut refused, mut started) = (0, 0);
+    for batches in 1..=4 {
+        let (world, mut sent) = (World::local(), Sent::default());
+        let life = start(&world).unwrap();
+        life.run_batches("word", batches, &mut sent).unwrap();
+        drop(life);
+        for verb in READING {
+            let outcome = run_on_store(Arc::new(LocalDisk), Arc::new(world.store.clone()), line(verb, URL));
+            assert!([0, 2, 3, 4].contains(&outcome.code), "{batches} batches, {verb}: {outcome:?}");
+        }
+        let plan = on(&world.store, "plan URL");
+        match start(&world) {
+            Ok(_) => assert_eq!(plan.code, 0, "{batches} batches: {plan:?}"),
+            Err(error) => assert_eq!(plan.code, 4, "{batches} batches: {error}: {plan:?}"),
+        }
+        refused += usize::from(plan.code == 4);
+        started += usize::from(plan.code == 0);
+    }
+    println!("elsewhere {started} would start, {refused} would be refused");
+    assert!(refused > 0 && started + refused == 4);
+}
+
+#[test]
 fn a_store_that_denies_or_does_not_answer_is_told_as_that() {
     let (world, _) = stored(2);
     let striking = StrikingStore::around(Arc::new(world.store.clone()));

@@ -22,11 +22,13 @@ pub struct World {
     pub store: SimulatedStore,
     pub sink: MemorySink<(String, u64)>,
     pub clock: ManualClock,
+    /// What receivers take in stays in the local log.
+    pub is_local: bool,
 }
 
 /// A machine: a directory, and a door before both its disk and its way to the bucket.
 pub struct Machine {
-    directory: tempfile::TempDir,
+    directory: Arc<tempfile::TempDir>,
     pub door: FaultyDisk,
 }
 
@@ -35,6 +37,8 @@ pub struct Life {
     pub running: Running,
     pub words: Queue<String>,
     clock: ManualClock,
+    /// Stays as long as the driver is at work; nothing where its machine does.
+    _directory: Option<Arc<tempfile::TempDir>>,
 }
 
 /// What was sent: every word once, so that all that counts is seen.
@@ -47,7 +51,12 @@ pub struct Sent {
 
 impl Default for World {
     fn default() -> Self {
-        Self { store: SimulatedStore::new(), sink: MemorySink::new(), clock: ManualClock::at(START_MS) }
+        Self {
+            store: SimulatedStore::new(),
+            sink: MemorySink::new(),
+            clock: ManualClock::at(START_MS),
+            is_local: false,
+        }
     }
 }
 
@@ -57,12 +66,17 @@ impl Machine {
     }
 
     pub fn behind(door: FaultyDisk) -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), door }
+        Self { directory: Arc::new(tempfile::tempdir().unwrap()), door }
     }
 
     /// The same directory, in another process.
     pub fn restarted(self) -> Self {
-        Self { directory: self.directory, door: FaultyDisk::new(Arc::new(LocalDisk)) }
+        self.restarted_behind(FaultyDisk::new(Arc::new(LocalDisk)))
+    }
+
+    /// The same, behind this door.
+    pub fn restarted_behind(self, door: FaultyDisk) -> Self {
+        Self { directory: self.directory, door }
     }
 
     pub fn path(&self) -> &Path {
@@ -71,6 +85,11 @@ impl Machine {
 }
 
 impl World {
+    /// One in which what receivers take in stays in the local log.
+    pub fn local() -> Self {
+        Self { is_local: true, ..Self::default() }
+    }
+
     pub fn start(&self, machine: &Machine) -> Result<Life, Error> {
         self.start_with(machine, |builder| builder)
     }
@@ -82,7 +101,8 @@ impl World {
     ) -> Result<Life, Error> {
         let store = self.store.through(machine.door.clone());
         let builder = self.builder(machine).object_store(Arc::new(store), "jobs/counts");
-        self.run(configure(builder))
+        let life = self.run(configure(builder))?;
+        Ok(Life { _directory: Some(machine.directory.clone()), ..life })
     }
 
     /// The settings of all lives, but where the bucket is.
@@ -96,7 +116,7 @@ impl World {
         };
         StreamingContext::builder("counts")
             .working_directory(machine.path().join("copy"))
-            .log_in_object_storage(true)
+            .log_in_object_storage(!self.is_local)
             .object_store_patience(Duration::from_millis(1))
             .disk(Arc::new(machine.door.clone()))
             .log_settings(log)
@@ -117,7 +137,22 @@ impl World {
             });
         counts.sink("counted", self.sink.clone());
         let running = context.start()?;
-        Ok(Life { running, words, clock: self.clock.clone() })
+        Ok(Life { running, words, clock: self.clock.clone(), _directory: None })
+    }
+
+    /// Puts an object, whatever is there.
+    pub fn put(&self, name: &str, bytes: Vec<u8>) {
+        use object_store::ObjectStoreExt;
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let path = object_store::path::Path::from(name);
+        runtime.block_on(self.store.put(&path, bytes.into())).unwrap();
+    }
+
+    /// Deletes an object.
+    pub fn delete(&self, name: &str) {
+        use object_store::ObjectStoreExt;
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(self.store.delete(&object_store::path::Path::from(name))).unwrap();
     }
 
     /// Whether the state holds exactly what was sent.

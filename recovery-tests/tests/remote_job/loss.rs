@@ -15,22 +15,29 @@ fn live(world: &World, machine: &Machine, name: &str, sent: &mut Sent) -> Option
     Some(life)
 }
 
+/// A life behind another one, on the same machine where its log is.
+fn second(world: &World, first: Machine, door: FaultyDisk) -> Machine {
+    if world.is_local { first.restarted_behind(door) } else { Machine::behind(door) }
+}
+
 /// The steps of a life behind another one: recovery, uploads, collection and the log are among them.
-fn steps() -> Vec<TracedStep> {
-    let (world, mut sent) = (World::default(), Sent::default());
-    drop(live(&world, &Machine::new(), "first", &mut sent).expect("nothing is wrong"));
+fn steps(world: &World) -> Vec<TracedStep> {
+    let (world, mut sent) = (World { is_local: world.is_local, ..World::default() }, Sent::default());
     let machine = Machine::new();
+    drop(live(&world, &machine, "first", &mut sent).expect("nothing is wrong"));
+    let machine = second(&world, machine, FaultyDisk::new(Arc::new(LocalDisk)));
     drop(live(&world, &machine, "second", &mut sent).expect("nothing is wrong"));
     machine.door.trace()
 }
 
 /// Lets the fault strike in the second life, and looks what the third one finds.
-fn strike(number: u64, fault: Fault, keeps_directory: bool) -> Result<bool, String> {
-    let (world, mut sent) = (World::default(), Sent::default());
-    drop(live(&world, &Machine::new(), "first", &mut sent).expect("nothing is wrong yet"));
+fn strike(is_local: bool, number: u64, fault: Fault, keeps_directory: bool) -> Result<bool, String> {
+    let (world, mut sent) = (World { is_local, ..World::default() }, Sent::default());
+    let machine = Machine::new();
+    drop(live(&world, &machine, "first", &mut sent).expect("nothing is wrong yet"));
     let door = FaultyDisk::new(Arc::new(LocalDisk));
     door.arm(number, fault);
-    let machine = Machine::behind(door.clone());
+    let machine = second(&world, machine, door.clone());
     drop(live(&world, &machine, "second", &mut sent));
     let machine = if keeps_directory { machine.restarted() } else { Machine::new() };
     let life = world.start(&machine).map_err(|error| format!("the third life does not start: {error}"))?;
@@ -42,11 +49,11 @@ fn strike(number: u64, fault: Fault, keeps_directory: bool) -> Result<bool, Stri
     Ok(door.fired())
 }
 
-fn sweep(fault: Fault, keeps_directory: bool, which: impl Fn(&TracedStep) -> bool) {
-    let steps: Vec<TracedStep> = steps().into_iter().filter(which).collect();
+fn sweep(world: &World, fault: Fault, keeps_directory: bool, which: impl Fn(&TracedStep) -> bool) {
+    let steps: Vec<TracedStep> = steps(world).into_iter().filter(which).collect();
     let mut fired = 0;
     for step in &steps {
-        match strike(step.number, fault, keeps_directory) {
+        match strike(world.is_local, step.number, fault, keeps_directory) {
             Ok(struck) => fired += usize::from(struck),
             Err(wrong) => panic!("{fault:?} at step {step}: {wrong}"),
         }
@@ -62,34 +69,46 @@ fn is_remote(step: &TracedStep) -> bool {
 
 #[test]
 fn a_machine_that_is_lost_behind_any_step_of_the_bucket_is_survived_on_another_one() {
-    sweep(Fault::DieAfter, false, is_remote);
+    sweep(&World::default(), Fault::DieAfter, false, is_remote);
 }
 
 #[test]
 fn a_process_that_dies_before_any_step_of_the_bucket_goes_on_in_its_working_copy() {
-    sweep(Fault::DieBefore, true, is_remote);
+    sweep(&World::default(), Fault::DieBefore, true, is_remote);
 }
 
 #[test]
 fn a_process_that_dies_behind_any_step_of_the_bucket_goes_on_in_its_working_copy() {
-    sweep(Fault::DieAfter, true, is_remote);
+    sweep(&World::default(), Fault::DieAfter, true, is_remote);
 }
 
 #[test]
 fn a_process_that_dies_in_any_step_of_its_disk_goes_on_in_its_working_copy() {
-    sweep(Fault::Tear { bytes: 30 }, true, |step| !is_remote(step) && step.number % 3 == 0);
+    sweep(&World::default(), Fault::Tear { bytes: 30 }, true, |step| !is_remote(step) && step.number % 3 == 0);
+}
+
+#[test]
+fn a_process_with_its_blocks_in_the_local_log_dies_at_any_step_of_the_bucket_and_goes_on_in_its_working_copy() {
+    sweep(&World::local(), Fault::DieBefore, true, is_remote);
+    sweep(&World::local(), Fault::DieAfter, true, is_remote);
+}
+
+#[test]
+fn a_process_with_its_blocks_in_the_local_log_dies_at_any_step_of_its_disk_and_goes_on_in_its_working_copy() {
+    sweep(&World::local(), Fault::Tear { bytes: 30 }, true, |step| !is_remote(step) && step.number % 2 == 0);
+    sweep(&World::local(), Fault::DieAfter, true, |step| !is_remote(step) && step.number % 2 == 1);
 }
 
 #[test]
 fn an_answer_of_the_bucket_that_is_lost_stops_the_job_at_worst() {
-    sweep(Fault::FailAfter, true, |step| step.step == Step::StorePut);
+    sweep(&World::default(), Fault::FailAfter, true, |step| step.step == Step::StorePut);
 }
 
 #[test]
 fn a_list_that_is_behind_changes_nothing() {
     let (world, mut sent) = (World::default(), Sent::default());
     drop(live(&world, &Machine::new(), "first", &mut sent).expect("nothing is wrong"));
-    let lists = steps().into_iter().filter(|step| step.step == Step::StoreList).count() as u64;
+    let lists = steps(&world).into_iter().filter(|step| step.step == Step::StoreList).count() as u64;
     assert!(lists >= 3, "{lists}");
     for nth in 1..=lists {
         let door = FaultyDisk::new(Arc::new(LocalDisk));

@@ -32,6 +32,35 @@ fn a_job_goes_on_on_an_empty_machine_from_a_bucket_of_s3() {
 }
 
 #[test]
+fn what_a_lost_machine_took_with_it_beside_a_bucket_of_s3_is_named_and_accepted() {
+    let Some(server) = Server::shared() else { return };
+    server.create_bucket("beside");
+    let (world, mut sent) = (World::local(), Sent::default());
+    let start = |machine: &Machine, accepts: bool| {
+        let builder = world.builder(machine).object_store_patience(Duration::from_secs(20));
+        let builder = if accepts { builder.go_on_without_log() } else { builder };
+        world.run(on_server(builder, server, "beside"))
+    };
+    let (one, other, third) = (Machine::new(), Machine::new(), Machine::new());
+    let job = start(&one, false).unwrap();
+    job.run_batches("one", 5, &mut sent).unwrap();
+    drop(job);
+    let refused = start(&other, false).err().expect("batch 5 is lost");
+    assert_eq!(refused.kind(), ErrorKind::Damaged, "{refused}");
+    println!("{refused}");
+    let one = one.restarted();
+    let job = start(&one, false).unwrap();
+    world.check(&job, &sent).unwrap();
+    job.run_batches("one again", 2, &mut sent).unwrap();
+    drop(job);
+    let job = start(&third, true).unwrap();
+    println!("{}", job.running.recovery());
+    assert_eq!((job.running.recovery().batches_lost().len(), job.counts().len()), (1, 6));
+    job.run_batches("third", 1, &mut sent).unwrap();
+    assert_eq!(job.running.status().planned.0, 8);
+}
+
+#[test]
 fn a_driver_of_s3_that_another_machine_has_overtaken_says_so() {
     let Some(server) = Server::shared() else { return };
     server.create_bucket("overtaken");

@@ -70,6 +70,8 @@ codes! {
     BatchMissing = "BATCH_MISSING", DataLost;
     /// a block that a plan names is not in the log
     BlockMissing = "BLOCK_MISSING", DataLost;
+    /// blocks that are needed are only in the log of another machine
+    BlocksLost = "BLOCKS_LOST", DataLost;
     /// a sink holds a batch that the log does not know
     BatchPublished = "BATCH_PUBLISHED", DataLost;
     /// a manifest is not what it was

@@ -30,6 +30,7 @@ impl Code {
             Refusal::NoCheckpoint { .. } => Self::NoCheckpoint,
             Refusal::BatchMissing { .. } => Self::BatchMissing,
             Refusal::BlockMissing { .. } => Self::BlockMissing,
+            Refusal::BlocksLost { .. } => Self::BlocksLost,
             Refusal::AnotherJob { .. } => Self::AnotherJob,
             Refusal::KeyLayout { .. } => Self::KeyLayout,
             Refusal::OperatorGone { .. } => Self::OperatorGone,

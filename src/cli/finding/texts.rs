@@ -157,6 +157,15 @@ impl Code {
                         the commands below.",
                 next: &["floodmark batches LOCATION", WAL, PLAN],
             },
+            Self::BlocksLost => Explanation {
+                means: "This is a working copy of a job in object storage. The plans are here, but blocks that they read were only in the \
+                        log of the machine that took them in.",
+                cause: "The machine was lost, or the job was started elsewhere, and its log was not in object storage.",
+                recovery: "A start refuses, and names the batches and what they read.",
+                to_do: "Start the job on that machine, in its working copy. If that is gone, go on without these batches by \
+                        go_on_without_log(), as a new lineage.",
+                next: &[PLAN, WAL],
+            },
             Self::BatchPublished => Explanation {
                 means: "A sink has a batch of this job that the log ends before. The log has lost its end after that batch was \
                         published.",
@@ -256,8 +265,8 @@ impl Code {
                 means: "The job is in object storage, and an object that a start reads is not in the bucket: a manifest of the chain, an \
                         object of the log, or a file of a checkpoint that is retained.",
                 cause: "Somebody, or a lifecycle rule of the bucket, has deleted it. Floodmark deletes only what no manifest needs.",
-                recovery: "A start refuses, and names the object: on a machine whose working copy is gone it cannot be had from anywhere \
-                           else.",
+                recovery: "Where it is a file of a checkpoint, the checkpoint is rejected by a new manifest, and the one before it is used, \
+                           with a longer replay. Where it is a manifest of the chain, or an object of the log, a start refuses, and names it.",
                 to_do: "Restore the object from the bucket's versions, or from a copy, under the same name; no other object changes. \
                         State of checkpoints that are whole can be read meanwhile, and exported.",
                 next: &[VERIFY, LOG, "floodmark export LOCATION"],
@@ -266,7 +275,8 @@ impl Code {
                 means: "The job is in object storage, and the bytes of an object are not those that were put: its checksum or its length \
                         says so.",
                 cause: "The object was replaced, or cut by a copy of the bucket. Floodmark never changes an object.",
-                recovery: "A start that reads the object refuses, and names it.",
+                recovery: "Where it is a manifest or a file of a checkpoint, that is rejected by a new manifest, and the checkpoint before it \
+                           is used, with a longer replay. Where it is an object of the log, a start refuses, and names it.",
                 to_do: "Restore the object from the bucket's versions, or from a copy, under the same name.",
                 next: &[VERIFY, LOG, "floodmark export LOCATION"],
             },

@@ -87,10 +87,11 @@ impl Salvage {
         let mut records = 0;
         for (sequence, found) in needed {
             match found.kind {
-                FrameKind::Mark => {}
+                FrameKind::Mark | FrameKind::Absent => {}
                 FrameKind::Block => {
                     // Blocks of batches that the checkpoint covers stand before its oldest unplanned one, or in its last plan.
-                    if is_consumed(&fold, from.point.batch, sequence) {
+                    // What was given up is not in the fold.
+                    if is_consumed(&fold, from.point.batch, sequence) || !fold.blocks.contains_key(&sequence) {
                         continue;
                     }
                     records += fold.blocks.get(&sequence).map_or(0, |block| block.records);
@@ -100,6 +101,7 @@ impl Salvage {
                     let Ok(event) = decode::<BatchEvent>(&found.head) else { continue };
                     let counts = match &event {
                         BatchEvent::Opened { .. } => keeps_lineage,
+                        BatchEvent::GivenUp { .. } => false,
                         BatchEvent::Planned(plan) => is_kept(plan.batch),
                         BatchEvent::AttemptStarted { batch, .. }
                         | BatchEvent::AttemptFailed { batch, .. }

@@ -190,10 +190,10 @@ fn make(
 /// are what an import, or a first start, leaves that has died.
 fn is_imported(remote: &RemoteStore, store: &Store, point: &JobPoint, new_lineage: bool) -> Result<bool> {
     let look = remote.look();
-    if look.manifests.newest == ManifestSequence(0) {
+    if look.manifests.newest().is_none() {
         return Ok(false);
     }
-    let only = look.manifests.sound.values().next_back().map(|stored| &stored.manifest);
+    let only = look.manifests.newest_sound();
     let is_same = |manifest: &Manifest| {
         let found = &manifest.point;
         let same_lineage = new_lineage || found.lineage == point.lineage;

@@ -145,8 +145,8 @@ impl PlanReport {
             taken_back: decision.planned_again.iter().map(|batch| batch.0).collect(),
             tail: decision.tail.as_ref().and_then(TailCut::of),
             new_lineage: decision.new_lineage,
-            // A start that would lose anything is refused, and does not come to here.
-            lost_records: 0,
+            // A start that would lose anything of a batch is refused, and does not come to here.
+            lost_records: decision.loss.unplanned.iter().map(|lost| lost.records).sum(),
             fallback: fallback(facts, decision),
         }
     }

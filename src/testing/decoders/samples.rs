@@ -94,7 +94,7 @@ fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
 pub(super) fn event(seed: u64) -> Vec<u8> {
     let rng = &mut rng(seed);
     let batch = BatchId(number(rng));
-    encoded(&match rng.random_range(0..7) {
+    encoded(&match rng.random_range(0..8) {
         0 => BatchEvent::Opened { epoch: Epoch(number(rng)), lineage: Lineage(rng.random()) },
         1 => BatchEvent::Planned(Plan {
             batch,
@@ -128,7 +128,8 @@ pub(super) fn event(seed: u64) -> Vec<u8> {
             digests: list(rng, |rng| (uid(rng), Digest { count: number(rng), sum: rng.random() })),
             processing_ms: number(rng),
         }),
-        _ => BatchEvent::Published { batch },
+        6 => BatchEvent::Published { batch },
+        _ => BatchEvent::GivenUp { blocks: list(rng, |rng| Sequence(number(rng))) },
     })
 }
 

@@ -37,8 +37,8 @@ fn kind_of(object: &RemoteFile, look: &Look) -> Kind {
         Some("log") if number.is_some_and(|number| number < look.log_range().0) => Kind::KeptForEver,
         Some("log") => Kind::LogNeeded,
         Some("manifests") => {
-            let counts = look.manifests.sound.keys().chain(look.manifests.damaged.keys());
-            let first = counts.min().map_or(0, |first| first.0);
+            let counts = look.manifests.oldest();
+            let first = counts.map_or(0, |first| first.0);
             if number.is_some_and(|number| number < first) { Kind::KeptForEver } else { Kind::Manifests }
         }
         Some("files") => match look.users_of(&object.name) {

@@ -17,7 +17,7 @@ pub(super) fn run(args: &Args, store: &Store, console: &mut Console<'_>) -> Resu
     if let Some(refusal) = remote.refusal() {
         return Err(refusal.try_next(format!("floodmark verify {}", store.shown())));
     }
-    let newest = remote.look().manifests.newest_sound().map(|newest| newest.manifest.point.job_name.clone());
+    let newest = remote.look().manifests.newest_sound().map(|newest| newest.point.job_name.clone());
     let job = newest.unwrap_or_default();
     let mut unneeded = look(remote)?;
     let mut report = GcReport {

@@ -64,13 +64,10 @@ impl InBucket {
             for error in remote.bring_what_can_be(&directory, given_up)? {
                 let is_known = self.blamed.contains(&error.object);
                 if !is_known {
-                    let of_chain = remote.look().users_of(&error.object).0 > 0;
+                    let of_chain = remote.look().users_of(&error.object).0 > 0; // then a start does without the checkpoint
                     let code = if of_chain { error.code } else { Code::PinDamaged };
                     let finding = Finding { file: Some(error.object.clone()), ..Finding::new(code) };
                     self.findings.push(finding.differs(error.expected, error.found));
-                    if of_chain {
-                        self.refusal.get_or_insert((error.code, error.words));
-                    }
                     self.blamed.insert(error.object.clone());
                 }
                 damaged.entry(error.object).or_default().push(directory.clone());

@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use super::work::{Task, Workers};
 use crate::batch::event::BatchEvent;
-use crate::block::BlockHead;
+use crate::block::{AbsentHead, BlockHead};
 use crate::cli::finding::{Code, Finding};
 use crate::cli::frames::{oldest_needed, torn};
 use crate::cli::location::Store;
@@ -134,6 +134,7 @@ fn undecodable(kind: FrameKind, head: &[u8]) -> Option<String> {
     match kind {
         FrameKind::Mark => None,
         FrameKind::Block => decode::<BlockHead>(head).err().map(|error| error.to_string()),
+        FrameKind::Absent => decode::<AbsentHead>(head).err().map(|error| error.to_string()),
         FrameKind::Event => decode::<BatchEvent>(head).err().map(|error| error.to_string()),
     }
 }

@@ -1,0 +1,100 @@
+//! A table that holds a part of its keys: what it does not know, the store may have.
+//!
+//! # Invariants
+//! - A key that the table knows, with or without a value, is as the table says; only for a key that it does not know is the
+//!   store asked. So whoever takes up a key asks first which ones are [missing](StateTable::missing).
+//! - Before a table that is to be [completed](StateTable::complete) is whole, nothing of it is frozen: the store holds what it
+//!   held, and every entry that was taken out of it can be told from one that is new. A table with a limit is never completed.
+
+use std::ops::ControlFlow;
+
+use super::{Entry, Slot, StateTable, index_hash};
+use crate::codec::{Key, KeyHash, Record, encode_into};
+
+impl<K: Key, S: Record> StateTable<K, S> {
+    /// Of these keys, those that the table does not know, each as often as it is given. Those that it knows are
+    /// [touched](Self::touch).
+    pub fn missing<'k>(&mut self, keys: impl Iterator<Item = (KeyHash, &'k K)>) -> Vec<(KeyHash, &'k K)> {
+        keys.filter(|(hash, key)| !self.touch(*hash, key)).collect()
+    }
+
+    /// Takes up a key with the state that the store has of it: clean, and counted as the store's.
+    ///
+    /// # Panics
+    /// When the table knows the key: it then knows better than the store.
+    pub fn take_up(&mut self, hash: KeyHash, key: &K, value: S) {
+        let slot = self.slot_or_vacant(hash, key);
+        let entry = &mut self.entries[slot.place()];
+        assert!(entry.value.is_none() && !entry.changed && !entry.stored, "only an unknown key is taken up");
+        entry.value = Some(value);
+        entry.stored = true;
+        self.live += 1;
+        self.from_store += 1;
+    }
+
+    /// Takes up a key that the store has, with what became of its state: changed.
+    ///
+    /// # Panics
+    /// When the table knows the key.
+    pub fn revise(&mut self, hash: KeyHash, key: &K, state: Option<S>) {
+        let slot = self.slot_or_vacant(hash, key);
+        let entry = &mut self.entries[slot.place()];
+        assert!(entry.value.is_none() && !entry.changed && !entry.stored, "only an unknown key is taken up");
+        entry.stored = true;
+        self.from_store += 1;
+        self.put(slot, state, true);
+    }
+
+    /// How many more keys have a value than were in the store; fewer where it is negative.
+    pub fn grown_by(&self) -> i64 {
+        self.len() as i64 - self.from_store // fits: a table holds fewer than 2^32 entries
+    }
+
+    /// Makes a partial table whole: `whole` is what the store held, all of it. What was changed here wins, removals too. Costs as
+    /// much as was touched, whatever there is. Slots are invalid afterwards.
+    pub fn complete(&mut self, whole: Self) {
+        let partial = std::mem::replace(self, whole);
+        self.from_store = self.len() as i64;
+        for entry in partial.entries {
+            // What is clean is in the whole; what is vacant was never there, and nobody needs it.
+            if entry.changed && !entry.is_vacant() {
+                self.overrule(entry);
+            }
+        }
+    }
+
+    /// Puts a changed entry of another table in the place of the one that is here.
+    fn overrule(&mut self, entry: Entry<K, S>) {
+        let slot = self.find_in_body(entry.hash, &entry.key).unwrap_or_else(|| {
+            let slot = Slot::at(self.entries.len());
+            let Self { entries, tail, .. } = self;
+            tail.insert_unique(index_hash(entry.hash), slot.0, |&slot| index_hash(entries[slot as usize].hash));
+            entries.push(Entry::new(entry.hash, entry.key.clone(), None, false));
+            slot
+        });
+        let known = &mut self.entries[slot.place()];
+        self.live -= usize::from(known.value.is_some());
+        known.value = entry.value;
+        known.stored |= entry.stored;
+        known.changed = true;
+        self.changed.push(slot.0);
+        self.live += usize::from(known.value.is_some());
+        self.tombstones += usize::from(known.is_tombstone());
+    }
+
+    /// Visits every key that the table knows with its encoding, in the order (hash, encoded key): the value is `None` where the
+    /// key has none.
+    pub fn for_each_known_encoded<E>(
+        &self,
+        mut visit: impl FnMut(KeyHash, &[u8], Option<&S>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut bytes, mut outcome) = (Vec::new(), Ok(()));
+        self.for_each_known(|entry| {
+            bytes.clear();
+            encode_into(&entry.key, &mut bytes).expect("a key encodes");
+            outcome = visit(entry.hash, &bytes, entry.value.as_ref());
+            if outcome.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        outcome
+    }
+}
