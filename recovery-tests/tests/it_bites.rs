@@ -88,7 +88,7 @@ fn every_bug_that_is_planted_in_the_engine_is_found() {
     assert_eq!(ENGINE.map(|(bug, ..)| bug), PlantedBug::ALL);
     let missed = ENGINE.into_iter().filter(|(bug, faults, oracles)| {
         let bug = *bug;
-        let planted = suite::everything_with(move |builder| builder.plant(bug));
+        let planted = suite::everything_with(move |_, builder| builder.plant(bug));
         // What is trusted must stand in the log without a sync, and a power cut must take it while it is trusted.
         let planted = if bug == PlantedBug::TrustTheTail { planted.at([Step::WalSync]) } else { planted };
         let report = sweep(planted, faults);

@@ -11,6 +11,14 @@ fn a_job_with_everything_survives_a_sample_of_all_faults() {
     suite::everything().seed(20_261_121).sample(500).nested(100).run().assert_survived();
 }
 
+/// The store's requests are steps beside the disk's.
+#[test]
+fn a_job_in_object_storage_survives_a_sample_of_all_faults() {
+    for log_blocks in [true, false] {
+        suite::everything_in_object_storage(log_blocks).seed(20_261_121).sample(60).nested(15).run().assert_survived();
+    }
+}
+
 #[test]
 fn the_same_seed_gives_the_same_report_byte_for_byte() {
     let sweep = || suite::everything().seed(7).faults(Fault::CRASHES).sample(40).nested(20);

@@ -61,7 +61,7 @@ pub(crate) struct RemoteDisk {
 #[derive(Debug, Default)]
 pub(super) struct Kept {
     /// The files of every checkpoint that a retained manifest names, by directory; of one that is being written, those that are objects.
-    pub checkpoints: HashMap<String, Vec<StoredFile>>,
+    pub checkpoints: BTreeMap<String, Vec<StoredFile>>,
     /// The table files of the newest manifest's checkpoint: along the chosen parent RocksDB uses no number twice.
     pub parent: HashMap<String, StoredFile>,
     /// The epochs of manifests.

@@ -14,7 +14,7 @@
 //! cannot be read, the one before it says where the log begins; no older one that is retained needs less of it.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -182,7 +182,7 @@ impl RemoteDisk {
     /// The files of every checkpoint that a retained manifest names; says which checkpoints lack one, and which.
     fn fetch_checkpoints(
         &self,
-        checkpoints: &HashMap<String, Vec<StoredFile>>,
+        checkpoints: &BTreeMap<String, Vec<StoredFile>>,
         tell: &dyn Fn(FetchProgress),
     ) -> Result<BTreeMap<String, String>, FetchError> {
         let mut places: BTreeMap<String, Vec<(PathBuf, &StoredFile)>> = BTreeMap::new();

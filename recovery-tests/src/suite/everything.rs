@@ -1,7 +1,10 @@
 //! A job with everything that keeps state, and with every kind of output.
 
+use std::time::Duration;
+
 use floodmark::{DStream, FileSink, KeyedState, StateSpec, StreamingContext, StreamingContextBuilder};
 
+use super::hurried::HurriedClock;
 use crate::sweep::{Env, Restart, Run, Sweep};
 
 /// Batches of the script.
@@ -18,14 +21,36 @@ type Entry = (u64, Total);
 ///
 /// Twelve batches, a checkpoint every four, a graceful restart and a killed one.
 pub fn everything() -> Sweep {
-    everything_with(|builder| builder)
+    everything_with(|_, builder| builder)
+}
+
+/// The same job, with its state and its log in an object store, of which its directory is a working copy: every request of the store is a
+/// step, too. Blocks are logged where `log_blocks` says: in the store, or in the working copy only.
+pub fn everything_in_object_storage(log_blocks: bool) -> Sweep {
+    let name = if log_blocks { "in-object-storage" } else { "beside-object-storage" };
+    sweep(name, move |env, builder| {
+        // What a bucket holds of a job is no output: hidden names are not compared.
+        let builder = builder.object_store(env.object_store("bucket"), ".job").working_directory(env.state_directory());
+        builder
+            .log_in_object_storage(log_blocks)
+            .object_store_clock(HurriedClock::default())
+            .object_store_patience(Duration::from_secs(20))
+    })
+    .on_a_working_copy()
 }
 
 /// As [`everything`], with other settings.
 pub fn everything_with(
-    configure: impl Fn(StreamingContextBuilder) -> StreamingContextBuilder + Send + Sync + 'static,
+    configure: impl Fn(&Env, StreamingContextBuilder) -> StreamingContextBuilder + Send + Sync + 'static,
 ) -> Sweep {
-    Sweep::new("everything", move |env| job(env, &configure))
+    sweep("everything", configure)
+}
+
+fn sweep(
+    name: &str,
+    configure: impl Fn(&Env, StreamingContextBuilder) -> StreamingContextBuilder + Send + Sync + 'static,
+) -> Sweep {
+    Sweep::new(name, move |env| job(env, &configure))
         .input("blocks", (1..=BATCHES).map(|batch| records(batch, BLOCK_RECORDS, 0, KEYS)))
         .input("ranges", (1..=BATCHES).map(|batch| records(batch, RANGE_RECORDS, 32, KEYS + 3)))
         .restarts([Restart::Graceful(4), Restart::Kill(9)])
@@ -58,9 +83,9 @@ fn fold(a: u64, b: u64) -> u64 {
 
 fn job(
     env: &Env,
-    configure: &dyn Fn(StreamingContextBuilder) -> StreamingContextBuilder,
+    configure: &dyn Fn(&Env, StreamingContextBuilder) -> StreamingContextBuilder,
 ) -> floodmark::Result<StreamingContext> {
-    let context = configure(env.builder("everything")).build()?;
+    let context = configure(env, env.builder("everything")).build()?;
     let blocks = env.input::<(u64, u64)>(&context, "blocks");
     let ranges = env.direct_input::<(u64, u64)>(&context, "ranges");
     totals(env, &blocks, &ranges);

@@ -2,6 +2,7 @@
 
 mod broken;
 mod everything;
+mod hurried;
 
 pub use broken::{appending_sink, clock_in_a_map};
-pub use everything::{BATCHES, everything, everything_with};
+pub use everything::{BATCHES, everything, everything_in_object_storage, everything_with};

@@ -71,6 +71,7 @@ impl Env {
             .log_settings(WalSettings {
                 segment_bytes: SEGMENT_BYTES,
                 reserve_bytes: RESERVE_BYTES,
+                group_interval: Some(Duration::ZERO),
                 ..WalSettings::default()
             })
             .disk(self.disk())
@@ -163,7 +164,8 @@ impl Env {
         self.clock.clone()
     }
 
-    pub(super) fn state_directory(&self) -> PathBuf {
+    /// The directory of the job's state, or its working copy.
+    pub(crate) fn state_directory(&self) -> PathBuf {
         self.place.join(&self.state)
     }
 

@@ -64,6 +64,8 @@ struct Setup {
     seed: u64,
     checks: Vec<(String, Check)>,
     planter: Option<Planter>,
+    /// The job's directory is a working copy of what is in an object store: by itself it says nothing.
+    is_working_copy: bool,
 }
 
 impl Setup {
@@ -156,8 +158,14 @@ impl Sweep {
         name: &str,
         build: impl Fn(&Env) -> floodmark::Result<StreamingContext> + Send + Sync + 'static,
     ) -> Self {
-        let setup =
-            Setup { build: Arc::new(build), script: Arc::default(), seed: 1, checks: Vec::new(), planter: None };
+        let setup = Setup {
+            build: Arc::new(build),
+            script: Arc::default(),
+            seed: 1,
+            checks: Vec::new(),
+            planter: None,
+            is_working_copy: false,
+        };
         Self {
             name: name.to_string(),
             setup,
@@ -253,6 +261,13 @@ impl Sweep {
     /// Puts something between the job and its disk that is not as it should be, to see whether the sweep notices.
     pub fn planted(mut self, planter: impl Fn(Arc<dyn Disk>) -> Arc<dyn Disk> + Send + Sync + 'static) -> Self {
         self.setup.planter = Some(Arc::new(planter));
+        self
+    }
+
+    /// The job's directory is a working copy of what is in an object store: a start fetches what counts, so the directory alone is not
+    /// inspected.
+    pub fn on_a_working_copy(mut self) -> Self {
+        self.setup.is_working_copy = true;
         self
     }
 

@@ -159,9 +159,17 @@ impl<'s> Player<'s> {
         }
     }
 
+    /// What the job's directory says, where it is all that a start stands on.
+    fn inspect(&self) -> Checked<Option<Inspection>> {
+        match self.setup.is_working_copy {
+            true => Ok(None),
+            false => stored::check(&self.place.join(&self.state)),
+        }
+    }
+
     /// Starts the next life and looks at what it has recovered; nothing, when the life has ended over it.
     fn start(&mut self) -> Checked<Option<Life>> {
-        self.inspection = stored::check(&self.place.join(&self.state))?;
+        self.inspection = self.inspect()?;
         let birth = self.begin();
         self.attend(birth)
     }
@@ -345,7 +353,7 @@ impl<'s> Player<'s> {
         }
         self.setup.check(&Run { running: &life.running, world: &self.world, files: &files })?;
         life.kill();
-        stored::check(&self.place.join(&self.state))?;
+        self.inspect()?;
         self.recover_again("the end", &state, &outputs, &files)?;
         (self.own.outputs, self.own.files) = (outputs, files);
         Ok(())
@@ -360,7 +368,7 @@ impl<'s> Player<'s> {
         }
         let (outputs, files) = (self.world.outputs(), self.files()?);
         life.kill();
-        stored::check(&self.place.join(&self.state))?;
+        self.inspect()?;
         let state = match self.begin().wait() {
             Ok(life) => {
                 let state = self.state_of(&life)?;
