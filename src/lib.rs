@@ -108,6 +108,7 @@ pub use rdd::Rdd;
 pub use recovery::loss::LostBlocks;
 pub use recovery::report::RecoveryReport;
 pub use recovery::schema::{JobSchema, MigrationSchema, OperatorSchema};
+pub use remote::ObjectStoreHealth;
 pub use replay::{DigestDifference, Replay};
 pub use running::{Phase, Running};
 pub use sink::{FileSink, MemorySink, ObjectFileError, PublishedBatch, Sink, SinkError, read_object_files};

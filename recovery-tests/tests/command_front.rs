@@ -173,9 +173,11 @@ fn what_is_no_store_is_told_apart() {
     fs::create_dir_all(path.join("manifests")).unwrap();
     fs::write(path.join("manifests/MANIFEST-1"), "of something else").unwrap();
     expect(path, 10, "no Floodmark store");
-    for location in ["s3://bucket/job", "gs://bucket/job"] {
+    for (location, code) in
+        [("ftp://host/job", 2), ("s3://", 2), ("memory://nothing/here", 10), ("file:///no/such/place", 10)]
+    {
         let outcome = run(["status", location]);
-        assert_eq!(outcome.code, 2, "{outcome:?}");
+        assert_eq!(outcome.code, code, "{outcome:?}");
     }
 }
 

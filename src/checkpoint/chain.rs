@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{ManifestDamage, VERSION};
-use super::retention::retained;
+use super::retention::{Keep, KeepRule, retained};
 use super::{ChainError, ChainFacts, Link, Manifest, ManifestDraft};
 use crate::disk::{Disk, Step};
 use crate::id::{Epoch, ManifestSequence, Sequence, Uid};
@@ -26,7 +26,7 @@ const PROOFS: [&str; 2] = ["wal", "checkpoints"];
 pub(crate) struct ManifestChain {
     job: PathBuf,
     facts: ChainFacts,
-    keep: usize,
+    keep: KeepRule,
 }
 
 /// Proof that a manifest is durable: only this gives the right to cut the log, and says how far.
@@ -99,12 +99,13 @@ impl ManifestChain {
         Ok(names.iter().filter_map(|name| parse_name(name)).max())
     }
 
-    /// The writer that goes on behind what was observed, and keeps the `keep` newest usable checkpoints.
+    /// The writer that goes on behind what was observed, and keeps what the rule says.
     ///
     /// # Panics
-    /// When `keep` is 0.
-    pub fn new(job: &Path, facts: ChainFacts, keep: usize) -> Self {
-        assert!(keep > 0, "at least one checkpoint is kept");
+    /// When it keeps none.
+    pub fn new(job: &Path, facts: ChainFacts, keep: impl Into<KeepRule>) -> Self {
+        let keep = keep.into();
+        assert!(keep.count > 0, "at least one checkpoint is kept");
         Self { job: job.to_path_buf(), facts, keep }
     }
 
@@ -135,7 +136,7 @@ impl ManifestChain {
         let mut facts = self.facts.clone();
         let link = |manifest: Manifest, crc| Link::Sound { manifest: Box::new(manifest), crc };
         facts.links.insert(sequence, link(manifest.clone(), 0));
-        let boundary = retained(&facts, self.keep).boundary;
+        let boundary = retained(&facts, self.keep.now()).boundary;
         let manifest = Manifest { boundary, ..manifest };
 
         let bytes = manifest.to_bytes().map_err(|reason| ChainError::Encode { sequence, reason })?;
@@ -173,8 +174,8 @@ impl ManifestChain {
     /// Takes for superseded what the next checkpoint will make superfluous: for
     /// [`DeleteBeforeManifest`](crate::planted::PlantedBug::DeleteBeforeManifest).
     pub(super) fn supersede_early(&mut self) {
-        if self.keep > 1 {
-            let boundary = retained(&self.facts, self.keep - 1).boundary;
+        if self.keep.count > 1 {
+            let boundary = retained(&self.facts, Keep::newest(self.keep.count - 1)).boundary;
             let counted = self.facts.links.split_off(&boundary);
             self.facts.superseded.extend(std::mem::replace(&mut self.facts.links, counted).into_keys());
         }

@@ -17,7 +17,7 @@ pub(crate) struct CheckpointFile {
 }
 
 /// The last eight bytes of every table file.
-const TABLE_FOOTER_MARK: u64 = 0x88e2_41b7_85f4_cff7;
+pub(crate) const TABLE_FOOTER_MARK: u64 = 0x88e2_41b7_85f4_cff7;
 
 const READ_BYTES: usize = 1 << 20;
 

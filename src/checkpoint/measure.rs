@@ -65,7 +65,6 @@ impl CheckpointTrial {
             chain,
             epoch,
             nonce,
-            keep: 2,
             parent_files,
             planted: Planted::default(),
             monotonic: Box::new(|| Duration::ZERO),

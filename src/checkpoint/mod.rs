@@ -23,15 +23,15 @@ mod tests;
 pub(crate) use chain::{MANIFESTS, ManifestChain, PublishedManifest, file_name as manifest_file_name};
 pub(crate) use error::{ChainError, CheckpointError};
 pub(crate) use facts::{ChainFacts, Link, Standing};
-#[cfg(feature = "cli")]
-pub(crate) use files::list_files;
 pub(crate) use files::{CheckpointFile, crc32_of, is_table, verify_file, verify_files};
+#[cfg(feature = "cli")]
+pub(crate) use files::{TABLE_FOOTER_MARK, list_files};
 pub(crate) use manifest::{
     CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestDraft, ManifestKind, OperatorEntry,
 };
 #[cfg(feature = "testing")]
 pub use measure::CheckpointTrial;
-pub(crate) use retention::directory_epoch;
+pub(crate) use retention::{KeepRule, directory_epoch};
 #[cfg(feature = "cli")]
 pub(crate) use retention::{directory_name, unneeded};
 #[cfg(feature = "cli")]

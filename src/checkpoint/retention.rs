@@ -1,13 +1,56 @@
 //! What must stay and what may go: pure functions of the chain.
 //!
-//! The `keep` newest usable checkpoints stay, with everything in the chain since the oldest of them; the manifest that
+//! The newest usable checkpoints stay, so many as a count says and besides those that are younger than an age, with everything in the chain since the oldest of them; the manifest that
 //! first names that one is the boundary. As long as there are fewer, nothing goes. A damaged manifest behind the boundary
 //! may name anything, so it holds the boundary where it is until enough newer checkpoints stand (I-6).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{ChainFacts, Link, Standing};
-use crate::id::{BatchId, Epoch, ManifestSequence, WriterNonce};
+use crate::clock::Clock;
+use crate::id::{BatchId, BatchTime, Epoch, ManifestSequence, WriterNonce};
+
+/// Which checkpoints are kept: what either protects stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Keep {
+    /// So many of the newest that are usable; at least 1.
+    pub count: usize,
+    /// And all whose batch is not older than this.
+    pub since: BatchTime,
+}
+
+impl Keep {
+    /// Everything stays.
+    pub const ALL: Self = Self::newest(usize::MAX);
+
+    /// So many, whatever their age.
+    pub const fn newest(count: usize) -> Self {
+        Self { count, since: BatchTime(u64::MAX) }
+    }
+}
+
+/// How it is decided which checkpoints are kept, whenever one is published.
+#[derive(Clone, Debug)]
+pub(crate) struct KeepRule {
+    pub count: usize,
+    /// Besides, those of so long, by this clock.
+    pub younger_than_ms: Option<(u64, Arc<dyn Clock>)>,
+}
+
+impl KeepRule {
+    /// What it comes to at this moment.
+    pub fn now(&self) -> Keep {
+        let since = self.younger_than_ms.as_ref().map(|(age_ms, clock)| clock.epoch_ms().saturating_sub(*age_ms));
+        Keep { count: self.count, since: BatchTime(since.unwrap_or(u64::MAX)) }
+    }
+}
+
+impl From<usize> for KeepRule {
+    fn from(count: usize) -> Self {
+        Self { count, younger_than_ms: None }
+    }
+}
 
 /// What stays.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,11 +61,14 @@ pub(super) struct Retained {
     pub directories: BTreeSet<String>,
 }
 
-/// What stays when the `keep` newest usable checkpoints are to.
-pub(super) fn retained(facts: &ChainFacts, keep: usize) -> Retained {
+/// What stays when these usable checkpoints are to.
+pub(super) fn retained(facts: &ChainFacts, keep: Keep) -> Retained {
     let checkpoints = facts.checkpoints();
     let usable = checkpoints.iter().filter(|checkpoint| checkpoint.standing == Standing::Usable);
-    let oldest_kept = usable.map(|checkpoint| checkpoint.sequence).nth(keep - 1);
+    let usable: Vec<_> = usable.map(|it| (it.sequence, it.manifest.point.last_batch_time)).collect();
+    // Newest first. As long as there are fewer than the count, nothing goes.
+    let young = usable.iter().take_while(|(_, time)| *time >= keep.since).count();
+    let oldest_kept = usable.get(keep.count.max(young) - 1).map(|(sequence, _)| *sequence);
     let damaged_since = |from: ManifestSequence| facts.damaged().any(|(sequence, ..)| sequence >= from);
     let current = facts.boundary();
     let boundary = match oldest_kept {
@@ -34,7 +80,7 @@ pub(super) fn retained(facts: &ChainFacts, keep: usize) -> Retained {
 
 /// Which of the directories on disk may go: those that no counting manifest names and that this epoch or an older one
 /// wrote. A name that is not ours is left alone; while a damaged manifest counts, all are.
-pub(super) fn garbage(facts: &ChainFacts, keep: usize, epoch: Epoch, on_disk: &[String]) -> Vec<String> {
+pub(super) fn garbage(facts: &ChainFacts, keep: Keep, epoch: Epoch, on_disk: &[String]) -> Vec<String> {
     let retained = retained(facts, keep);
     if facts.links.range(retained.boundary..).any(|(_, link)| matches!(link, Link::Damaged { .. })) {
         return Vec::new();
@@ -46,7 +92,7 @@ pub(super) fn garbage(facts: &ChainFacts, keep: usize, epoch: Epoch, on_disk: &[
 /// The directories on disk that the next collection removes, whoever drives it.
 #[cfg(feature = "cli")]
 pub(crate) fn unneeded(facts: &ChainFacts, on_disk: &[String]) -> Vec<String> {
-    garbage(facts, usize::MAX, Epoch(u64::MAX), on_disk)
+    garbage(facts, Keep::ALL, Epoch(u64::MAX), on_disk)
 }
 
 /// The name of a new checkpoint's directory; no name is used twice (I-10).

@@ -24,7 +24,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::files::{crc32_of, is_table};
-use super::retention::{directory_name, garbage};
+use super::retention::{Keep, directory_name, garbage};
 use super::{
     CheckpointError, CheckpointFile, CheckpointFiles, JobPoint, ManifestChain, ManifestDraft, ManifestKind,
     PublishedManifest,
@@ -32,7 +32,7 @@ use super::{
 use crate::background::give_way;
 use crate::dataflow::blame::panic_message;
 use crate::disk::{Disk, Step};
-use crate::id::{BatchId, Epoch, WriterNonce};
+use crate::id::{BatchId, BatchTime, Epoch, WriterNonce};
 use crate::planted::{Planted, PlantedBug};
 use crate::state::{FrozenRun, OperatorNumber, StateStore};
 
@@ -53,6 +53,8 @@ pub(crate) struct CheckpointRequest {
 #[derive(Debug)]
 pub(crate) struct CheckpointDone {
     pub batch: BatchId,
+    /// The time of the batch.
+    pub time: BatchTime,
     /// The right to cut the log.
     pub published: PublishedManifest,
     /// Bytes of files that the checkpoint does not share with its parent.
@@ -68,8 +70,6 @@ pub(crate) struct CheckpointerSettings {
     pub chain: ManifestChain,
     pub epoch: Epoch,
     pub nonce: WriterNonce,
-    /// How many distinct usable checkpoints stay; must be what the chain was made with.
-    pub keep: usize,
     /// Files of the checkpoint from which the live directory was built: those that stay keep their CRCs. Empty for a store that
     /// was created empty.
     pub parent_files: Vec<CheckpointFile>,
@@ -162,7 +162,8 @@ impl Writer {
     fn write(&mut self, request: CheckpointRequest) -> Result<CheckpointDone, CheckpointError> {
         let started = (self.settings.monotonic)();
         let CheckpointRequest { runs, mut point } = request;
-        let (batch, needed, planted) = (point.batch, point.log.oldest_needed, self.settings.planted);
+        let (batch, time) = (point.batch, point.last_batch_time);
+        let (needed, planted) = (point.log.oldest_needed, self.settings.planted);
         if planted.has_bug(PlantedBug::DeleteBeforeManifest) {
             self.settings.chain.supersede_early();
             self.collect(batch)?;
@@ -208,7 +209,7 @@ impl Writer {
         self.inherited = files.into_iter().map(|file| (file.name.clone(), file)).collect();
         let duration = (self.settings.monotonic)().saturating_sub(started);
         tracing::debug!(%batch, files = files_count, new_bytes, ?duration, "checkpoint published");
-        Ok(CheckpointDone { batch, published, new_bytes, duration })
+        Ok(CheckpointDone { batch, time, published, new_bytes, duration })
     }
 
     /// Makes the files of a checkpoint durable, and all names that lead to them.
@@ -245,14 +246,15 @@ impl Writer {
 
     /// Removes what no retained manifest needs.
     fn collect(&mut self, batch: BatchId) -> Result<(), CheckpointError> {
-        let CheckpointerSettings { disk, chain, epoch, keep, .. } = &mut self.settings;
+        let CheckpointerSettings { disk, chain, epoch, .. } = &mut self.settings;
         let on_disk = disk.list(&self.directory).map_err(|source| CheckpointError::Io {
             batch,
             doing: "list",
             path: self.directory.clone(),
             source,
         })?;
-        let unneeded = garbage(chain.facts(), *keep, *epoch, &on_disk);
+        // All that the durable boundary leaves stays, whatever the rule would say by now.
+        let unneeded = garbage(chain.facts(), Keep::ALL, *epoch, &on_disk);
         let manifests = chain.remove_superseded(&**disk).map_err(|source| CheckpointError::Chain { batch, source })?;
         for name in &unneeded {
             let path = self.directory.join(name);

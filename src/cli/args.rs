@@ -1,14 +1,16 @@
 //! The command line: verbs, and what all of them take.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 
 use super::console::Console;
-use super::failure::Result;
+use super::failure;
 use super::verbs;
 
 /// Sees, verifies and repairs what a Floodmark job has stored.
 ///
-/// LOCATION is the directory that the job was given by `.checkpoint(…)`. Verbs read only unless their help says otherwise: they take
+/// LOCATION is what the job was given by `.checkpoint(…)`: a directory, or a URL of object storage (s3://, gs://, az://, file://). Verbs read only unless their help says otherwise: they take
 /// no lock, work beside a running job, and decode as much of a damaged store as they can.
 #[derive(Debug, Parser)]
 #[command(name = "floodmark", version, max_term_width = 80, infer_subcommands = false, arg_required_else_help = true)]
@@ -19,8 +21,19 @@ pub(crate) struct CommandLine {
     /// Print JSON: one object with the name of its schema in "schema".
     #[arg(long, global = true)]
     pub json: bool,
+    /// For a URL: an option of the object store, in place of the environment's, such as aws_endpoint=…; may be given several times.
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = store_option)]
+    pub store_option: Vec<(String, String)>,
+    /// For a URL: keeps the checkpoint files that are fetched in this directory, and uses those that are there and sound.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
     #[command(subcommand)]
     pub verb: Verb,
+}
+
+fn store_option(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE, such as aws_region=eu-west-1")?;
+    Ok((key.to_string(), value.to_string()))
 }
 
 /// What the command can do.
@@ -55,7 +68,7 @@ pub(crate) enum Verb {
 
 impl Verb {
     /// Does it.
-    pub fn run(&self, console: &mut Console<'_>) -> Result {
+    pub fn run(&self, console: &mut Console<'_>) -> failure::Result {
         match self {
             Self::Status(args) => verbs::status::run(args, console),
             Self::Plan(args) => verbs::plan::run(args, console),

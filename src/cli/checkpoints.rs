@@ -216,6 +216,13 @@ impl Opened {
         let mut checkpoints = Checkpoints::of(store)?;
         for _ in 1..TRIES {
             let known = checkpoints.pick(as_of)?.clone();
+            if let Err(failure) = store.bring(&known.path) {
+                if !store.catch_up()? {
+                    return Err(failure.try_next(question.next(store, &checkpoints, &known)));
+                }
+                checkpoints = Checkpoints::of(store)?;
+                continue;
+            }
             let view = CheckpointView::open(&known.path, &known.files.files);
             if view.as_ref().is_ok_and(|view| view.damage().is_none()) {
                 return Self::after(store, known, view, checkpoints, question);
@@ -228,6 +235,7 @@ impl Opened {
             checkpoints = again;
         }
         let known = checkpoints.pick(as_of)?.clone();
+        store.bring(&known.path)?;
         let view = CheckpointView::open(&known.path, &known.files.files);
         Self::after(store, known, view, checkpoints, question)
     }
@@ -237,6 +245,7 @@ impl Opened {
     /// # Errors
     /// When nothing of it can be read.
     pub fn open_known(store: &Store, known: &Known, checkpoints: Checkpoints, question: &Question) -> Result<Self> {
+        store.bring(&known.path)?;
         let view = CheckpointView::open(&known.path, &known.files.files);
         Self::after(store, known.clone(), view, checkpoints, question)
     }

@@ -2,10 +2,14 @@
 //!
 //! Data goes to standard output, progress and hints to standard error. A closed pipe ends a verb quietly.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io::{self, BufRead, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use object_store::ObjectStore;
 use serde::Serialize;
 
 use super::failure::{Failure, Result};
@@ -44,6 +48,19 @@ pub(crate) struct Console<'s> {
     printed: bool,
     interruption: Interruption,
     disk: Arc<dyn Disk>,
+    store_access: StoreAccess,
+    /// A path that means nothing to the user, with a slash behind it: it is left out of what is printed.
+    scratch: RefCell<Option<String>>,
+}
+
+/// How object storage is reached.
+#[derive(Clone, Default)]
+pub(crate) struct StoreAccess {
+    pub options: Vec<(String, String)>,
+    /// Where checkpoint files are kept between calls.
+    pub cache: Option<PathBuf>,
+    /// In place of what a URL names: for tests.
+    pub store: Option<Arc<dyn ObjectStore>>,
 }
 
 /// Whether the user wants to stop; clones share it.
@@ -76,7 +93,44 @@ impl<'s> Console<'s> {
         interruption: Interruption,
     ) -> Self {
         let (output, error, input) = (Box::new(output), Box::new(error), Box::new(input));
-        Self { output, error, input, terminal, json: false, printed: false, interruption, disk: Arc::new(LocalDisk) }
+        let (disk, store_access) = (Arc::new(LocalDisk), StoreAccess::default());
+        Self {
+            output,
+            error,
+            input,
+            terminal,
+            json: false,
+            printed: false,
+            interruption,
+            disk,
+            store_access,
+            scratch: RefCell::default(),
+        }
+    }
+
+    /// Leaves the path of a scratch directory out of what is printed: what is below it has the names of a job's directory.
+    pub fn leave_out(&self, scratch: &Path) {
+        *self.scratch.borrow_mut() = Some(format!("{}/", scratch.display()));
+    }
+
+    /// How object storage is reached.
+    pub fn store_access(&self) -> &StoreAccess {
+        &self.store_access
+    }
+
+    pub(super) fn set_store_access(&mut self, options: Vec<(String, String)>, cache: Option<PathBuf>) {
+        (self.store_access.options, self.store_access.cache) = (options, cache);
+    }
+
+    /// An object store that is there already: for tests.
+    #[cfg(feature = "testing")]
+    pub(super) fn set_store(&mut self, store: Arc<dyn ObjectStore>) {
+        self.store_access.store = Some(store);
+    }
+
+    /// Whether progress is shown.
+    pub fn shows_progress(&self) -> bool {
+        self.terminal.error_is_terminal && !self.json
     }
 
     /// The door to the disk for verbs that write.
@@ -137,6 +191,10 @@ impl<'s> Console<'s> {
     pub fn text(&mut self, text: &str) -> Result<()> {
         self.check()?;
         self.printed = true;
+        let text = match &*self.scratch.borrow() {
+            Some(scratch) if text.contains(scratch.as_str()) => Cow::from(text.replace(scratch.as_str(), "")),
+            _ => Cow::from(text),
+        };
         self.output.write_all(text.as_bytes()).map_err(|error| Failure::output(&error))
     }
 
@@ -157,6 +215,10 @@ impl<'s> Console<'s> {
     /// What the user should know beside the data; whether it can be written changes nothing.
     pub fn hint(&mut self, hint: &str) {
         // Standard error may be closed, and there is no other place to say so.
+        let hint = match &*self.scratch.borrow() {
+            Some(scratch) => hint.replace(scratch.as_str(), ""),
+            None => hint.to_string(),
+        };
         let _ = writeln!(self.error, "{hint}");
     }
 
@@ -185,7 +247,7 @@ impl<'s> Console<'s> {
 
     /// A bar over `total` bytes, on a terminal only.
     pub fn progress(&self, doing: &'static str, total: u64) -> Progress {
-        Progress::new(doing, total, self.terminal.error_is_terminal && !self.json)
+        Progress::new(doing, total, self.shows_progress())
     }
 
     /// Asks on a terminal; without one the answer is no.

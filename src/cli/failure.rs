@@ -11,6 +11,7 @@ use super::finding::Code;
 use crate::checkpoint::ChainError;
 use crate::error::{Error, ErrorKind};
 use crate::recovery::refusal::Refusal;
+use crate::remote::{FetchError, PinError, RemoteError};
 use crate::state::StateError;
 use crate::wal::WalError;
 
@@ -108,6 +109,37 @@ impl From<ChainError> for Failure {
 impl From<StateError> for Failure {
     fn from(error: StateError) -> Self {
         Self::about(Code::of_state(&error), error.to_string())
+    }
+}
+
+impl From<RemoteError> for Failure {
+    fn from(error: RemoteError) -> Self {
+        let message = error.to_string();
+        match &error {
+            RemoteError::Damaged { .. } => Self::about(Code::of_object(&error), message),
+            RemoteError::Version { .. } => Self::about(Code::VersionUnknown, message),
+            RemoteError::NoSuchBucket { .. } => Self::new(Exit::NotAStore, message),
+            RemoteError::Location { .. } => Self::usage(message),
+            _ => Self::new(Exit::Failed, message),
+        }
+    }
+}
+
+impl From<FetchError> for Failure {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::Remote(error) => error.into(),
+            other => Self::new(Exit::Failed, other.to_string()),
+        }
+    }
+}
+
+impl From<PinError> for Failure {
+    fn from(error: PinError) -> Self {
+        match error {
+            PinError::Fetch(error) => error.into(),
+            other @ PinError::Collected { .. } => Self::usage(other.to_string()),
+        }
     }
 }
 

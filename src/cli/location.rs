@@ -1,11 +1,16 @@
 //! The location that a verb is given: whether a store is there, judged by names only.
+//!
+//! A URL of object storage is looked at through a scratch directory ([`remote`](super::remote)), which is the path of the store then.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::console::Console;
 use super::exit::Exit;
 use super::failure::{Failure, Result};
+use super::remote::RemoteStore;
 pub(crate) use crate::checkpoint::MANIFESTS;
 use crate::driver::lock::{Owner, owner_of};
 use crate::recovery::facts::{CHECKPOINTS, WAL};
@@ -16,6 +21,7 @@ pub(crate) struct Store {
     path: PathBuf,
     /// As the user wrote it: for the commands that are shown.
     shown: String,
+    remote: Option<Arc<RemoteStore>>,
 }
 
 impl Store {
@@ -23,8 +29,12 @@ impl Store {
     ///
     /// # Errors
     /// Exit code 10 where none is, with what is there instead; 1 where the place cannot be read.
-    pub fn open(location: &str) -> Result<Self> {
-        let path = path_of(location)?;
+    pub fn open(location: &str, console: &Console<'_>) -> Result<Self> {
+        if let Some(remote) = RemoteStore::open(location, console)? {
+            remote.refuse_where_no_job_is(location)?;
+            return Ok(Self::of_remote(location, remote));
+        }
+        let path = PathBuf::from(location);
         let none = |what: String| Failure::new(Exit::NotAStore, format!("{location}: {what}"));
         let metadata = match fs::metadata(&path) {
             Ok(metadata) => metadata,
@@ -44,7 +54,12 @@ impl Store {
             );
         }
         match traces(&path)? {
-            true => Ok(Self { path, shown: location.to_string() }),
+            true if is_bucket(&path)? => {
+                let full = fs::canonicalize(&path).unwrap_or(path);
+                let failure = none("this is how object storage keeps a job: give it as a URL".to_string());
+                Err(failure.try_next(format!("floodmark status {}", quoted(&format!("file://{}", full.display())))))
+            }
+            true => Ok(Self { path, shown: location.to_string(), remote: None }),
             false => Err(not_here(location, &path)?),
         }
     }
@@ -52,9 +67,61 @@ impl Store {
     /// The place where a store is to be made; nothing is judged yet.
     ///
     /// # Errors
-    /// Exit code 2 for a location that is no directory's.
-    pub fn place(location: &str) -> Result<Self> {
-        Ok(Self { path: path_of(location)?, shown: location.to_string() })
+    /// Where a URL means nothing, or object storage cannot be read.
+    pub fn place(location: &str, console: &Console<'_>) -> Result<Self> {
+        Ok(match RemoteStore::open(location, console)? {
+            Some(remote) => Self::of_remote(location, remote),
+            None => Self { path: PathBuf::from(location), shown: location.to_string(), remote: None },
+        })
+    }
+
+    fn of_remote(location: &str, remote: RemoteStore) -> Self {
+        Self { path: remote.path().to_path_buf(), shown: location.to_string(), remote: Some(Arc::new(remote)) }
+    }
+
+    /// What reports call it: its path, or its URL.
+    pub fn name(&self) -> String {
+        match &self.remote {
+            Some(_) => self.shown.clone(),
+            None => self.path.display().to_string(),
+        }
+    }
+
+    /// The bucket behind it, if it is in object storage.
+    pub fn remote(&self) -> Option<&RemoteStore> {
+        self.remote.as_deref()
+    }
+
+    /// Sees to it that the files in a directory of the store are there, not only their names and sizes.
+    ///
+    /// # Errors
+    /// When object storage cannot be read, or holds other bytes.
+    pub fn bring(&self, directory: &Path) -> Result<()> {
+        self.remote.as_ref().map_or(Ok(()), |remote| remote.bring(directory))
+    }
+
+    /// The same for all checkpoints of the chain, as a start does it.
+    ///
+    /// # Errors
+    /// As [`bring`](Self::bring), and where a start is refused by what is in the bucket.
+    pub fn bring_all(&self) -> Result<()> {
+        self.remote.as_ref().map_or(Ok(()), |remote| remote.bring_all(&self.shown()))
+    }
+
+    /// Where a job has gone on meanwhile: looks again. A directory is always as it is.
+    ///
+    /// # Errors
+    /// When object storage cannot be read.
+    pub fn catch_up(&self) -> Result<bool> {
+        self.remote.as_ref().map_or(Ok(false), |remote| remote.catch_up())
+    }
+
+    /// Looks again.
+    ///
+    /// # Errors
+    /// As [`catch_up`](Self::catch_up).
+    pub fn refresh(&self) -> Result<()> {
+        self.remote.as_ref().map_or(Ok(()), |remote| remote.refresh())
     }
 
     pub fn path(&self) -> &Path {
@@ -68,19 +135,18 @@ impl Store {
 
     /// Who drives the job at this moment.
     pub fn owner(&self) -> Owner {
-        owner_of(&self.path)
+        match &self.remote {
+            Some(remote) => remote.owner(),
+            None => owner_of(&self.path),
+        }
     }
 }
 
-/// The path that a location names; URLs of object stores are not read yet.
-fn path_of(location: &str) -> Result<PathBuf> {
-    match location.split_once("://") {
-        None => Ok(PathBuf::from(location)),
-        Some(("file", path)) => Ok(PathBuf::from(path)),
-        Some((scheme, _)) => Err(Failure::usage(format!(
-            "{location}: this build reads directories, not {scheme}:// locations; copy the store to a directory first"
-        ))),
-    }
+/// Whether a directory is a bucket: objects of a log, whose names are numbers.
+fn is_bucket(path: &Path) -> Result<bool> {
+    let is_number = |name: &String| name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
+    let has_log = names(path)?.iter().any(|name| name == "log");
+    Ok(has_log && names(&path.join("log"))?.iter().any(is_number))
 }
 
 /// Whether anything lies there that only a job leaves.

@@ -4,7 +4,7 @@
 //! one truth, and no second parser of any format. `docs/cli.md` describes it for its users.
 //!
 //! # Invariants
-//! - Verbs that read take no lock and no epoch, and write nothing into a store.
+//! - Verbs that read take no lock and no epoch, and write nothing into a store, nor into a bucket.
 //! - What is printed on standard output is data; hints, questions and progress go to standard error.
 
 mod args;
@@ -23,6 +23,7 @@ mod progress;
 mod repair;
 mod range;
 mod reading;
+mod remote;
 mod sizes;
 mod start;
 mod verbs;
@@ -97,6 +98,19 @@ pub fn run_on_disk<A: Into<OsString>>(
     run_with(WIDTH_WITHOUT_TERMINAL, arguments, |console| console.set_disk(disk))
 }
 
+/// As [`run_on_disk`], with every URL naming a prefix of this object store.
+#[cfg(feature = "testing")]
+pub fn run_on_store<A: Into<OsString>>(
+    disk: std::sync::Arc<dyn crate::disk::Disk>,
+    store: std::sync::Arc<dyn object_store::ObjectStore>,
+    arguments: impl IntoIterator<Item = A>,
+) -> Outcome {
+    run_with(WIDTH_WITHOUT_TERMINAL, arguments, |console| {
+        console.set_disk(disk);
+        console.set_store(store);
+    })
+}
+
 fn run_with<A: Into<OsString>>(
     width: usize,
     arguments: impl IntoIterator<Item = A>,
@@ -125,6 +139,7 @@ fn run_on(console: &mut Console<'_>, arguments: impl Iterator<Item = OsString>) 
         Err(error) => return told_by_clap(console, &error),
     };
     console.set_json(line.json);
+    console.set_store_access(line.store_option, line.cache);
     let done = line.verb.run(console).and_then(|exit| console.flush().map(|()| exit));
     match done {
         Ok(exit) => exit,

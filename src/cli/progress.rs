@@ -11,7 +11,7 @@ pub(crate) struct Progress(Arc<Guard>);
 struct Guard(ProgressBar);
 
 impl Progress {
-    pub(super) fn new(doing: &'static str, total: u64, shown: bool) -> Self {
+    pub fn new(doing: &'static str, total: u64, shown: bool) -> Self {
         let target = if shown { ProgressDrawTarget::stderr_with_hz(10) } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total), target);
         let template = "{msg} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta}";

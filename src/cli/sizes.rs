@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::failure::{Failure, Result};
 use crate::recovery::facts::{CHECKPOINTS, WAL};
+use crate::remote::Look;
 
 /// Bytes by place. Table files that checkpoints share with each other and with the live directory count once.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -43,6 +44,20 @@ impl Sizes {
             sizes.total += bytes;
         }
         Ok(sizes)
+    }
+
+    /// Adds up the objects of a bucket; those of the log count as segments.
+    pub fn in_bucket(look: &Look) -> Self {
+        let mut sizes = Self::default();
+        for object in &look.objects {
+            match object.name.split('/').next() {
+                Some("log") => (sizes.log, sizes.segments) = (sizes.log + object.size, sizes.segments + 1),
+                Some("files") => sizes.checkpoints += object.size,
+                _ => {}
+            }
+            sizes.total += object.size;
+        }
+        sizes
     }
 }
 

@@ -52,6 +52,8 @@ struct RemoteWish {
     give_up_after: Option<Duration>,
     /// Instead of a location.
     store: Option<RemotePlace>,
+    /// Instead of the system's.
+    clock: Option<Arc<dyn Clock>>,
 }
 
 impl StreamingContextBuilder {
@@ -70,6 +72,7 @@ impl StreamingContextBuilder {
             state_memory: None,
             load_held: Arc::default(),
             keep: 2,
+            keep_for_ms: None,
             width: Width { workers, partitions: 8 },
             limits: BatchLimits { records: u64::MAX, bytes: 128 << 20 },
             receive: ReceiveLimits::default(),
@@ -174,6 +177,14 @@ impl StreamingContextBuilder {
         self
     }
 
+    /// What the object store's failures are measured by, and the waits between tries.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn object_store_clock(mut self, clock: impl Clock) -> Self {
+        self.remote.clock = Some(Arc::new(clock));
+        self
+    }
+
     /// The time between two batches; 1 s by default, at least 1 ms. Batches are aligned with the epoch.
     pub fn batch_interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
@@ -224,6 +235,29 @@ impl StreamingContextBuilder {
     /// How many checkpoints are kept; 2 by default, so that a damaged one can be done without.
     pub fn keep_checkpoints(self, count: usize) -> Self {
         self.set(|settings| settings.keep = count)
+    }
+
+    /// For how long checkpoints are kept, by the times of their batches and the job's [clock](Self::clock); besides the newest ones, of which
+    /// [`keep_checkpoints`](Self::keep_checkpoints) says how many: what either protects stays, also in object storage. Not set by
+    /// default. What lies between two checkpoints that are kept stays in the log, so a long time needs room for it
+    /// ([`log_quota`](Self::log_quota)); a single checkpoint is kept for good by `floodmark pin`.
+    ///
+    /// ```
+    /// # fn main() -> floodmark::Result<()> {
+    /// # let place = tempfile::tempdir().unwrap();
+    /// use floodmark::StreamingContext;
+    /// use std::time::Duration;
+    ///
+    /// let context = StreamingContext::builder("job")
+    ///     .checkpoint(place.path())
+    ///     .keep_checkpoints(2)
+    ///     .keep_checkpoints_for(Duration::from_secs(3600)) // `floodmark get … --as-of` asks any of the last hour
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn keep_checkpoints_for(self, duration: Duration) -> Self {
+        self.set(|settings| settings.keep_for_ms = Some(duration.as_millis() as u64))
     }
 
     /// The number of worker threads; by default the number of processors. Results do not depend on it.
@@ -449,7 +483,8 @@ fn find_remote(settings: &mut JobSettings, working_copy: Option<PathBuf>, wish: 
     };
     settings.location = working_copy.unwrap_or_else(|| PathBuf::from(".floodmark").join(&settings.name));
     let give_up_after = wish.give_up_after.unwrap_or(Duration::from_secs(5 * 60));
-    settings.remote = Some(RemoteJob { place, log_blocks: wish.log_blocks, give_up_after });
+    let clock = wish.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
+    settings.remote = Some(RemoteJob { place, log_blocks: wish.log_blocks, give_up_after, clock });
     if wish.log_blocks {
         settings.wal.group_interval = settings.wal.group_interval.or(Some(GROUP_INTERVAL));
     }

@@ -19,6 +19,7 @@ impl Driver {
             (status.planned, status.planned_time) = (planned, planned_time);
             (status.committed, status.published, status.checkpoint) =
                 (point.batch, point.published_through, point.batch);
+            status.checkpoint_time = point.last_batch_time;
         });
         // Planned again first: a log that was opened in this lineage knows every batch of it, however this append ends.
         let again = |batch: &BatchId| BatchEvent::Planned(self.history.get(*batch).plan.clone());

@@ -128,7 +128,7 @@ impl Driver {
         let (batch, bytes, duration_ms) = (done.batch, done.new_bytes, done.duration.as_millis() as u64);
         self.events.tell(|| CheckpointCompleted { batch, bytes, duration_ms });
         self.shared.update(|status| {
-            status.checkpoint = done.batch;
+            (status.checkpoint, status.checkpoint_time) = (done.batch, done.time);
             status.checkpointing = false;
             status.checkpoints += 1;
             status.checkpoint_bytes += bytes;

@@ -61,6 +61,8 @@ pub(crate) enum Owner {
     Nobody,
     /// The system does not say, or the lock is on another machine; `last` is the process that took it last.
     Unknown { last: Option<u32> },
+    /// The job is in object storage: who wrote its newest manifest, and how old the newest object is. It may be at work.
+    Elsewhere { epoch: u64, who: String, newest_object_age_ms: u64 },
 }
 
 /// Looks who holds the lock. Trying to take it, even for a moment, could turn a starting driver away, so the system's list of

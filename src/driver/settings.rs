@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::block::{BatchLimits, ReceiveLimits};
+use crate::checkpoint::KeepRule;
 use crate::clock::Clock;
 use crate::dataflow::engine::Width;
 use crate::disk::Disk;
@@ -53,6 +54,8 @@ pub(crate) struct JobSettings {
     pub load_held: Held,
     /// How many checkpoints are kept.
     pub keep: usize,
+    /// Besides, those of so long.
+    pub keep_for_ms: Option<u64>,
     pub width: Width,
     pub limits: BatchLimits,
     pub receive: ReceiveLimits,
@@ -73,4 +76,11 @@ pub(crate) struct JobSettings {
     pub planted: Planted,
     /// The job is not run: its past is computed again.
     pub replay: Option<ReplaySettings>,
+}
+
+impl JobSettings {
+    /// Which checkpoints are kept.
+    pub fn keep_rule(&self) -> KeepRule {
+        KeepRule { count: self.keep, younger_than_ms: self.keep_for_ms.map(|age_ms| (age_ms, self.clock.clone())) }
+    }
 }

@@ -74,6 +74,11 @@ impl Job {
         let lock = DirectoryLock::take(&location)?;
         if let Some(remote) = &self.settings.remote {
             let remote = Arc::new(remote.open(disk, &location)?);
+            let (shared, events) = (self.shared.clone(), self.events.clone());
+            remote.on_health(move |health| {
+                shared.update(|status| status.object_store = health.clone());
+                events.tell(|| health.clone());
+            });
             self.settings.disk = remote.clone();
             self.settings.remote_disk = Some(remote);
         }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime};
 use crate::recovery::report::RecoveryReport;
+use crate::remote::ObjectStoreHealth;
 use crate::source::{ReceiverStatus, Supervisor};
 
 /// Where a running job stands.
@@ -26,6 +27,8 @@ pub struct Status {
     pub published: BatchId,
     /// The newest batch that a published checkpoint covers.
     pub checkpoint: BatchId,
+    /// The time of that batch: what the job would come back to without its log is as old.
+    pub checkpoint_time: BatchTime,
     /// Whether a checkpoint is being written.
     pub checkpointing: bool,
     /// Whether a part of the state is still read in the background, behind a restart that did not wait for it.
@@ -71,6 +74,9 @@ pub struct Status {
     pub events_missed: u64,
     /// Listeners that panicked, and hear nothing any more.
     pub listeners_removed: u64,
+    /// How the object store has been answering; of a job in a directory always well. While it fails, receivers are held back, batches and
+    /// checkpoints wait; after [the patience](crate::StreamingContextBuilder::object_store_patience) the job ends.
+    pub object_store: ObjectStoreHealth,
     /// All receivers have ended, or there are none; direct sources offer nothing more; everything is published.
     pub input_used_up: bool,
 }

@@ -202,7 +202,7 @@ impl Job {
         checkpoint: Option<CheckpointFiles>,
         nonce: WriterNonce,
     ) -> Result<ManifestChain> {
-        let mut chain = ManifestChain::new(&self.settings.location, facts, self.settings.keep);
+        let mut chain = ManifestChain::new(&self.settings.location, facts, self.settings.keep_rule());
         let rejections = decision.rejected.iter().map(|rejected| ManifestKind::Rejection {
             of: rejected.sequence,
             directory: rejected.directory.clone(),
@@ -334,7 +334,6 @@ pub(super) fn start_checkpointer(
         chain,
         epoch,
         nonce,
-        keep: settings.keep,
         parent_files,
         planted: settings.planted,
         monotonic: Box::new(move || Duration::from_millis(clock.monotonic_ms())),

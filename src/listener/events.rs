@@ -5,6 +5,7 @@ use crate::id::{BatchId, Epoch, Uid};
 use crate::listener::StreamingListener;
 use crate::operator::foreach_rdd::Batch;
 use crate::recovery::report::RecoveryReport;
+use crate::remote::ObjectStoreHealth;
 
 /// Makes the sum of all events, and the way from each to its method.
 macro_rules! events {
@@ -46,6 +47,7 @@ events! {
     OutputOperationCompleted => on_output_operation_completed,
     CheckpointCompleted => on_checkpoint_completed,
     ClockJumped => on_clock_jump,
+    ObjectStoreHealth => on_object_store_health,
     EventsMissed => on_events_missed,
     StreamingStopped => on_streaming_stopped,
 }

@@ -18,6 +18,7 @@ pub(crate) use queue::{Events, ListenerThread};
 pub(crate) use registered::Listeners;
 pub use stats::{Percentiles, StatsReportListener};
 
+use crate::remote::ObjectStoreHealth;
 use events::{
     BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed,
     OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted, ReceiverStopped,
@@ -116,6 +117,9 @@ pub trait StreamingListener: Send + 'static {
 
     /// The system clock jumped against the monotonic clock; batch times still rise.
     fn on_clock_jump(&mut self, jump: &ClockJumped) {}
+
+    /// Requests to the object store fail, or one was answered again after such failures: told for each request that fails, and then once.
+    fn on_object_store_health(&mut self, health: &ObjectStoreHealth) {}
 
     /// Events were dropped at this place, since listeners were too slow.
     fn on_events_missed(&mut self, missed: &EventsMissed) {}

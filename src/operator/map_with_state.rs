@@ -350,8 +350,7 @@ where
         let (table, fingerprint) = tables.of(partition);
         for records in chunks {
             // First all of them, so that the processor fetches the next states while it waits for one.
-            slots.clear();
-            slots.extend(records.iter().map(|record| table.slot_or_vacant(record.hash(), &record.key)));
+            table.slots_or_vacant(records.iter().map(|record| (record.hash(), &record.key)), slots);
             for (record, slot) in records.into_iter().zip(&*slots) {
                 calls.map_record(table, *slot, record, unit);
             }

@@ -288,8 +288,8 @@ where
         let calendar = &mut self.calendars.iter_mut().find(|(number, _)| *number == partition).expect("owned").1;
         for chunk in chunks {
             let records = chunk.records.into_typed::<Keyed<K, V>>();
-            let slots: Vec<Slot> =
-                records.iter().map(|record| table.slot_or_vacant(record.hash(), &record.key)).collect();
+            let mut slots = Vec::new();
+            table.slots_or_vacant(records.iter().map(|record| (record.hash(), &record.key)), &mut slots);
             for (record, slot) in records.into_iter().zip(slots) {
                 fingerprint.note(record.hash(), &record.value);
                 calendar.enter(unit.time, record.hash());

@@ -118,6 +118,7 @@ where
             name: context.name.clone(),
             update: self.update.clone(),
             tables: Tables::load_within(context, &self.spec)?,
+            slots: Vec::new(),
             groups: Groups::new(),
             unchecked_states: CHECKED_STATES,
             emit: Emit::new(context.name.clone(), downstream.into_typed()),
@@ -141,6 +142,8 @@ struct UpdateReduce<K, V, S, F> {
     name: Arc<str>,
     update: Arc<F>,
     tables: Tables<K, S>,
+    /// Where the records of a chunk have their states.
+    slots: Vec<Slot>,
     groups: Groups<V>,
     /// The first states are encoded and decoded to see whether they come back.
     unchecked_states: u32,
@@ -184,8 +187,8 @@ where
         let (table, fingerprint) = self.tables.of(partition);
         self.groups.clear();
         for records in chunks {
-            for record in records {
-                let slot = table.slot_or_vacant(record.hash(), &record.key);
+            table.slots_or_vacant(records.iter().map(|record| (record.hash(), &record.key)), &mut self.slots);
+            for (record, slot) in records.into_iter().zip(&self.slots) {
                 self.groups.add(slot.place(), record.value);
             }
         }

@@ -21,8 +21,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::download::Download;
 use super::error::{Answer, RemoteError};
-use super::location::RemoteLocation;
-use super::retry::{Health, Patience, Tries};
+use super::location::{Absent, RemoteLocation};
+use super::retry::{ObjectStoreHealth, Patience, Tries};
 use super::settings::BucketSettings;
 use super::upload::Upload;
 use super::{download, probe, upload};
@@ -54,15 +54,24 @@ pub struct RemoteFile {
     /// Below the bucket's prefix.
     pub name: String,
     pub size: u64,
+    /// When it was written, by the store's own clock, in milliseconds since 1970.
+    pub modified_ms: u64,
 }
 
 impl Bucket {
     /// Connects, and refuses a store on which nothing exact can stand. Says soon where that is impossible.
     pub fn open(location: &RemoteLocation, settings: BucketSettings) -> Result<Self, RemoteError> {
-        let stores = location.connect()?;
+        let stores = location.connect(Absent::Make)?;
         let bucket = Self::over(stores.store, stores.parts, &stores.prefix, location.to_string(), settings);
         bucket.probe()?;
         Ok(bucket)
+    }
+
+    /// Connects for whoever reads only: nothing is probed, nothing is made, and nothing is written.
+    #[cfg(feature = "cli")]
+    pub(crate) fn open_to_read(location: &RemoteLocation, settings: BucketSettings) -> Result<Self, RemoteError> {
+        let stores = location.connect(Absent::Refuse)?;
+        Ok(Self::over(stores.store, stores.parts, &stores.prefix, location.to_string(), settings))
     }
 
     /// The same on a store that is there already, which is not probed.
@@ -120,6 +129,13 @@ impl Bucket {
         self.run(async move { shared.list(&below, shared.settings.give_up_after).await })
     }
 
+    /// How long an object is, without reading it; nothing where there is none.
+    #[cfg(feature = "cli")]
+    pub(crate) fn size(&self, name: &str) -> Result<Option<u64>, RemoteError> {
+        let (shared, name) = (self.shared.clone(), name.to_string());
+        self.run(async move { shared.size(&name, shared.settings.give_up_after).await })
+    }
+
     /// Uploads files in parallel, and says how many bytes. A name that has the same bytes already may be given again.
     pub fn upload_all(&self, files: &[Upload]) -> Result<u64, RemoteError> {
         let (shared, files) = (self.shared.clone(), files.to_vec());
@@ -165,9 +181,14 @@ impl Bucket {
         self.run(async move { shared.delete_all(&names, shared.settings.give_up_after).await })
     }
 
+    /// Hears from now on whenever requests fail, and when one is answered again.
+    pub(crate) fn on_health(&self, hear: impl Fn(&ObjectStoreHealth) + Send + Sync + 'static) {
+        self.shared.patience.on_health(Box::new(hear));
+    }
+
     /// How the store has been answering lately.
     #[must_use]
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> ObjectStoreHealth {
         self.shared.patience.health()
     }
 
@@ -249,10 +270,24 @@ impl Shared {
         for object in found {
             let parts = object.location.prefix_match(&self.prefix).into_iter().flatten();
             let parts: Vec<String> = parts.map(|part| part.as_ref().to_string()).collect();
-            files.push(RemoteFile { name: parts.join("/"), size: object.size });
+            let modified_ms = u64::try_from(object.last_modified.timestamp_millis()).unwrap_or_default();
+            files.push(RemoteFile { name: parts.join("/"), size: object.size, modified_ms });
         }
         files.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(files)
+    }
+
+    #[cfg(feature = "cli")]
+    async fn size(&self, name: &str, limit: Duration) -> Result<Option<u64>, RemoteError> {
+        let path = self.path(name);
+        let head = || async {
+            match self.store.head(&path).await {
+                Ok(found) => Ok(Some(found.size)),
+                Err(error) if Answer::of(&error) == Answer::Gone => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        self.tries(format!("look at {name}"), limit).repeat(head).await
     }
 
     pub async fn delete_all(&self, names: &[String], limit: Duration) -> Result<(), RemoteError> {

@@ -3,6 +3,10 @@
 //!
 //! What is deleted is never created again: names of files carry a random part, objects of the log and manifests are numbered, and of
 //! those the first of each life stays, which is the one that a stalled driver would create. Of manifests, milestones stay, too.
+//!
+//! What is pinned stays, and so do objects that pins share with what goes: pins are asked for before each deletion of files, by
+//! whichever life. What a pin that is made at the same moment may rely on is told in [`pins`](super::pins). The files of a pin
+//! that was given up are deleted with all else that nobody names, by the sweep of the next life.
 
 use std::collections::HashSet;
 
@@ -27,13 +31,15 @@ impl RemoteDisk {
         if stays { Ok(()) } else { self.bucket.delete_all(&[manifest_name(sequence)]) }
     }
 
-    /// Deletes the files of a checkpoint that no other one shares.
+    /// Deletes the files of a checkpoint that no other one shares, unless it is pinned.
     pub(super) fn delete_checkpoint(&self, directory: &str) -> Result<(), RemoteError> {
+        let Some(pinned) = self.pinned_files(Some(directory))? else { return Ok(()) };
         let objects: Vec<String> = {
             let kept = self.kept();
             let Some(files) = kept.checkpoints.get(directory) else { return Ok(()) };
             let others = kept.checkpoints.iter().filter(|(name, _)| *name != directory);
-            let shared: HashSet<&str> = others.flat_map(|(_, files)| files.iter().filter_map(object_of)).collect();
+            let others = others.flat_map(|(_, files)| files).chain(&pinned);
+            let shared: HashSet<&str> = others.filter_map(object_of).collect();
             files.iter().filter_map(object_of).filter(|object| !shared.contains(object)).map(str::to_string).collect()
         };
         self.bucket.delete_all(&objects)?;
@@ -57,6 +63,7 @@ impl RemoteDisk {
     pub(super) fn sweep(&self) -> Result<(), RemoteError> {
         let left: Vec<String> = self.kept().left.drain(..).map(manifest_name).collect();
         self.bucket.delete_all(&left)?;
+        let Some(pinned) = self.pinned_files(None)? else { return Ok(()) };
         // First what is under way: an upload that ends later would make an object that nobody lists.
         let epoch = self.kept().epoch;
         for note in self.bucket.list(UPLOADS)? {
@@ -69,7 +76,8 @@ impl RemoteDisk {
         let listed = self.bucket.list(FILES)?;
         let unnamed: Vec<String> = {
             let kept = self.kept();
-            let named: HashSet<&str> = kept.checkpoints.values().flatten().filter_map(object_of).collect();
+            let all = kept.checkpoints.values().flatten().chain(&pinned);
+            let named: HashSet<&str> = all.filter_map(object_of).collect();
             let is_old = |name: &str| {
                 let directory = name.split('/').nth(1)?;
                 directory_epoch(directory).map(|epoch| epoch < kept.epoch)
@@ -91,7 +99,7 @@ pub(super) fn stays(sequence: ManifestSequence, before: Option<Epoch>, own: Opti
 }
 
 /// The object that holds a file, if it has one of its own.
-fn object_of(stored: &StoredFile) -> Option<&str> {
+pub(super) fn object_of(stored: &StoredFile) -> Option<&str> {
     match &stored.place {
         Place::Object(name) => Some(name),
         Place::Inline(_) => None,

@@ -26,7 +26,8 @@ use bytes::Bytes;
 use super::envelope::{Envelope, Place, StoredFile, Writer};
 use super::log::{Opened, Overtaken, RemoteLog};
 use super::outline::Outline;
-use super::{Bucket, Created, RemoteError, Upload};
+use super::pins::StoredPins;
+use super::{Bucket, Created, ObjectStoreHealth, RemoteError, Upload};
 use crate::checkpoint::{CheckpointFile, Link, MANIFESTS, Manifest, crc32_of, is_table, manifest_file_name};
 use crate::disk::{Disk, DiskFile, Kind, Step};
 use crate::id::{Epoch, LogId, ManifestSequence, SegmentNumber, WriterNonce};
@@ -71,6 +72,8 @@ pub(super) struct Kept {
     pub left: Vec<ManifestSequence>,
     /// Below this number, objects of the log may go.
     pub log_limit: u64,
+    /// The pins that were read so far.
+    pub pins: StoredPins,
     /// Manifests whose objects cannot be read, and why.
     pub damaged_manifests: BTreeMap<ManifestSequence, String>,
     /// Checkpoints that lack a file, and which.
@@ -98,6 +101,11 @@ impl RemoteDisk {
     /// As [`RemoteLog::open`].
     pub fn open_log(&self, epoch: Epoch, nonce: WriterNonce) -> Result<Result<Opened, Overtaken>, RemoteError> {
         self.log.open(&writer(epoch, nonce))
+    }
+
+    /// Hears from now on how the store is doing.
+    pub fn on_health(&self, hear: impl Fn(&ObjectStoreHealth) + Send + Sync + 'static) {
+        self.bucket.on_health(hear);
     }
 
     /// Who has taken over, if this life has met them.

@@ -18,7 +18,7 @@ use object_store::{GetOptions, GetRange};
 use tokio::sync::Semaphore;
 
 use super::bucket::Shared;
-use super::error::{Answer, RemoteError};
+use super::error::{Answer, NO_SUCH_OBJECT, RemoteError};
 use super::upload::{damaged, on_disk};
 use crate::disk::TEMPORARY_SUFFIX;
 
@@ -96,7 +96,7 @@ async fn part(
     let expected = format!("an object of {} bytes", download.size);
     let other = |found: String| RemoteError::Damaged { name: download.name.clone(), expected, found };
     match found {
-        None => Err(other("nothing".into())),
+        None => Err(other(NO_SUCH_OBJECT.into())),
         Some((size, _)) if size != download.size => Err(other(format!("one of {size}"))),
         Some((_, bytes)) if bytes.len() as u64 != range.end - range.start => {
             Err(other(format!("{} bytes of the range {range:?}", bytes.len())))

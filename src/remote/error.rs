@@ -9,6 +9,9 @@ use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind};
 
+/// What is found where an object should be.
+pub(super) const NO_SUCH_OBJECT: &str = "no such object: restore it";
+
 /// Why the object store did not do what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
@@ -55,6 +58,12 @@ pub enum RemoteError {
 }
 
 impl RemoteError {
+    /// Whether an object that should be there is not.
+    #[cfg(feature = "cli")]
+    pub(crate) fn is_missing_object(&self) -> bool {
+        matches!(self, Self::Damaged { found, .. } if found == NO_SUCH_OBJECT)
+    }
+
     pub(super) fn io(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { doing, path, source }

@@ -275,7 +275,7 @@ impl RemoteDisk {
         Ok(lacking)
     }
 
-    fn is_whole(&self, path: &Path, stored: &StoredFile) -> bool {
+    pub(super) fn is_whole(&self, path: &Path, stored: &StoredFile) -> bool {
         is_whole(&*self.local, path, stored.file.size, stored.file.crc32)
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use object_store::ObjectStore;
 
 use super::{Bucket, BucketSettings, RemoteDisk, RemoteError, RemoteLocation};
-use crate::clock::SystemClock;
+use crate::clock::Clock;
 use crate::disk::Disk;
 
 /// How long blocks wait for others before they are put together, unless the builder says otherwise.
@@ -31,6 +31,8 @@ pub(crate) struct RemoteJob {
     pub log_blocks: bool,
     /// A call that has been failing for so long ends the job.
     pub give_up_after: Duration,
+    /// Measures that; the store has a time of its own, whatever drives the job's batches.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl RemoteJob {
@@ -39,8 +41,7 @@ impl RemoteJob {
     /// # Errors
     /// As [`Bucket::open`].
     pub fn open(&self, local: Arc<dyn Disk>, working_copy: &Path) -> Result<RemoteDisk, RemoteError> {
-        // The store has a time of its own, whatever drives the job's batches.
-        let clock = Arc::new(SystemClock::default());
+        let clock = self.clock.clone();
         let settings = BucketSettings { clock, give_up_after: self.give_up_after, ..BucketSettings::default() };
         let bucket = match &self.place {
             RemotePlace::Location(location) => Bucket::open(location, settings)?,

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use object_store::ObjectStore;
@@ -34,6 +35,14 @@ enum Scheme {
     Az,
     File,
     Memory,
+}
+
+/// What to do about a directory that is not there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Absent {
+    Make,
+    #[cfg_attr(not(feature = "cli"), allow(dead_code))]
+    Refuse,
 }
 
 /// A connection. Whatever fails is repeated by the bucket, not by the client.
@@ -88,7 +97,19 @@ impl RemoteLocation {
         self
     }
 
-    pub(super) fn connect(&self) -> Result<Stores, RemoteError> {
+    /// Below which everything is; of a directory nothing, since the store begins there.
+    #[cfg(feature = "cli")]
+    pub(crate) fn prefix(&self) -> &str {
+        if self.scheme == Scheme::File { "" } else { &self.prefix }
+    }
+
+    /// The directory, if it names one.
+    #[cfg(feature = "cli")]
+    pub(crate) fn directory(&self) -> Option<&std::path::Path> {
+        (self.scheme == Scheme::File).then(|| std::path::Path::new(&self.prefix))
+    }
+
+    pub(super) fn connect(&self, absent: Absent) -> Result<Stores, RemoteError> {
         let prefix = self.prefix.clone();
         match self.scheme {
             Scheme::Memory => {
@@ -96,7 +117,7 @@ impl RemoteLocation {
                 Ok(Stores { store: store.clone(), parts: Some(store), prefix })
             }
             Scheme::File => {
-                let store = self.in_directory()?;
+                let store = self.in_directory(absent)?;
                 Ok(Stores { store, parts: None, prefix: String::new() })
             }
             Scheme::S3 | Scheme::Gs | Scheme::Az => {
@@ -106,8 +127,12 @@ impl RemoteLocation {
         }
     }
 
-    fn in_directory(&self) -> Result<Arc<dyn ObjectStore>, RemoteError> {
+    fn in_directory(&self, absent: Absent) -> Result<Arc<dyn ObjectStore>, RemoteError> {
         let directory = std::path::Path::new(&self.prefix);
+        if absent == Absent::Refuse && LocalDisk.kind(directory).is_err_and(|error| error.kind() == ErrorKind::NotFound)
+        {
+            return Err(RemoteError::NoSuchBucket { place: self.to_string(), last: "no such directory".to_string() });
+        }
         LocalDisk.create_dir_all(Step::DirectoryCreate, directory).map_err(RemoteError::io("create", directory))?;
         let store = LocalFileSystem::new_with_prefix(&self.prefix).map_err(|error| self.refused(&error))?;
         Ok(Arc::new(store.with_fsync(true)))

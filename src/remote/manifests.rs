@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::collect::{MILESTONE, stays};
 use super::disk::manifest_name;
 use super::envelope::{Envelope, damaged};
+use super::error::NO_SUCH_OBJECT;
 use super::fetch::read_many;
 use super::log::number_in;
 use super::{Bucket, RemoteError};
@@ -19,16 +20,17 @@ const LEFT_BEHIND: u64 = 64;
 const BACKWARD: u64 = 8;
 
 /// The manifests from the boundary on.
-#[derive(Default)]
-pub(super) struct Manifests {
-    pub sound: BTreeMap<ManifestSequence, (Envelope, Manifest)>,
+#[derive(Debug, Default)]
+pub(crate) struct Manifests {
+    pub(super) sound: BTreeMap<ManifestSequence, (Envelope, Manifest)>,
     pub damaged: BTreeMap<ManifestSequence, DamagedManifest>,
     /// Those just below that wait for their deletion.
     pub left: Vec<ManifestSequence>,
 }
 
 /// An object that is there and cannot be read.
-pub(super) struct DamagedManifest {
+#[derive(Debug)]
+pub(crate) struct DamagedManifest {
     pub bytes: Bytes,
     pub why: String,
 }
@@ -56,6 +58,40 @@ impl Manifests {
         }
         manifests.end_at(ManifestSequence(boundary));
         Ok(manifests)
+    }
+
+    /// All that is there, whether or not it makes a chain, and what lies below its boundary: for those who look at a bucket that a start refuses.
+    #[cfg(feature = "cli")]
+    pub(super) fn read_whatever_is_there(bucket: &Bucket) -> Result<Self, RemoteError> {
+        let listed = bucket.list(MANIFESTS)?;
+        let listed: Vec<u64> = listed.iter().filter_map(|file| number_in(&file.name)).collect();
+        let mut manifests = Self::default();
+        for (number, bytes) in read_numbers(bucket, &listed)? {
+            if let Some(bytes) = bytes {
+                manifests.take(number, bytes)?;
+            }
+        }
+        let boundary = manifests.sound.values().map(|(_, manifest)| manifest.boundary).max().unwrap_or_default();
+        manifests.end_at(boundary);
+        Ok(manifests)
+    }
+
+    /// The newest that is what it was.
+    #[cfg(feature = "cli")]
+    pub fn newest_sound(&self) -> Option<&Manifest> {
+        self.sound.values().next_back().map(|(_, manifest)| manifest)
+    }
+
+    /// The oldest that counts.
+    #[cfg(feature = "cli")]
+    pub fn oldest(&self) -> Option<ManifestSequence> {
+        self.sound.keys().next().into_iter().chain(self.damaged.keys().next()).min().copied()
+    }
+
+    /// Who wrote it, for people.
+    #[cfg(feature = "cli")]
+    pub fn newest_writer(&self) -> Option<&str> {
+        self.sound.values().next_back().map(|(envelope, _)| &*envelope.writer.who)
     }
 
     /// The newest one, sound or not.
@@ -125,7 +161,7 @@ impl Manifests {
         let is_sound = self.sound.contains_key(&newest);
         let newer = self.sound.keys().any(|sequence| *sequence > at);
         if is_sound || !newer {
-            return Err(damaged(&manifest_name(at), "a manifest of the chain", "no such object: restore it"));
+            return Err(damaged(&manifest_name(at), "a manifest of the chain", NO_SUCH_OBJECT));
         }
         self.sound.retain(|sequence, _| *sequence > at);
         self.damaged.retain(|sequence, _| *sequence > at);
@@ -136,7 +172,8 @@ impl Manifests {
     fn end_at(&mut self, boundary: ManifestSequence) {
         let epoch_of = |number: u64| self.sound.get(&ManifestSequence(number)).map(|(_, manifest)| manifest.epoch);
         let below = self.sound.keys().filter(|at| **at < boundary);
-        self.left = below.filter(|at| !stays(**at, epoch_of(at.0 - 1), epoch_of(at.0))).copied().collect();
+        self.left =
+            below.filter(|at| !stays(**at, epoch_of(at.0.saturating_sub(1)), epoch_of(at.0))).copied().collect();
         self.sound.retain(|at, _| *at >= boundary);
         self.damaged.retain(|at, _| *at >= boundary);
     }
@@ -147,7 +184,7 @@ impl Manifests {
     }
 }
 
-fn sound(sequence: ManifestSequence, bytes: &Bytes) -> Result<(Envelope, Manifest), RemoteError> {
+pub(super) fn sound(sequence: ManifestSequence, bytes: &Bytes) -> Result<(Envelope, Manifest), RemoteError> {
     let name = manifest_name(sequence);
     let envelope = Envelope::from_bytes(&name, bytes)?;
     let manifest =

@@ -20,23 +20,36 @@ mod job;
 mod known;
 mod location;
 mod log;
+#[cfg(feature = "cli")]
+mod look;
 mod manifests;
 mod outline;
+mod pins;
 mod probe;
 mod rebuild;
 mod retry;
 mod settings;
+#[cfg(feature = "cli")]
+mod salvage;
 mod upload;
+#[cfg(feature = "cli")]
+mod write;
 
 pub(crate) use disk::RemoteDisk;
+#[cfg(feature = "cli")]
+pub(crate) use fetch::FetchError;
 pub(crate) use fetch::FetchProgress;
 pub(crate) use job::{GROUP_INTERVAL, RemoteJob, RemotePlace};
 pub(crate) use log::Opened;
+#[cfg(feature = "cli")]
+pub(crate) use look::{JOURNAL, Look, ObjectDamage, PIN_MANIFEST, PINNED, words_of};
+#[cfg(feature = "cli")]
+pub(crate) use write::{PinError, Unneeded};
 
 pub use bucket::{Bucket, Created, RemoteFile};
 pub use download::Download;
 pub use error::RemoteError;
 pub use location::RemoteLocation;
-pub use retry::Health;
+pub use retry::ObjectStoreHealth;
 pub use settings::BucketSettings;
 pub use upload::Upload;

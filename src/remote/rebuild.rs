@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::RemoteDisk;
 use super::envelope::{Known, LogObject, LogRange, damaged};
+use super::error::NO_SUCH_OBJECT;
 use super::fetch::{FetchError, FetchProgress, local, read_many};
 use super::image::{SegmentImage, header_of};
 use super::log::{Fetched, LOG, number_in, object_name};
@@ -79,7 +80,7 @@ impl RemoteDisk {
             if let Some(next) = ended {
                 if next < hint {
                     let expected = format!("an object of the log, as those up to {}", object_name(hint - 1));
-                    return Err(damaged(&object_name(next), expected, "no such object: restore it").into());
+                    return Err(damaged(&object_name(next), expected, NO_SUCH_OBJECT).into());
                 }
                 let fetched = image.finish(next, oldest_needed, clock)?;
                 self.log.fetched(fetched);

@@ -16,9 +16,19 @@ use crate::clock::Clock;
 const FIRST_WAIT_MS: u64 = 100;
 const LONGEST_WAIT_MS: u64 = 10_000;
 
-/// How the store has been answering, over all calls of a bucket.
+/// How an object store has been answering, over all calls of a job.
+///
+/// ```
+/// fn describe(health: &floodmark::ObjectStoreHealth) -> String {
+///     match &health.last_error {
+///         Some(error) => format!("{} requests have failed in a row: {error}", health.failures),
+///         None => "well".to_string(),
+///     }
+/// }
+/// assert_eq!(describe(&floodmark::ObjectStoreHealth::default()), "well");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Health {
+pub struct ObjectStoreHealth {
     /// Requests that failed since the last one that was answered.
     pub failures: u64,
     /// When the first of them failed, in milliseconds since 1970.
@@ -32,8 +42,12 @@ pub(super) struct Patience {
     clock: Arc<dyn Clock>,
     answer_within: Duration,
     jitter: Mutex<StdRng>,
-    health: Mutex<Health>,
+    health: Mutex<ObjectStoreHealth>,
+    hears: Mutex<Option<Hears>>,
 }
+
+/// Whoever hears how the store is doing.
+pub(super) type Hears = Box<dyn Fn(&ObjectStoreHealth) + Send + Sync>;
 
 impl Patience {
     pub fn new(settings: &BucketSettings) -> Self {
@@ -43,10 +57,15 @@ impl Patience {
             answer_within: settings.answer_within,
             jitter: Mutex::new(jitter),
             health: Mutex::default(),
+            hears: Mutex::default(),
         }
     }
 
-    pub fn health(&self) -> Health {
+    pub fn on_health(&self, hears: Hears) {
+        *lock(&self.hears) = Some(hears);
+    }
+
+    pub fn health(&self) -> ObjectStoreHealth {
         lock(&self.health).clone()
     }
 
@@ -67,17 +86,28 @@ impl Patience {
                 Err(Error::Generic { store: "object storage", source })
             }
         };
+        self.note(&answer);
+        answer
+    }
+
+    fn note<T>(&self, answer: &object_store::Result<T>) {
+        // Held while it is told, so that nothing older is heard after something newer.
+        let hears = lock(&self.hears);
         let mut health = lock(&self.health);
-        match &answer {
+        let was_well = health.failures == 0;
+        match answer {
             Err(error) if !matches!(Answer::of(error), Answer::Gone | Answer::Taken) => {
                 health.failures += 1;
                 health.failing_since_ms.get_or_insert_with(|| self.clock.epoch_ms());
                 health.last_error = Some(whole_text(error));
             }
-            _ => *health = Health::default(),
+            _ => *health = ObjectStoreHealth::default(),
         }
+        let now = (!was_well || health.failures > 0).then(|| health.clone());
         drop(health);
-        answer
+        if let (Some(hears), Some(now)) = (&*hears, now) {
+            hears(&now);
+        }
     }
 }
 

@@ -37,7 +37,7 @@ use smallvec::SmallVec;
 
 pub(crate) use self::evict::Pressure;
 use super::FrozenRun;
-use super::directory::Directory;
+use super::directory::{Directory, NOWHERE};
 use crate::codec::{Key, KeyHash, Record, decode, encode_into};
 
 /// The place of an entry in its table, valid until the next [`StateTable::settle`] or load.
@@ -76,6 +76,8 @@ pub(crate) struct StateTable<K, S> {
     /// How many of the live ones were stored before this table was; of a whole table, 0. It may lag behind what is live here.
     from_store: i64,
     limit: Option<evict::Limit>,
+    /// Where the keys of a run may be, while they are looked up.
+    places: Vec<u32>,
     scratch: Vec<u8>,
 }
 
@@ -141,6 +143,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
             tombstones: 0,
             from_store: 0,
             limit: None,
+            places: Vec::new(),
             scratch: Vec::new(),
         }
     }
@@ -198,6 +201,24 @@ impl<K: Key, S: Record> StateTable<K, S> {
                 slot
             }
         }
+    }
+
+    /// As [`slot_or_vacant`](Self::slot_or_vacant) for each of these keys, in their order. Where the table is larger than the cache this is
+    /// several times as fast as one key after the other.
+    pub fn slots_or_vacant<'k>(&mut self, keys: impl Iterator<Item = (KeyHash, &'k K)> + Clone, slots: &mut Vec<Slot>) {
+        let mut places = std::mem::take(&mut self.places);
+        self.directory.first_places(keys.clone().map(|(hash, _)| hash), &mut places);
+        for (place, (hash, _)) in places.iter_mut().zip(keys.clone()) {
+            if self.entries.get(*place as usize).is_none_or(|entry| entry.hash != hash) {
+                *place = NOWHERE;
+            }
+        }
+        slots.clear();
+        for (&place, (hash, key)) in places.iter().zip(keys) {
+            let is_there = self.entries.get(place as usize).is_some_and(|entry| entry.key == *key);
+            slots.push(if is_there { Slot(place) } else { self.slot_or_vacant(hash, key) });
+        }
+        self.places = places;
     }
 
     /// The value in a slot.

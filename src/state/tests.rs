@@ -51,6 +51,7 @@ enum Action {
     Put(u32, u8),
     Remove(u32),
     Look(u32),
+    LookAtMany(Vec<u32>),
     TakeAndPutBack(u32),
     Settle,
     Freeze,
@@ -62,6 +63,7 @@ fn action() -> impl Strategy<Value = Action> {
         6 => (key.clone(), any::<u8>()).prop_map(|(key, value)| Action::Put(key, value)),
         3 => key.clone().prop_map(Action::Remove),
         2 => key.clone().prop_map(Action::Look),
+        2 => prop::collection::vec(key.clone(), 0..20).prop_map(Action::LookAtMany),
         2 => key.prop_map(Action::TakeAndPutBack),
         1 => Just(Action::Settle),
         1 => Just(Action::Freeze),
@@ -91,6 +93,15 @@ proptest! {
                     let slot = table.slot_or_vacant(hash(key), &key);
                     prop_assert_eq!(table.value(slot), model.get(&key));
                     prop_assert_eq!(table.slot(hash(key), &key), Some(slot));
+                }
+                Action::LookAtMany(keys) => {
+                    let mut slots = Vec::new();
+                    table.slots_or_vacant(keys.iter().map(|key| (hash(*key), key)), &mut slots);
+                    prop_assert_eq!(slots.len(), keys.len());
+                    for (slot, key) in slots.into_iter().zip(&keys) {
+                        prop_assert_eq!(table.slot(hash(*key), key), Some(slot));
+                        prop_assert_eq!(table.value(slot), model.get(key));
+                    }
                 }
                 Action::TakeAndPutBack(key) => {
                     if let Some(slot) = table.slot(hash(key), &key) {

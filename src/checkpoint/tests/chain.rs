@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::super::retention::{directory_name, garbage, retained};
+use super::super::retention::{Keep, directory_name, garbage, retained};
 use super::super::*;
 use super::kit::*;
 use crate::disk::{Disk, Fault, FaultyDisk, LocalDisk, Point, Step};
@@ -290,10 +290,10 @@ fn a_rollback_abandons_what_is_newer_than_its_target() {
 fn until_enough_checkpoints_stand_nothing_goes() {
     let job = tempfile::tempdir().unwrap();
     let chain = chain_of(job.path(), vec![first_claim(1), draft(1, 1, "a")]);
-    assert_eq!(retained(chain.facts(), 2).boundary, ManifestSequence(1));
+    assert_eq!(retained(chain.facts(), Keep::newest(2)).boundary, ManifestSequence(1));
     let chain = chain_of(job.path(), vec![draft(1, 2, "b")]);
-    assert_eq!(retained(chain.facts(), 2).boundary, ManifestSequence(2));
-    assert_eq!(retained(chain.facts(), 3).boundary, ManifestSequence(2), "a boundary never goes back");
+    assert_eq!(retained(chain.facts(), Keep::newest(2)).boundary, ManifestSequence(2));
+    assert_eq!(retained(chain.facts(), Keep::newest(3)).boundary, ManifestSequence(2), "a boundary never goes back");
 }
 
 #[test]
@@ -310,7 +310,7 @@ fn only_unnamed_directories_of_this_or_an_older_epoch_are_garbage() {
     let newer = directory_name(BatchId(9), Epoch(3), WriterNonce(5));
     let mut on_disk = vec![kept, newer_kept, orphan.clone(), interrupted.clone(), newer];
     on_disk.extend(foreign);
-    assert_eq!(garbage(chain.facts(), 2, Epoch(2), &on_disk), [orphan, interrupted]);
+    assert_eq!(garbage(chain.facts(), Keep::newest(2), Epoch(2), &on_disk), [orphan, interrupted]);
 }
 
 #[test]
@@ -322,11 +322,11 @@ fn a_damaged_manifest_keeps_everything_until_enough_newer_checkpoints_stand() {
     fs::write(path(job.path(), 3), b"rot").unwrap();
     let mut chain = ManifestChain::new(job.path(), observe(job.path()).unwrap(), 2);
     chain.publish(&*disk, draft(2, 2, "c")).unwrap();
-    assert_eq!(retained(chain.facts(), 2).boundary, ManifestSequence(1));
-    assert!(garbage(chain.facts(), 2, Epoch(2), &orphan).is_empty());
+    assert_eq!(retained(chain.facts(), Keep::newest(2)).boundary, ManifestSequence(1));
+    assert!(garbage(chain.facts(), Keep::newest(2), Epoch(2), &orphan).is_empty());
     chain.publish(&*disk, draft(2, 3, "d")).unwrap();
-    assert_eq!(retained(chain.facts(), 2).boundary, ManifestSequence(4));
-    assert_eq!(garbage(chain.facts(), 2, Epoch(2), &orphan), orphan);
+    assert_eq!(retained(chain.facts(), Keep::newest(2)).boundary, ManifestSequence(4));
+    assert_eq!(garbage(chain.facts(), Keep::newest(2), Epoch(2), &orphan), orphan);
 }
 
 #[test]

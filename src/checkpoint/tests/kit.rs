@@ -107,7 +107,6 @@ impl Life {
             chain,
             epoch,
             nonce,
-            keep: 2,
             parent_files,
             planted: Planted::default(),
             monotonic: Box::new(|| Duration::ZERO),

@@ -98,6 +98,10 @@ codes! {
     EntryCount = "ENTRY_COUNT", Degraded;
     /// a file of a pinned checkpoint is not what it was
     PinDamaged = "PIN_DAMAGED", Degraded;
+    /// an object in object storage, which a start reads, is not there
+    ObjectMissing = "OBJECT_MISSING", DataLost;
+    /// an object in object storage is not what it was
+    ObjectDamaged = "OBJECT_DAMAGED", DataLost;
     /// a format version that this build does not read
     VersionUnknown = "VERSION_UNKNOWN", Incompatible;
     /// a driver with a larger epoch has been here

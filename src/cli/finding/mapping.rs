@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Code, Finding};
 use crate::checkpoint::ChainError;
 use crate::recovery::refusal::Refusal;
+use crate::remote::{ObjectDamage, RemoteError};
 use crate::state::StateError;
 use crate::wal::{Lost, WalDamage, WalError};
 
@@ -75,6 +76,11 @@ impl Code {
         }
     }
 
+    /// The code of an object in object storage.
+    pub fn of_object(error: &RemoteError) -> Self {
+        if error.is_missing_object() { Self::ObjectMissing } else { Self::ObjectDamaged }
+    }
+
     /// The code of a checkpoint's file, or of an entry in it.
     pub fn of_state(error: &StateError) -> Self {
         match error {
@@ -90,6 +96,21 @@ impl Code {
 }
 
 impl Finding {
+    /// What is wrong with an object in object storage.
+    pub fn of_object(damage: &ObjectDamage) -> Self {
+        let code = if damage.of_pin { Code::PinDamaged } else { Code::of_object(&damage.error) };
+        let mut finding = Self::new(code);
+        if let RemoteError::Damaged { name, expected, found } = &damage.error {
+            finding.file = Some(name.clone());
+            finding = finding.differs(expected, found);
+        }
+        finding.concerns.clone_from(&damage.concerns);
+        if !damage.refuses && !damage.of_pin {
+            finding = finding.concerning("no start reads it");
+        }
+        finding
+    }
+
     /// What a refusal says, as far as it can be laid out in fields.
     pub fn of_refusal(store: &Path, refusal: &Refusal) -> Self {
         match refusal {

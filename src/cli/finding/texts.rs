@@ -15,7 +15,7 @@ pub(crate) struct Explanation {
     pub recovery: &'static str,
     /// What is to be done by people.
     pub to_do: &'static str,
-    /// The commands to type next; LOCATION stands for the directory of the job.
+    /// The commands to type next; LOCATION stands for the directory of the job, or its URL.
     pub next: &'static [&'static str],
 }
 
@@ -260,6 +260,25 @@ impl Code {
                 recovery: "None is needed: a start does not read what is pinned.",
                 to_do: "Put the file back if the pin matters, or take the pin away.",
                 next: &[LOG, "floodmark unpin LOCATION BATCH"],
+            },
+            Self::ObjectMissing => Explanation {
+                means: "The job is in object storage, and an object that a start reads is not in the bucket: a manifest of the chain, an \
+                        object of the log, or a file of a checkpoint that is retained.",
+                cause: "Somebody, or a lifecycle rule of the bucket, has deleted it. Floodmark deletes only what no manifest needs.",
+                recovery: "Where it is a file of a checkpoint, the checkpoint is rejected by a new manifest, and the one before it is used, \
+                           with a longer replay. Where it is a manifest of the chain, or an object of the log, a start refuses, and names it.",
+                to_do: "Restore the object from the bucket's versions, or from a copy, under the same name; no other object changes. \
+                        State of checkpoints that are whole can be read meanwhile, and exported.",
+                next: &[VERIFY, LOG, "floodmark export LOCATION"],
+            },
+            Self::ObjectDamaged => Explanation {
+                means: "The job is in object storage, and the bytes of an object are not those that were put: its checksum or its length \
+                        says so.",
+                cause: "The object was replaced, or cut by a copy of the bucket. Floodmark never changes an object.",
+                recovery: "Where it is a manifest or a file of a checkpoint, that is rejected by a new manifest, and the checkpoint before it \
+                           is used, with a longer replay. Where it is an object of the log, a start refuses, and names it.",
+                to_do: "Restore the object from the bucket's versions, or from a copy, under the same name.",
+                next: &[VERIFY, LOG, "floodmark export LOCATION"],
             },
             Self::NoCheckpoint => Explanation {
                 means: "Every checkpoint that the chain names is damaged, and the log does not reach back to the beginning, so the \

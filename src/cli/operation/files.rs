@@ -83,6 +83,16 @@ fn repeat_below(disk: &dyn Disk, from: &Path, to: &Path, how: How) -> Result<()>
     }
 }
 
+/// Creates a file with these bytes, synced, and its parents.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn write_whole(disk: &dyn Disk, to: &Path, bytes: &[u8]) -> Result<()> {
+    make_parent(disk, to)?;
+    write_new(disk, to, bytes)?;
+    sync_parent(disk, to)
+}
+
 /// Creates a file with these bytes, synced.
 fn write_new(disk: &dyn Disk, to: &Path, bytes: &[u8]) -> Result<()> {
     let write = || {

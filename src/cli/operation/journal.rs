@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::Operation;
 use crate::cli::failure::{Failure, Result};
 use crate::disk::{Disk, Step};
+pub(crate) use crate::remote::JOURNAL as OPERATIONS;
 
-/// The file's name in a store.
-pub(crate) const OPERATIONS: &str = "operations.jsonl";
 /// The name and version of a line.
 const FORMAT: &str = "floodmark.operation/1";
 
@@ -38,7 +37,7 @@ pub(crate) struct Entry {
     pub moved: Vec<Moved>,
 }
 
-/// Appends a line, synced. A line that a death has cut short is ended first, so that it spoils only itself.
+/// Appends a line, synced; in object storage it is an object of its own. A line that a death has cut short is ended first, so that it spoils only itself.
 pub(super) fn write(operation: &Operation<'_>, stage: &str, what: &str, moved: &[Moved]) -> Result<()> {
     let file = operation.store.path().join(OPERATIONS);
     let entry = Entry {
@@ -49,6 +48,10 @@ pub(super) fn write(operation: &Operation<'_>, stage: &str, what: &str, moved: &
         what: what.to_string(),
         moved: moved.to_vec(),
     };
+    if let Some(remote) = operation.remote() {
+        let line = serde_json::to_string(&entry).map_err(|error| Failure::io("write", &file, &error.into()))? + "\n";
+        return Ok(remote.record(stage, operation.verb, operation.time_ms, &line)?);
+    }
     append(operation.disk(), &file, &entry)
 }
 

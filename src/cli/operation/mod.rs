@@ -22,6 +22,7 @@ pub(crate) mod journal;
 pub(crate) mod pins;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::console::Console;
 use super::exit::Exit;
@@ -30,6 +31,7 @@ use super::location::{Store, quoted};
 use crate::clock::{Clock, SystemClock};
 use crate::disk::{Disk, Kind, Step};
 use crate::driver::lock::{DirectoryLock, Owner};
+use crate::remote::RemoteDisk;
 
 pub(crate) use files::{copy_tree, link_tree, move_to};
 pub(crate) use journal::Moved;
@@ -57,11 +59,13 @@ pub struct BackupArgs {
 pub(crate) struct Operation<'s> {
     store: &'s Store,
     verb: &'static str,
-    disk: std::sync::Arc<dyn Disk>,
+    disk: Arc<dyn Disk>,
     /// The folder of this operation, in the backup directory; made when it is needed first.
     backup: Option<PathBuf>,
     moved: Vec<Moved>,
     time_ms: u64,
+    /// The same door, where it is that of a job in object storage.
+    remote: Option<Arc<RemoteDisk>>,
     _lock: DirectoryLock,
 }
 
@@ -69,7 +73,24 @@ pub(crate) struct Operation<'s> {
 pub(crate) fn refuse_the_owned(store: &Store) -> Result<()> {
     match store.owner() {
         Owner::Alive { process } => Err(owned(store, &format!("process {process}"))),
-        Owner::Nobody | Owner::Unknown { .. } => Ok(()),
+        Owner::Nobody | Owner::Unknown { .. } | Owner::Elsewhere { .. } => Ok(()),
+    }
+}
+
+/// Says whom a verb would fence that writes into the chain of a job in object storage: nobody can tell whether they are alive.
+pub(crate) fn warn_of_fencing(store: &Store, console: &mut Console<'_>) {
+    if let Owner::Elsewhere { epoch, who, .. } = store.owner() {
+        console.hint(&format!(
+            "floodmark: epoch {epoch} is held by {who}; if it runs, this takes the job over from it, and it ends: stop it first"
+        ));
+    }
+}
+
+/// Refuses a verb that cannot do in object storage what it does in a directory.
+pub(crate) fn refuse_in_bucket(store: &Store, reason: &str, next: impl Into<String>) -> Result<()> {
+    match store.remote() {
+        Some(_) => Err(Failure::usage(format!("{}: {reason}", store.name())).try_next(next)),
+        None => Ok(()),
     }
 }
 
@@ -107,11 +128,23 @@ impl<'s> Operation<'s> {
             failure if failure.exit == Exit::Owned => owned(store, "another process"),
             failure => failure,
         })?;
-        Ok(Self { store, verb, disk: console.disk(), backup, moved: Vec::new(), time_ms, _lock: lock })
+        let remote = store.remote().map(|remote| remote.begin(console)).transpose()?;
+        let disk = remote.clone().map_or_else(|| console.disk(), |remote| remote as Arc<dyn Disk>);
+        Ok(Self { store, verb, disk, backup, moved: Vec::new(), time_ms, remote, _lock: lock })
     }
 
     pub fn disk(&self) -> &dyn Disk {
         &*self.disk
+    }
+
+    /// The job in object storage, where it is there.
+    pub fn remote(&self) -> Option<&RemoteDisk> {
+        self.remote.as_deref()
+    }
+
+    /// The door, for those who keep it.
+    pub fn shared_disk(&self) -> Arc<dyn Disk> {
+        self.disk.clone()
     }
 
     /// When it began, as a part of names.
@@ -145,6 +178,17 @@ impl<'s> Operation<'s> {
         let to = self.backup_folder()?.join(below);
         copy_tree(self.disk(), &from, &to)?;
         self.note(below, &to, true);
+        Ok(())
+    }
+
+    /// Keeps the bytes of an object in the backup folder, synced, before it is deleted.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn keep_object(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        let to = self.backup_folder()?.join(name);
+        files::write_whole(&*self.disk, &to, bytes)?;
+        self.note(name, &to, false);
         Ok(())
     }
 

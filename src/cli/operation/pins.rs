@@ -19,11 +19,7 @@ use crate::cli::failure::{Failure, Result};
 use crate::disk::{Disk, Step, TEMPORARY_SUFFIX};
 use crate::id::BatchId;
 use crate::recovery::facts::CHECKPOINTS;
-
-/// The directory of pins in a store.
-pub(crate) const PINNED: &str = "pinned";
-/// The manifest of a pin.
-pub(crate) const MANIFEST: &str = "manifest";
+pub(crate) use crate::remote::{PIN_MANIFEST as MANIFEST, PINNED};
 
 /// A pinned checkpoint.
 #[derive(Clone, Debug)]

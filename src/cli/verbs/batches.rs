@@ -24,7 +24,7 @@ use crate::wal::Seen;
 /// more: their results are in the checkpoint and in the sinks.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     /// Batches to show, both ends included: 5, 5..9, 5.. or ..9.
     #[arg(value_name = "A..B")]
@@ -89,7 +89,7 @@ struct ShownDigest {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     let survey = survey(store.path())?;
     let mut findings: Vec<Finding> =
         survey.damage.iter().map(|damage| Finding::of_damage(store.path(), damage)).collect();
@@ -126,7 +126,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     }
     let exit_code = findings.iter().map(|finding| finding.code.exit()).fold(Exit::Healthy, Exit::or_worse);
     let in_full = shown.len() == 1;
-    let store = store.path().display().to_string();
+    let store = store.name();
     console.show(&BatchesReport { store, exit_code, first, last, batches: shown, findings, in_full })?;
     Ok(exit_code)
 }

@@ -23,7 +23,7 @@ use crate::recovery::look::decide_as_a_start_of;
 /// context.schema()?.to_json())`. Nothing is written here.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     /// The schema of the build, as StreamingContext::schema exports it.
     #[arg(long, value_name = "FILE")]
@@ -55,14 +55,15 @@ struct Fate {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     let text = fs::read_to_string(&args.schema).map_err(|error| Failure::io("read", &args.schema, &error))?;
     let schema =
         JobSchema::from_json(&text).map_err(|error| Failure::usage(format!("{}: {error}", args.schema.display())))?;
     let next = format!("floodmark verify {}", store.shown());
+    store.bring_all()?;
     let facts = view::facts(store.path()).map_err(|refusal| Failure::from(refusal).try_next(next.clone()))?;
     let mut report = CompatReport {
-        store: store.path().display().to_string(),
+        store: store.name(),
         exit_code: Exit::Healthy,
         job: schema.job.clone(),
         fits: true,

@@ -21,7 +21,7 @@ use crate::cli::reading::Entries;
 /// Lines begin with + for a key that B has and A has not, - for one that A has and B has not, and ~ for a changed state.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     /// The batch whose checkpoint comes first.
     a: u64,
@@ -79,7 +79,7 @@ impl Sum {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     let question = Question::of("operators", &store, &[]);
     let open = |batch| Opened::open(&store, Some(batch), &question);
     let (a, b) = (open(args.a)?, open(args.b)?);

@@ -1,5 +1,7 @@
 //! `floodmark du`: what takes how much room.
 
+mod bucket;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -28,7 +30,7 @@ use crate::wal::LogSurvey;
 /// A file with several names counts once, where it is needed most; so the sum is what is on the disk.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
 }
 
@@ -48,6 +50,11 @@ enum Kind {
     ManifestsSuperseded,
     CheckpointsUnnamed,
     Temporary,
+    /// Of object storage, and those below.
+    KeptForEver,
+    Pins,
+    Record,
+    Unneeded,
     Other,
 }
 
@@ -66,12 +73,16 @@ impl Kind {
             Self::ManifestsSuperseded => "garbage: superseded manifests",
             Self::CheckpointsUnnamed => "garbage: checkpoints that no manifest names",
             Self::Temporary => "garbage: temporary files of an interrupted step",
+            Self::KeptForEver => "kept for ever: first objects of each life, every 64th manifest",
+            Self::Pins => "pins",
+            Self::Record => "what verbs have done",
+            Self::Unneeded => "garbage: objects that nobody needs",
             Self::Other => "other files",
         }
     }
 
     fn is_garbage(self) -> bool {
-        matches!(self, Self::ManifestsSuperseded | Self::CheckpointsUnnamed | Self::Temporary)
+        matches!(self, Self::ManifestsSuperseded | Self::CheckpointsUnnamed | Self::Temporary | Self::Unneeded)
     }
 }
 
@@ -106,7 +117,11 @@ struct OperatorRow {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
+    if let Some(remote) = store.remote() {
+        console.show(&bucket::report(&store, remote)?)?;
+        return Ok(Exit::Healthy);
+    }
     let known = Known::of(&store)?;
     let mut files: HashMap<(u64, u64), Counted> = HashMap::new();
     walk(store.path(), Path::new(""), &mut |path, metadata| {
@@ -202,7 +217,7 @@ impl DuReport {
         let rows: Vec<KindRow> =
             kinds.into_iter().map(|(kind, (bytes, files))| KindRow { kind, bytes, files }).collect();
         Self {
-            store: store.path().display().to_string(),
+            store: store.name(),
             total_bytes: rows.iter().map(|row| row.bytes).sum(),
             files: rows.iter().map(|row| row.files).sum(),
             garbage_bytes: rows.iter().filter(|row| row.kind.is_garbage()).map(|row| row.bytes).sum(),

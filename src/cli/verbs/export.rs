@@ -17,7 +17,7 @@ use crate::state::shape::to_hex;
 /// JSON with and without --json.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     /// Export the checkpoint of this batch, not the newest one.
     #[arg(long, value_name = "BATCH")]
@@ -28,7 +28,7 @@ pub struct Args {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     let question = Question::of("export", &store, &[]);
     let opened = Opened::open(&store, args.as_of, &question)?;
     for uid in &args.operator {

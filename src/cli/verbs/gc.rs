@@ -2,6 +2,8 @@
 //!
 //! The job's own collection removes the same at its next checkpoint; a job that does not run any more has none.
 
+mod bucket;
+
 use std::collections::HashSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -28,7 +30,7 @@ use crate::recovery::facts::{CHECKPOINTS, WAL};
 /// does the log.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     #[command(flatten)]
     write: WriteArgs,
@@ -58,11 +60,14 @@ struct Garbage {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
+    if store.remote().is_some() {
+        return bucket::run(args, &store, console);
+    }
     refuse_the_owned(&store)?;
     let (mut garbage, job) = look(console, &store)?;
     let mut report = GcReport {
-        store: store.path().display().to_string(),
+        store: store.name(),
         applied: args.write.apply && !garbage.is_empty(),
         bytes: garbage.iter().map(|it| it.bytes).sum(),
         garbage: Vec::new(),

@@ -14,7 +14,7 @@ use crate::cli::page::Page;
 /// KEY is JSON of the operator's key type, such as '["apple", 3]'; strings, numbers and variants of enums may be given as they are.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     #[command(flatten)]
     asked: KeyArgs,
@@ -37,7 +37,7 @@ struct GetReport {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     let opened = Opened::open(&store, args.as_of, &question(args, &store))?;
     let types = Types::of(opened.known.operator(&args.asked.uid)?);
     let key = args.asked.encoded(&types)?;

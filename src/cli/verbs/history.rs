@@ -16,7 +16,7 @@ use crate::cli::page::{Page, time};
 /// The newest first.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     #[command(flatten)]
     asked: KeyArgs,
@@ -51,7 +51,7 @@ const NOTE: &str = "The states after the batches between these are not stored; t
                     code: StreamingContext::replay.";
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     let checkpoints = Checkpoints::of(&store)?;
     // The newest one says whether the operator is there at all, and what its keys are.
     let newest = checkpoints.pick(None)?;

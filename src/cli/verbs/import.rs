@@ -8,11 +8,15 @@
 //! | the log's first segment (`wal.roll`) | the same |
 //! | the manifest (`manifest.create`) | the same, or the store: the create is the commit point |
 //! | the line `done`, the mark goes (`operation.write`) | the store; another import of the same finishes this |
+//!
+//! In object storage the mark stays on this machine. What an import that died has left there is a log without frames and files that no
+//! manifest names: the next import goes on behind them, and the job's first life deletes them.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -27,11 +31,13 @@ use crate::cli::failure::{Failure, Result};
 use crate::cli::location::{Store, quoted};
 use crate::cli::operation::{Operation, WriteArgs, is_there, refuse_the_owned};
 use crate::cli::page::{Mood, Page, count, time};
+use crate::cli::remote::RemoteStore;
 use crate::codec::KeyHash;
 use crate::disk::{Disk, Step};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, ManifestSequence, Sequence, Uid, WriterNonce};
 use crate::recovery::declared::DROPPED;
 use crate::recovery::facts::{CHECKPOINTS, LIVE, WAL};
+use crate::remote::RemoteDisk;
 use crate::state::shape::from_hex;
 use crate::state::{FrozenRun, OperatorNumber, StateStore};
 use crate::wal::{Wal, WalSettings};
@@ -43,7 +49,7 @@ use crate::wal::{Wal, WalSettings};
 /// may go on, as two histories.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory that becomes the store: empty, or not there.
+    /// The directory, or the URL, that becomes the store: empty, or not there.
     location: String,
     /// What `export` wrote.
     file: PathBuf,
@@ -75,20 +81,21 @@ struct ImportReport {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::place(&args.location)?;
+    let store = Store::place(&args.location, console)?;
     refuse_the_owned(&store)?;
-    let unfinished = unfinished(console, &store)?;
+    let unfinished = if store.remote().is_some() { None } else { unfinished(console, &store)? };
     // Before anything is made: every line is read, and the last one says that nothing is missing.
     let mut reader = open(&args.file)?;
     let header = reader.header().clone();
     let point = point(&args.file, &header, args.new_lineage)?;
+    let is_there = store.remote().map_or(Ok(false), |remote| is_imported(remote, &store, &point, args.new_lineage))?;
     let mut keys = 0;
     while reader.next_entry().map_err(|error| unreadable(&args.file, &error))?.is_some() {
         console.check()?;
         keys += 1;
     }
     let mut report = ImportReport {
-        store: store.path().display().to_string(),
+        store: store.name(),
         applied: args.write.apply,
         finished_earlier: false,
         job: header.job.clone(),
@@ -99,7 +106,9 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
         lineage: point.lineage.to_string(),
         next: format!("floodmark plan {}", store.shown()),
     };
-    if !args.write.apply {
+    if is_there {
+        report.finished_earlier = true;
+    } else if !args.write.apply {
         let (file, job) = (quoted(&args.file.display().to_string()), quoted(&header.job));
         report.next = format!("floodmark import {} {file} --apply --confirm {job}", store.shown());
     } else {
@@ -136,7 +145,10 @@ fn apply(
             .map_err(|error| Failure::io("write", &mark, &error))?;
         operation.begins(&what)?;
         clear(&*disk, store)?;
-        make(&args.file, console, store, point, Epoch(header.epoch).next(), nonce)?;
+        if let Some(remote) = operation.remote() {
+            take_log(remote, Epoch(header.epoch).next(), nonce)?;
+        }
+        make(&args.file, console, store, point, (Epoch(header.epoch).next(), nonce), operation.shared_disk())?;
     }
     operation.done(&what)?;
     disk.remove(Step::Operation, &mark).map_err(|error| Failure::io("remove", &mark, &error))?;
@@ -148,10 +160,10 @@ fn make(
     console: &Console<'_>,
     store: &Store,
     mut point: JobPoint,
-    epoch: Epoch,
-    nonce: WriterNonce,
+    (epoch, nonce): (Epoch, WriterNonce),
+    disk: Arc<dyn Disk>,
 ) -> Result<()> {
-    let (disk, job) = (console.disk(), store.path());
+    let job = store.path();
     let live = job.join(LIVE);
     let state = StateStore::create(&live)?;
     fill(file, console, &state, &mut point)?;
@@ -172,6 +184,36 @@ fn make(
     let draft = ManifestDraft { epoch, nonce, kind: ManifestKind::Checkpoint, point, checkpoint };
     ManifestChain::new(job, ChainFacts::default(), usize::MAX).publish(&*disk, draft)?;
     Ok(())
+}
+
+/// Whether a bucket holds what an earlier import of the same made; what holds anything else is refused. Files and a log without a manifest
+/// are what an import, or a first start, leaves that has died.
+fn is_imported(remote: &RemoteStore, store: &Store, point: &JobPoint, new_lineage: bool) -> Result<bool> {
+    let look = remote.look();
+    if look.manifests.newest().is_none() {
+        return Ok(false);
+    }
+    let only = look.manifests.newest_sound();
+    let is_same = |manifest: &Manifest| {
+        let found = &manifest.point;
+        let same_lineage = new_lineage || found.lineage == point.lineage;
+        manifest.sequence == ManifestSequence(1)
+            && manifest.kind == ManifestKind::Checkpoint
+            && (&found.job_name, found.batch, same_lineage) == (&point.job_name, point.batch, true)
+    };
+    if only.is_some_and(is_same) {
+        return Ok(true);
+    }
+    let message = format!("{} holds a job already: an import makes a store in an empty place only", store.name());
+    Err(Failure::usage(message).try_next(format!("floodmark status {}", store.shown())))
+}
+
+/// Takes the log of the bucket over, in which nobody has written more than a beginning.
+fn take_log(remote: &RemoteDisk, epoch: Epoch, nonce: WriterNonce) -> Result<()> {
+    match remote.open_log(epoch, nonce)? {
+        Ok(_) => Ok(()),
+        Err(overtaken) => Err(Failure::new(Exit::Owned, format!("another driver has taken over: {overtaken}"))),
+    }
 }
 
 /// Hands all entries to the store, and counts those of each operator.

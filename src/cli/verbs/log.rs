@@ -21,7 +21,7 @@ use crate::disk::LocalDisk;
 /// is a manifest. Claims, rejections and rollbacks repeat the checkpoint that is then in force.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
 }
 
@@ -84,7 +84,7 @@ struct CheckpointRow {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     let (chain, errors) = view::surveyed_chain(store.path())?;
     let mut findings: Vec<Finding> = errors.iter().map(|error| Finding::of_chain(store.path(), error)).collect();
     let damaged = chain.damaged().map(|(_, file, reason)| {
@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     let newest = chain.newest();
     let (operations, unreadable_operations) = journal::read(&LocalDisk, store.path())?;
     let report = LogReport {
-        store: store.path().display().to_string(),
+        store: store.name(),
         exit_code,
         job: newest.map(|manifest| manifest.point.job_name.clone()),
         lineage: newest.map(|manifest| manifest.point.lineage.to_string()),

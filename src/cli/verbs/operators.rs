@@ -15,7 +15,7 @@ const BLOCK_BYTES: u64 = 4_000;
 /// The operators with state: types, versions, keys, bytes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     /// Ask the checkpoint of this batch, not the newest one.
     #[arg(long, value_name = "BATCH")]
@@ -48,7 +48,7 @@ struct OperatorRow {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     let question = Question::of("operators", &store, &[]);
     let opened = Opened::open(&store, args.as_of, &question)?;
     console.show(&OperatorsReport::of(&opened))?;

@@ -21,11 +21,11 @@ const NANOSECONDS_A_KEY: u64 = 500;
 /// What recovery would do, and whether anything is lost.
 ///
 /// Checkpoint, batches to recompute, what is published again, what is cut, the fallback; writes nothing. It decides as a start of
-/// the program that wrote the store would, and reads every byte that such a start would read. Types, versions and uids of another
+/// the program that wrote the store would, and reads every byte that such a start would read; from a URL it fetches them, too. Types, versions and uids of another
 /// build are compared by `compat`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
 }
 
@@ -103,9 +103,10 @@ struct Fallback {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     let shown = store.shown();
     let refused = |refusal| Failure::from(refusal).try_next(format!("floodmark verify {shown}"));
+    store.bring_all()?;
     let facts = view::facts(store.path()).map_err(refused)?;
     let decision = decide_as_a_start(store.path(), &facts).map_err(refused)?;
     let report = PlanReport::of(&store, &facts, &decision);
@@ -126,7 +127,7 @@ impl PlanReport {
         let blocks = || decision.planned_blocks.values();
         let unpublished = decision.replay.iter().filter(|batch| !batch.published);
         Self {
-            store: store.path().display().to_string(),
+            store: store.name(),
             exit_code: if degraded { Exit::Degraded } else { Exit::Healthy },
             owner: store.owner(),
             epoch: decision.epoch.0,
@@ -213,6 +214,9 @@ impl Report for PlanReport {
         if let Owner::Alive { .. } = self.owner {
             let owner = owner_text(&self.owner);
             page.line(&format!("the job is {owner}: this is what would happen if it were killed now"));
+        }
+        if let Owner::Elsewhere { epoch, who, .. } = &self.owner {
+            page.line(&format!("epoch {epoch} is held by {who}: a start anywhere takes the job over from it"));
         }
         let mut fields = vec![("epoch", count(self.epoch)), ("state", self.state())];
         for rejected in &self.rejected {

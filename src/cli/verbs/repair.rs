@@ -6,7 +6,7 @@ use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::location::{Store, quoted};
-use crate::cli::operation::{BackupArgs, Moved, Operation, WriteArgs, refuse_the_owned};
+use crate::cli::operation::{BackupArgs, Moved, Operation, WriteArgs, refuse_in_bucket, refuse_the_owned};
 use crate::cli::page::{Mood, Page, count};
 use crate::cli::repair::{Diagnosis, Repair, apply, diagnose};
 use crate::wal::Tail;
@@ -18,7 +18,7 @@ use crate::wal::Tail;
 /// with loss, which --accept-loss permits, or not at all.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     /// Go on without the frames that cannot be read.
     #[arg(long)]
@@ -62,7 +62,10 @@ struct Lost {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
+    let reason = "repair moves and rewrites files, and objects never change: restore the object that verify names from the bucket's versions, or \
+                  take the state of a whole checkpoint along by export, and import it to a new location";
+    refuse_in_bucket(&store, reason, format!("floodmark verify {}", store.shown()))?;
     refuse_the_owned(&store)?;
     let diagnosis = diagnose(&*console.disk(), &store)?;
     let mut report = RepairReport::of(&store, &diagnosis, args);
@@ -96,7 +99,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
 impl RepairReport {
     fn of(store: &Store, diagnosis: &Diagnosis, args: &Args) -> Self {
         let mut report = Self {
-            store: store.path().display().to_string(),
+            store: store.name(),
             exit_code: Exit::Healthy,
             applied: false,
             verdict: "starts",

@@ -7,6 +7,7 @@
 //! | the checkpoint that is left is pinned | the same, and the pin or a leftover of it |
 //! | a pinned target is brought back | the same, and a checkpoint that no manifest names |
 //! | the rollback manifest (`manifest.create`) | the same, or the rollback: `src/recovery/rollback.rs` goes on from there |
+//! | (object storage) the log is taken over | the rollback; a driver of before ends at its next manifest, at the latest |
 //! | the line `done` | the rollback |
 
 use std::collections::BTreeSet;
@@ -19,7 +20,7 @@ use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::location::{Store, quoted};
 use crate::cli::operation::pins::{Pin, bring_back, pin, pins};
-use crate::cli::operation::{BackupArgs, Operation, WriteArgs, refuse_the_owned};
+use crate::cli::operation::{BackupArgs, Operation, WriteArgs, refuse_the_owned, warn_of_fencing};
 use crate::cli::page::{Mood, Page, count, time};
 use crate::cli::view;
 use crate::disk::LocalDisk;
@@ -27,6 +28,7 @@ use crate::id::BatchId;
 use crate::recovery::decide::{Decision, decide_without_program};
 use crate::recovery::facts::{Facts, LogFacts, observe_behind};
 use crate::recovery::rollback;
+use crate::remote::RemoteDisk;
 
 /// (writes) Makes an older checkpoint the newest.
 ///
@@ -36,7 +38,7 @@ use crate::recovery::rollback;
 /// left is pinned.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     /// The batch to go back to; there must be a checkpoint or a pin of it.
     #[arg(long, value_name = "BATCH")]
@@ -79,10 +81,11 @@ struct Plan {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     refuse_the_owned(&store)?;
     let mut plan = plan(console, &store, BatchId(args.to))?;
     let job = plan.report.job.clone();
+    warn_of_fencing(&store, console);
     if args.write.apply {
         let question = format!(
             "Take the job \"{job}\" back to batch {}, and publish {} batches again?",
@@ -103,18 +106,36 @@ fn apply(mut operation: Operation<'_>, store: &Store, plan: &mut Plan) -> Result
     operation.back_up(MANIFESTS)?;
     let what = format!("the job goes back to batch {}", plan.report.to);
     operation.begins(&what)?;
-    if let Some(left) = &plan.left {
-        pin(operation.disk(), store.path(), left)?;
+    match (operation.remote(), &plan.left) {
+        (Some(remote), Some(left)) => remote.pin(left)?,
+        (None, Some(left)) => drop(pin(operation.disk(), store.path(), left)?),
+        (_, None) => {}
     }
-    if let Some(pin) = &plan.pin {
-        bring_back(operation.disk(), store.path(), pin)?;
+    match (operation.remote(), &plan.pin) {
+        (Some(remote), Some(pin)) => remote.bring_back(&pin.directory)?,
+        (None, Some(pin)) => bring_back(operation.disk(), store.path(), pin)?,
+        (_, None) => {}
     }
     let opened = plan.facts.log.as_ref().and_then(|log| log.opened);
     rollback::roll_back(operation.disk(), store.path(), plan.facts.chain.clone(), &plan.target, opened)?;
+    if let Some(remote) = operation.remote() {
+        fence_the_log(remote, store)?;
+    }
     operation.done(&what)?;
     plan.report.applied = true;
     plan.report.next = format!("floodmark plan {}", store.shown());
     Ok(())
+}
+
+/// Takes the log in object storage over, so that a driver of before ends at its next put. What it has put until then the next start
+/// computes again, as all else of the lineage that was left.
+fn fence_the_log(remote: &RemoteDisk, store: &Store) -> Result<()> {
+    let chain = view::chain(store.path())?;
+    let Some(newest) = chain.newest() else { return Ok(()) };
+    match remote.open_log(newest.epoch, newest.nonce)? {
+        Ok(_) => Ok(()),
+        Err(overtaken) => Err(Failure::new(Exit::Owned, format!("another driver has taken over: {overtaken}"))),
+    }
 }
 
 fn plan(console: &Console<'_>, store: &Store, to: BatchId) -> Result<Plan> {
@@ -166,7 +187,7 @@ fn report(
     }
     let job = target.point.job_name.clone();
     RollbackReport {
-        store: store.path().display().to_string(),
+        store: store.name(),
         applied: false,
         to: target.point.batch.0,
         to_time_ms: target.point.last_batch_time.0,
@@ -225,10 +246,14 @@ fn can_be_had(batches: impl Iterator<Item = BatchId>) -> String {
 
 fn damage_of(store: &Store, target: &Manifest, pin: Option<&Pin>) -> Option<String> {
     if let Some(pin) = pin {
-        return pin.damage(store.path());
+        let brought = store.bring(&store.path().join(pin.below()));
+        return brought.err().map(|failure| failure.to_string()).or_else(|| pin.damage(store.path()));
     }
     let files = target.checkpoint.as_ref()?;
     let directory = store.path().join(crate::recovery::facts::CHECKPOINTS).join(&files.directory);
+    if let Err(failure) = store.bring(&directory) {
+        return Some(failure.to_string());
+    }
     crate::checkpoint::verify_files(&directory, &files.files, true).err().map(|error| error.to_string())
 }
 

@@ -17,7 +17,7 @@ use crate::cli::reading::{Entries, Hole};
 /// around what cannot be read, and ends with exit code 3.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     /// The operator.
     uid: String,
@@ -52,7 +52,7 @@ struct ScanEnd<'a> {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     let question = Question::of("scan", &store, &[&args.uid]);
     let opened = Opened::open(&store, args.as_of, &question)?;
     let operator = opened.known.operator(&args.uid)?;

@@ -10,6 +10,7 @@ use crate::cli::failure::{Result, exit_of};
 use crate::cli::finding::Code;
 use crate::cli::location::Store;
 use crate::cli::page::{Mood, Page, bytes, count, duration_ms, time};
+use crate::cli::remote::RemoteStore;
 use crate::cli::sizes::Sizes;
 use crate::cli::view;
 use crate::clock::{Clock, SystemClock};
@@ -23,7 +24,7 @@ use crate::recovery::refusal::Refusal;
 /// It is quick, so it looks at names, sizes and heads only; `verify` reads everything.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
 }
 
@@ -42,6 +43,8 @@ pub(super) struct StatusReport {
     checkpoint: Option<CheckpointStatus>,
     recovery: Option<RecoveryStatus>,
     sizes: Sizes,
+    /// The job is in object storage: segments are then objects of the log.
+    in_bucket: bool,
     next: Option<String>,
 }
 
@@ -121,9 +124,10 @@ impl Report for StatusReport {
                 recovery.rejected.iter().chain(&recovery.unneeded_damage).map(|damage| ("damaged", damage.clone())),
             );
         }
-        fields.push(("log", format!("{} in {} segments", bytes(self.sizes.log), count(self.sizes.segments))));
+        let (parts, place) = if self.in_bucket { ("objects", "in the bucket") } else { ("segments", "on disk") };
+        fields.push(("log", format!("{} in {} {parts}", bytes(self.sizes.log), count(self.sizes.segments))));
         fields.push(("checkpoints", bytes(self.sizes.checkpoints)));
-        fields.push(("on disk", bytes(self.sizes.total)));
+        fields.push((place, bytes(self.sizes.total)));
         page.fields(fields);
         if let Some(next) = &self.next {
             page.next(next);
@@ -174,11 +178,14 @@ pub(super) fn owner_text(owner: &Owner) -> String {
         Owner::Nobody => "not running".to_string(),
         Owner::Unknown { last: Some(process) } => format!("process {process}, perhaps running"),
         Owner::Unknown { last: None } => "perhaps running".to_string(),
+        Owner::Elsewhere { who, newest_object_age_ms, .. } => {
+            format!("last {who}, whose newest object is {} old", duration_ms(*newest_object_age_ms))
+        }
     }
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let report = look(&Store::open(&args.location)?)?;
+    let report = look(&Store::open(&args.location, console)?)?;
     console.show(&report)?;
     Ok(report.exit_code)
 }
@@ -187,11 +194,17 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
 pub(super) fn look(store: &Store) -> Result<StatusReport> {
     let owner = store.owner();
     let facts = view::glance(store.path());
-    let sizes = Sizes::of(store.path())?;
-    let decision = facts
-        .as_ref()
-        .map_err(Told::of)
-        .and_then(|facts| decide_without_program(facts, &[]).map_err(|refusal| Told::of(&refusal)));
+    let sizes = match store.remote() {
+        Some(remote) => Sizes::in_bucket(&remote.look()),
+        None => Sizes::of(store.path())?,
+    };
+    let decision = match store.remote().and_then(RemoteStore::refusal) {
+        Some(refusal) => Err(Told { code: refusal.code.unwrap_or(Code::Unreadable), words: refusal.message }),
+        None => facts
+            .as_ref()
+            .map_err(Told::of)
+            .and_then(|facts| decide_without_program(facts, &[]).map_err(|refusal| Told::of(&refusal))),
+    };
     let (exit_code, finding, health) = judge(&decision, &owner);
     let shown = store.shown();
     let next = match exit_code {
@@ -200,7 +213,7 @@ pub(super) fn look(store: &Store) -> Result<StatusReport> {
         _ => Some(format!("floodmark verify {shown}")),
     };
     let mut report = StatusReport {
-        store: store.path().display().to_string(),
+        store: store.name(),
         exit_code,
         finding,
         health,
@@ -210,6 +223,7 @@ pub(super) fn look(store: &Store) -> Result<StatusReport> {
         checkpoint: None,
         recovery: None,
         sizes,
+        in_bucket: store.remote().is_some(),
         next,
     };
     match &facts {

@@ -22,7 +22,7 @@ use crate::wal::{Ending, LogSurvey, Seen, SurveyedSegment, Tail};
 /// acknowledged, and the next start cuts it.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
 }
 
@@ -63,7 +63,7 @@ struct TailReport {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     let owner = store.owner();
     let survey = survey(store.path())?;
     let mut findings: Vec<Finding> =
@@ -161,7 +161,7 @@ impl TailReport {
         let last = end.as_ref().and_then(|end| end.last.as_ref());
         let closed = verdict == Verdict::Clean && last.is_some_and(|frame| frame.kind == "mark");
         Self {
-            store: store.path().display().to_string(),
+            store: store.name(),
             exit_code,
             verdict,
             file: end.as_ref().map(|end| below(store.path(), &end.segment.file)),

@@ -15,7 +15,7 @@ use crate::cli::page::{Page, count};
 /// It moves to the backup folder. Writes only with --apply.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     /// The batch whose pin is to go.
     batch: u64,
@@ -36,7 +36,7 @@ struct UnpinReport {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     refuse_the_owned(&store)?;
     let (known, _) = pins(&*console.disk(), store.path())?;
     let found: Vec<&Pin> = known.iter().filter(|pin| pin.batch().0 == args.batch).collect();
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     };
     let job = first.manifest.point.job_name.clone();
     let mut report = UnpinReport {
-        store: store.path().display().to_string(),
+        store: store.name(),
         applied: args.write.apply,
         batch: args.batch,
         directories: found.iter().map(|pin| pin.directory.clone()).collect(),
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
         let what = format!("the pin of batch {} moves to the backup folder", args.batch);
         operation.begins(&what)?;
         for pin in &found {
-            operation.move_to_backup(&pin.below())?;
+            give_up(&mut operation, pin)?;
         }
         report.moved = operation.done(&what)?;
     } else {
@@ -74,6 +74,17 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     }
     console.show(&report)?;
     Ok(Exit::Healthy)
+}
+
+/// Moves a pin to the backup folder; in a bucket the pin is one object, and files that only it held go with the next life's collection.
+fn give_up(operation: &mut Operation<'_>, pin: &Pin) -> Result<()> {
+    let Some(bytes) = operation.remote().map(|remote| remote.pin_bytes(&pin.directory)).transpose()? else {
+        return operation.move_to_backup(&pin.below());
+    };
+    if let Some(bytes) = bytes {
+        operation.keep_object(&format!("pins/{}", pin.directory), &bytes)?;
+    }
+    Ok(operation.remote().map_or(Ok(()), |remote| remote.unpin(&pin.directory))?)
 }
 
 impl Report for UnpinReport {

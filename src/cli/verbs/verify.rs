@@ -8,6 +8,7 @@
 //! A driver removes what it does not need any more. What is missing is looked for again at the end, and is no finding where the chain has
 //! gone on and does not name it.
 
+mod bucket;
 mod entries;
 mod files;
 mod moved;
@@ -29,6 +30,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::driver::lock::Owner;
 use crate::recovery::decide::{Decision, decide_without_program};
 use crate::recovery::refusal::Refusal;
+use bucket::InBucket;
 use files::{Checkpoint, Checkpoints};
 use report::{Looked, VerifyReport};
 use segments::Log;
@@ -42,7 +44,7 @@ use work::{Task, Workers};
 /// out by --read-data.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     /// Names, sizes and the chain only; of the log heads of frames.
     #[arg(long, conflicts_with_all = ["full", "read_data"])]
@@ -94,7 +96,7 @@ impl FromStr for Share {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     let depth = match (args.quick, args.full, args.read_data) {
         (true, ..) => Depth::Quick,
         _ if args.entries => Depth::Entries,
@@ -110,6 +112,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
 fn verify(store: &Store, depth: Depth, threads: usize, console: &mut Console<'_>) -> Result<VerifyReport> {
     let clock = SystemClock::default();
     let begun_ms = clock.monotonic_ms();
+    let bucket = InBucket::of(store, depth, console)?;
     let newest_before = view::newest_manifest(store.path());
     let chain = view::surveyed_chain(store.path());
     let log = Log::of(store)?;
@@ -141,13 +144,22 @@ fn verify(store: &Store, depth: Depth, threads: usize, console: &mut Console<'_>
     }
     findings.extend(done.findings(store));
     findings.extend(checkpoints.take_entries(&done));
-    let findings = moved::without_what_has_gone(findings, store, newest_before, &chain);
+    let mut findings = moved::without_what_has_gone(findings, store, newest_before, &chain);
+    if let Some(bucket) = &bucket {
+        findings = bucket.merge(store, findings);
+    }
 
     let (log_findings, is_alive) = (findings.iter().any(is_of_the_log), matches!(store.owner(), Owner::Alive { .. }));
     let decision = decide(store, log_findings, &checkpoints);
-    let start = Start::of(&decision);
-    let exit_code = exit_code(&start, decision.as_ref().err(), &findings, depth, &checkpoints);
-    let looked = Looked::of(&chain, &log, &checkpoints, &done, clock.monotonic_ms() - begun_ms);
+    if let Some(bucket) = bucket.as_ref().filter(|_| decision.as_ref().is_err_and(lacks_log)) {
+        findings.splice(0..0, bucket.holes(store));
+    }
+    let refused = bucket.as_ref().and_then(InBucket::refused);
+    let refusal = if refused.is_some() { None } else { decision.as_ref().err() };
+    let start = refused.unwrap_or_else(|| Start::of(&decision));
+    let exit_code = exit_code(&start, refusal, &findings, depth, &checkpoints);
+    let objects = bucket.as_ref().map(|bucket| bucket.objects);
+    let looked = Looked::of(&chain, &log, &checkpoints, &done, clock.monotonic_ms() - begun_ms).in_bucket(objects);
     Ok(VerifyReport::new(store, depth, exit_code, is_alive, findings, start, looked))
 }
 
@@ -171,6 +183,22 @@ fn is_of_the_log(finding: &Finding) -> bool {
             | Code::UnreadableFrame
             | Code::VersionUnknown
             | Code::Unreadable
+    )
+}
+
+/// Whether a start is refused because something of the log is not there.
+fn lacks_log(refusal: &Refusal) -> bool {
+    matches!(
+        Code::of_refusal(refusal),
+        Code::DamagedFrame
+            | Code::DamagedSegment
+            | Code::MissingSegment
+            | Code::LogCut
+            | Code::LogGone
+            | Code::AnotherLog
+            | Code::BatchMissing
+            | Code::BlockMissing
+            | Code::ManifestsGone
     )
 }
 

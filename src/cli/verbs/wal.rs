@@ -26,7 +26,7 @@ use stats::Stats;
 /// for `verify` and `plan`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     /// Sequences to show, both ends included: 5, 5..9, 5.. or ..9.
     #[arg(value_name = "A..B")]
@@ -53,7 +53,7 @@ struct Epilogue {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     if args.follow {
         return follow::run(args, &store, console);
     }

@@ -12,7 +12,7 @@ use crate::cli::verbs::status;
 /// place of the one before.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The directory of the job.
+    /// The directory of the job, or its URL in object storage.
     location: String,
     /// Seconds between two looks.
     #[arg(long, default_value_t = 2.0, value_name = "SECONDS")]
@@ -26,9 +26,12 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     if !(0.05..=86_400.0).contains(&args.interval) {
         return Err(Failure::usage(format!("--interval: expected 0.05 to 86400 seconds, found {}", args.interval)));
     }
-    let store = Store::open(&args.location)?;
+    let store = Store::open(&args.location, console)?;
     let mut looks = 0;
     loop {
+        if looks > 0 {
+            store.refresh()?;
+        }
         let report = status::look(&store)?;
         if console.terminal().output_is_terminal && !console.is_json() {
             console.text("\x1b[H\x1b[2J")?;

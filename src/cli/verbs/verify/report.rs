@@ -48,9 +48,17 @@ pub(super) struct Looked {
     unread_tables: usize,
     entries: u64,
     took_ms: u64,
+    /// Of the job in its bucket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objects: Option<usize>,
 }
 
 impl Looked {
+    /// The same, of a job in object storage.
+    pub fn in_bucket(self, objects: Option<usize>) -> Self {
+        Self { objects, ..self }
+    }
+
     pub fn of(chain: &ChainFacts, log: &Log, checkpoints: &Checkpoints, done: &Done, took_ms: u64) -> Self {
         Self {
             manifests: chain.links.len(),
@@ -64,6 +72,7 @@ impl Looked {
             unread_tables: checkpoints.left_out(),
             entries: done.entries.iter().map(|entries| entries.entries).sum(),
             took_ms,
+            objects: None,
         }
     }
 
@@ -84,6 +93,9 @@ impl Looked {
             bytes(self.read_bytes)
         );
         let mut fields = vec![("manifests", count(self.manifests as u64)), ("log", log), ("checkpoints", files)];
+        if let Some(objects) = self.objects {
+            fields.insert(0, ("objects", count(objects as u64)));
+        }
         if self.entries > 0 {
             fields.push(("entries", count(self.entries)));
         }
@@ -116,7 +128,7 @@ impl VerifyReport {
             Depth::Full => ("full", None),
             Depth::Entries => ("entries", None),
         };
-        let store = store.path().display().to_string();
+        let store = store.name();
         Self { store, exit_code, depth, seed, is_running, looked_at, findings, start, next }
     }
 }

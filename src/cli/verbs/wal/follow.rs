@@ -20,6 +20,8 @@ use crate::wal::{LogSurvey, Seen, SurveyedSegment};
 
 /// How often the log is looked at, in milliseconds.
 const EVERY_MS: u64 = 100;
+/// The same in object storage, where a look reads the objects of the log anew.
+const EVERY_MS_IN_BUCKET: u64 = 2_000;
 
 /// A frame of the JSON, one a line.
 #[derive(Serialize)]
@@ -38,7 +40,8 @@ pub(super) fn run(args: &Args, store: &Store, console: &mut Console<'_>) -> Resu
             return Ok(Exit::Healthy);
         }
         console.flush()?;
-        console.pause(EVERY_MS)?;
+        console.pause(if store.remote().is_some() { EVERY_MS_IN_BUCKET } else { EVERY_MS })?;
+        store.refresh()?;
     }
 }
 
