@@ -74,9 +74,11 @@ impl Job {
         let lock = DirectoryLock::take(&location)?;
         if let Some(remote) = &self.settings.remote {
             let remote = Arc::new(remote.open(disk, &location)?);
-            let (shared, events) = (self.shared.clone(), self.events.clone());
+            let (shared, events) = (Arc::downgrade(&self.shared), self.events.clone());
             remote.on_health(move |health| {
-                shared.update(|status| status.object_store = health.clone());
+                if let Some(shared) = shared.upgrade() {
+                    shared.update(|status| status.object_store = health.clone());
+                }
                 events.tell(|| health.clone());
             });
             self.settings.disk = remote.clone();
@@ -84,6 +86,10 @@ impl Job {
         }
         let remote = self.settings.remote_disk.clone();
         let outcome = self.run_locked();
+        if let Some(remote) = &remote {
+            // The status holds on to the receivers, those to the log, and that to the store: nobody would ever be dropped.
+            remote.end_health();
+        }
         drop(lock);
         outcome.map_err(|error| fenced(remote.as_deref(), error))
     }

@@ -186,6 +186,11 @@ impl Bucket {
         self.shared.patience.on_health(Box::new(hear));
     }
 
+    /// Nobody hears any more.
+    pub(crate) fn end_health(&self) {
+        self.shared.patience.end_health();
+    }
+
     /// How the store has been answering lately.
     #[must_use]
     pub fn health(&self) -> ObjectStoreHealth {

@@ -108,6 +108,11 @@ impl RemoteDisk {
         self.bucket.on_health(hear);
     }
 
+    /// Nobody hears any more.
+    pub fn end_health(&self) {
+        self.bucket.end_health();
+    }
+
     /// Who has taken over, if this life has met them.
     pub fn overtaken(&self) -> Option<Overtaken> {
         self.log.overtaken()

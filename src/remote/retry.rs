@@ -90,6 +90,10 @@ impl Patience {
         answer
     }
 
+    pub fn end_health(&self) {
+        *lock(&self.hears) = None;
+    }
+
     fn note<T>(&self, answer: &object_store::Result<T>) {
         // Held while it is told, so that nothing older is heard after something newer.
         let hears = lock(&self.hears);
