@@ -56,8 +56,13 @@ fn sweep(
         .restarts([Restart::Graceful(4), Restart::Kill(9)])
         .check("every record counts once", counts_once)
         .check("every batch is a directory", |run| {
-            let first_parts = (1..=BATCHES).map(|batch| format!("lines/batch-{batch:020}/"));
-            first_parts.into_iter().all(|batch| run.files().keys().any(|path| path.starts_with(&batch)))
+            let is_there = |batch: u64| {
+                let directory = format!("lines/batch-{batch:020}/");
+                run.files().keys().any(|path| path.starts_with(&directory))
+            };
+            // A clock that jumps may tick before anything was received: the batch of that tick is empty, and writes nothing.
+            let first = if is_there(1) { 1 } else { 2 };
+            (first..=BATCHES).all(is_there)
         })
 }
 
