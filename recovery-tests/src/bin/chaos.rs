@@ -14,6 +14,8 @@ const USAGE: &str = "chaos [--seed N] [--seeds N] [--nested N] [--sample N] [--r
 chaos replay FILE";
 /// Pairs of faults for one seed.
 const NESTED: u64 = 2_000;
+/// Of a job in object storage a sample, unless told otherwise: nearly all of its steps are those of a job in a directory.
+const IN_OBJECT_STORAGE: u64 = 1_000;
 
 fn main() -> ExitCode {
     match run() {
@@ -41,15 +43,26 @@ fn run() -> Result<bool, String> {
     let mut survived = true;
     for seed in first..first + seeds {
         println!("seed {seed}");
-        let mut sweep = suite::everything().seed(seed).nested(nested);
-        if let Some(sample) = sample {
-            sweep = sweep.sample(sample as usize);
+        for sweep in sweeps() {
+            let all = sweep.name() == EVERYTHING;
+            let mut sweep = sweep.seed(seed).nested(if all { nested } else { nested / 10 });
+            if let Some(sample) = sample.or((!all).then_some(IN_OBJECT_STORAGE)) {
+                sweep = sweep.sample(sample as usize);
+            }
+            let report = watched("sweep", sweep);
+            survived &= report.survived();
+            keep(&report, directory.as_deref())?;
         }
-        let report = watched("sweep", sweep);
-        survived &= report.survived();
-        keep(&report, directory.as_deref())?;
     }
     Ok(survived)
+}
+
+/// The sweep of which every point is tried.
+const EVERYTHING: &str = "everything";
+
+/// The job with everything in a directory, and in object storage with its blocks there or beside it.
+fn sweeps() -> [Sweep; 3] {
+    [suite::everything(), suite::everything_in_object_storage(true), suite::everything_in_object_storage(false)]
 }
 
 /// The text that follows `--name`, if it is there.
@@ -99,8 +112,8 @@ fn keep(report: &Report, directory: Option<&Path>) -> Result<(), String> {
 
 fn replay(file: &Path) -> Result<bool, String> {
     let replay = Replay::read(file)?;
-    let sweeps = [suite::everything(), suite::clock_in_a_map(), suite::appending_sink()];
-    let sweep = sweeps.into_iter().find(|sweep| sweep.name() == replay.sweep);
+    let mut sweeps = sweeps().into_iter().chain([suite::clock_in_a_map(), suite::appending_sink()]);
+    let sweep = sweeps.find(|sweep| sweep.name() == replay.sweep);
     let sweep = sweep.ok_or(format!(
         "\"{}\" is no sweep of this suite; for one of a test, set {REPLAY} to the file and run the test",
         replay.sweep
