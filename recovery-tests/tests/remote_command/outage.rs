@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use floodmark::{
     Clock, Error, ErrorKind, ManualClock, ObjectStoreHealth, Receiver, ReceiverContext, ReceiverError, Running, Status,
-    StreamingContext, StreamingListener, SystemClock,
+    StreamingContext, StreamingListener,
 };
-use object_store::ObjectStore;
 use recovery_tests::store::{Refusal, Strike, StrikingStore};
 
 use crate::files::start as start_elsewhere;
@@ -114,26 +113,6 @@ fn an_outage_beyond_the_patience_ends_the_job_with_the_name_of_the_store_and_a_r
     world.check(&life, &sent).unwrap();
     life.run_batches("after", 3, &mut sent).unwrap();
     world.check(&life, &sent).unwrap();
-}
-
-#[test]
-fn a_job_that_has_ended_lets_go_of_its_store() {
-    let (world, mut sent, machine) = (World::default(), Sent::default(), Machine::new());
-    let store: Arc<dyn ObjectStore> = Arc::new(world.store.clone());
-    for graceful in [true, false] {
-        let builder = world.builder(&machine).object_store(store.clone(), "jobs/counts").listener(Heard::default());
-        let life = world.run(builder).unwrap();
-        life.run_batches(&format!("graceful {graceful}"), 3, &mut sent).unwrap();
-        life.running.stop(graceful).unwrap();
-        drop(life);
-        // Threads of the store end by themselves, soon.
-        let clock = SystemClock::default();
-        let until_ms = clock.monotonic_ms() + 10_000;
-        while Arc::strong_count(&store) > 1 && clock.monotonic_ms() < until_ms {
-            std::thread::yield_now();
-        }
-        assert_eq!(Arc::strong_count(&store), 1, "graceful {graceful}: what the job was made of is still held");
-    }
 }
 
 /// Hands in kibibytes as fast as they are taken.
