@@ -4,22 +4,24 @@
 //! largest of time and new bytes, the restart, and the speed of the table by itself.
 #![allow(clippy::disallowed_methods)] // a measurement reads the real clock
 
+mod common;
+
 use std::time::{Duration, Instant};
 
+use common::Result;
+use common::table::{self, Figure};
 use floodmark::testing::CheckpointTrial;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 const CHANGED: usize = 1_000;
 
-fn main() {
-    let rounds = std::env::args().skip(1).find_map(|argument| argument.parse().ok()).unwrap_or(40);
-    for keys in [10_000, 1_000_000] {
-        measure(keys, rounds);
-    }
+fn main() -> Result<()> {
+    println!("{}", table::machine());
+    [10_000, 1_000_000].into_iter().try_for_each(|keys| measure(keys, common::rounds(40)))
 }
 
-fn measure(keys: u64, rounds: usize) {
+fn measure(keys: u64, rounds: usize) -> Result<()> {
     let place =
         tempfile::Builder::new().prefix("checkpoint-bench").tempdir_in("target").expect("a directory under target");
     let mut random = StdRng::seed_from_u64(keys);
@@ -43,7 +45,7 @@ fn measure(keys: u64, rounds: usize) {
         times.push(took);
         sizes.push(bytes);
     }
-    report(times, sizes);
+    report(keys, times, sizes)?;
     let (_, took) = timed(|| trial.count(0..keys));
     println!("  update of every key    {took:>10.2?}   {}", per_second(keys, took));
     trial.checkpoint();
@@ -54,17 +56,21 @@ fn measure(keys: u64, rounds: usize) {
     println!("  restart and load       {took:>10.2?}");
     assert_eq!(trial.pass(), (keys as usize, expected), "what was counted is what was restored");
     trial.end();
+    Ok(())
 }
 
-fn report(mut times: Vec<Duration>, mut sizes: Vec<u64>) {
+fn report(keys: u64, mut times: Vec<Duration>, mut sizes: Vec<u64>) -> Result<()> {
     times.sort_unstable();
     sizes.sort_unstable();
-    let (Some(longest), Some(largest)) = (times.last(), sizes.last()) else { return };
+    let (Some(longest), Some(largest)) = (times.last(), sizes.last()) else { return Ok(()) };
     let middle = times.len() / 2;
     let mean_time = times.iter().sum::<Duration>() / times.len() as u32;
     let mean_size = sizes.iter().sum::<u64>() / sizes.len() as u64;
     println!("  time                   median {:.2?}, mean {mean_time:.2?}, longest {longest:.2?}", times[middle]);
     println!("  new bytes              median {}, mean {mean_size}, largest {largest}", sizes[middle]);
+    let time = Figure::of(times.iter().map(Duration::as_secs_f64)).show(|seconds| format!("{:.1} ms", seconds * 1e3));
+    let figure = format!("{time}, {} KB", sizes[middle] / 1000);
+    table::enter(&format!("a checkpoint of {CHANGED} changed of {keys} keys"), &figure, "")
 }
 
 fn timed<T>(act: impl FnOnce() -> T) -> (T, Duration) {

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::Result;
+use common::table::{self, Figure};
 use floodmark::testing::TestJob;
 use floodmark::testing::wal::WalSettings;
 use floodmark::{BatchId, Queue};
@@ -30,6 +31,7 @@ fn main() -> Result<()> {
     let store = make_store(&scratch.path().join("state"))?;
     let location = store.to_str().ok_or("the path of the store is no text")?;
     let segments = fs::read_dir(store.join("wal"))?.count();
+    println!("{}", table::machine());
     println!("{KEYS} keys, {segments} files in wal/, {rounds} rounds, medians of whole processes:");
     let verbs: [(&str, &[&str]); 5] = [
         ("--version", &["--version"]),
@@ -45,6 +47,9 @@ fn main() -> Result<()> {
         }
         times.sort_unstable();
         println!("  {name:<12} {:>9.1?}   from {:.1?} to {:.1?}", times[rounds / 2], times[0], times[rounds - 1]);
+        let figure = Figure::of(times.iter().map(Duration::as_secs_f64));
+        let figure = figure.show(|seconds| format!("{:.0} ms", seconds * 1e3));
+        table::enter(&format!("floodmark {name}, {KEYS} keys, {SEGMENTS} segments"), &figure, "")?;
     }
     let (took, lines) = scan(location)?;
     println!("  scan         {took:>9.1?}   {:.0} entries a second", lines as f64 / took.as_secs_f64());

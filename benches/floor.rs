@@ -46,23 +46,20 @@ fn main() -> Result<()> {
             }
             one_worker.push(floodmark(&input, 1)?);
         }
+        let ratios = figures[0].iter().zip(&one_worker).map(|(two, one)| two / one);
+        let ratio = Figure::of(ratios).show(|ratio| format!("{ratio:.2}"));
         let medians: Vec<f64> = figures.into_iter().map(|runs| Figure::of(runs).median()).collect();
         let cells: Vec<String> =
             medians.iter().map(|figure| format!("{:.1} M ({:.2})", figure / 1e6, figure / medians[0])).collect();
         println!("{name:<28} {:>16} {:>16} {:>16}", cells[0], cells[1], cells[2]);
         let one = Figure::of(one_worker).median();
-        println!(
-            "{:<28} {:>12}; two workers are {:.2} times that",
-            "  by one worker",
-            format!("{:.1} M", one / 1e6),
-            medians[0] / one
-        );
+        println!("{:<28} {:>12}; two workers are {ratio} times that", "  by one worker", format!("{:.1} M", one / 1e6));
         table::enter(
             &format!("words/s without durability, {name}: timely alone, a loop by hand"),
             &cells[1..].join(", "),
             "a loss",
         )?;
-        table::enter(&format!("two workers / one, {name}"), &format!("{:.2}", medians[0] / one), "1.8")?;
+        table::enter(&format!("two workers / one, {name}"), &ratio, "1.8")?;
     }
     Ok(())
 }

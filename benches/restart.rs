@@ -15,6 +15,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::table::{self, Figure};
 use common::{Result, UNIFORM_1M};
 use floodmark::{KeyedState, Queue, Running, StreamingContext};
 
@@ -31,6 +32,7 @@ fn main() -> Result<()> {
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let rounds = numbers.next().unwrap_or(5).max(1);
     let keys: Vec<usize> = numbers.collect();
+    println!("{}", table::machine());
     let keys = if keys.is_empty() { vec![1_000_000, 10_000_000] } else { keys };
     by_operator(rounds, &keys)?;
     word_count(rounds)
@@ -73,6 +75,13 @@ fn by_operator(rounds: usize, keys: &[usize]) -> Result<()> {
                 format!("{started:.1?}"),
                 format!("{whole:.1?}")
             );
+            let target = match (operator, how) {
+                ("map_with_state", "lazy") if keys <= 1_000_000 => "0.3 s",
+                ("map_with_state", "lazy") => "0.5 s",
+                ("update_state_by_key", _) => "2 M keys/s",
+                _ => "",
+            };
+            table::enter(&format!("restart, {name}, {keys} keys"), &format!("{spread}, {rate} keys/s"), target)?;
             medians.push(first);
         }
         if let [few, .., many] = medians[..] {
@@ -205,9 +214,9 @@ fn word_count(rounds: usize) -> Result<()> {
             after_kill.push(took);
         }
     }
-    after_kill.sort_unstable();
-    println!("median after SIGKILL: {:.1?}", after_kill[after_kill.len() / 2]);
-    Ok(())
+    let figure = Figure::of(after_kill.iter().map(Duration::as_secs_f64)).show(|seconds| format!("{seconds:.2} s"));
+    println!("median after SIGKILL: {figure}");
+    table::enter("restart of the file word count, to its new output, 1,000,000 keys", &figure, "")
 }
 
 fn job(scratch: &Path) -> Result<Command> {

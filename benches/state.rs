@@ -8,8 +8,11 @@
 //! `update_state_by_key` an operator is, beyond that. In the end: `map_with_state` with 10,000 keys, and with up to 10 million.
 #![allow(clippy::disallowed_methods)] // a measurement reads the real clock
 
+mod common;
+
 use std::time::{Duration, Instant};
 
+use common::{Result, table};
 use floodmark::{Clock, DStream, KeyedState, ManualClock, Record, Running, StateSpec, StreamingContext};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -59,10 +62,11 @@ fn add(key: &u64, value: Option<u64>, sum: &mut KeyedState<u64>) -> (u64, u64) {
     (*key, now)
 }
 
-fn main() {
+fn main() -> Result<()> {
     let mut numbers = std::env::args().skip(1).filter_map(|argument| argument.parse().ok());
     let keys = numbers.next().unwrap_or(1_000_000);
     let used = numbers.next().unwrap_or(1_000) as usize;
+    println!("{}", table::machine());
     println!("{used} of {keys} keys used per batch, 2 workers, median of {BATCHES} batches");
     println!("{:<26}{:>24}{:>24}{:>24}", "", "with the log, not read", "log off, not read", "log off, read");
     let mut measured: Vec<[Duration; 3]> = Vec::new();
@@ -80,19 +84,23 @@ fn main() {
         };
         println!("{name:<26}{:>24}{:>24}{:>24}", cell(0), cell(1), cell(2));
     }
-    among_many(used);
+    among_many(used)
 }
 
 /// What it costs that there are many keys which a batch does not use.
-fn among_many(used: usize) {
+fn among_many(used: usize) -> Result<()> {
     const FEW: u64 = 10_000;
     let (_, map_with_state) = OPERATORS[2];
     let few = measure(FEW, used, map_with_state, false, false);
     println!("map_with_state, log off, not read: {used} of {FEW} keys {few:.2?}");
     for keys in [1_000_000, 10_000_000] {
         let many = measure(keys, used, map_with_state, false, false);
-        println!("  of {keys} keys {many:.2?}: {:.2} times that", many.as_secs_f64() / few.as_secs_f64());
+        let ratio = many.as_secs_f64() / few.as_secs_f64();
+        println!("  of {keys} keys {many:.2?}: {ratio:.2} times that");
+        let what = format!("a batch of map_with_state that uses {used} of {keys} keys / of {FEW}");
+        table::enter(&what, &format!("{ratio:.2} ({many:.2?} and {few:.2?})"), "1.5")?;
     }
+    Ok(())
 }
 
 /// The median time of a batch.

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Result, millions};
+use common::{Result, millions, table};
 use floodmark::{KeyedState, Queue, Running, Status, StreamingContext, Text};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -32,9 +32,16 @@ fn main() -> Result<()> {
     let mut numbers = arguments.iter().filter_map(|argument| argument.parse::<u64>().ok());
     let keys = numbers.next().unwrap_or(50) * 1_000_000;
     let budget = numbers.next().unwrap_or(2_000) << 20;
+    println!("{}", table::machine());
     println!("a million keys of 8 bytes with u64 counts: the whole process, MB");
     for kind in ["text", "u64"] {
-        println!("  {kind:<8}{:>8}", run(&[kind, "1000000", "0", "none"])?.peak_megabytes);
+        let peak = run(&[kind, "1000000", "0", "none"])?.peak_megabytes;
+        println!("  {kind:<8}{peak:>8}");
+        table::enter(
+            &format!("memory of a job with a million keys ({kind}) and u64 counts"),
+            &format!("{peak} MB"),
+            "150 MB",
+        )?;
     }
     println!("{} keys, map_with_state, records/s", millions(keys));
     println!(
@@ -57,13 +64,15 @@ fn main() -> Result<()> {
                 millions(*evictions)
             );
         }
-        println!(
-            "{:<28}{:>13.0}%{:>13.0}%   memory {:.2} of the budget",
-            "",
-            percent(within.load, whole.load),
-            percent(within.used, whole.used),
-            within.peak_megabytes as f64 / (budget >> 20) as f64
-        );
+        let (load, used) = (percent(within.load, whole.load), percent(within.used, whole.used));
+        let memory = within.peak_megabytes as f64 / (budget >> 20) as f64;
+        println!("{:<28}{load:>13.0}%{used:>13.0}%   memory {memory:.2} of the budget", "");
+        let what = format!("{} keys within {} MB, {keys_used}, of the rate in memory", millions(keys), budget >> 20);
+        table::enter(
+            &what,
+            &format!("{used:.0} %, first load {load:.0} %; memory {memory:.2} of the budget"),
+            "20 %; 1.2",
+        )?;
     }
     Ok(())
 }

@@ -5,6 +5,8 @@
 //! measures in pairs, next to each other, and prints medians. With `cold` the files leave the page cache before each run.
 #![allow(clippy::disallowed_methods)] // a measurement reads the real clock
 
+mod common;
+
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Read;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use common::table::{self, Figure};
 use floodmark::testing::TestJob;
 use floodmark::{Queue, Result};
 use rand::rngs::StdRng;
@@ -38,6 +41,7 @@ fn main() -> Result<()> {
     job.crash();
     let files = files(job.directory());
     let bytes: u64 = files.iter().map(|(_, bytes)| bytes).sum();
+    println!("{}", table::machine());
     println!("{} files, {} MB, {keys} keys of {STATE} bytes", files.len(), bytes / 1_000_000);
     let mut times: [Vec<f64>; 5] = Default::default();
     for _ in 0..pairs {
@@ -74,6 +78,10 @@ fn main() -> Result<()> {
         let rate = mb_per_s(times);
         println!("{name:<28} {rate:>8.0} MB/s  {:>5.0} %", 100.0 * rate / plain_mb_per_s);
     }
+    let shares = times[0].iter().zip(&times[2]).map(|(plain, verify)| plain / verify);
+    let share = Figure::of(shares).show(|share| format!("{:.0} %", share * 100.0));
+    table::enter("verify --full, one thread, as a share of a plain loop", &share, "")
+        .expect("the table can be written");
     Ok(())
 }
 

@@ -5,6 +5,8 @@
 //! `cargo bench --bench wal`; `FLOODMARK_BENCH_DIR` chooses the directory, and with it the disk.
 #![allow(clippy::disallowed_methods)] // what is measured is real time
 
+mod common;
+
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -13,6 +15,8 @@ use std::thread;
 use std::time::Instant;
 
 use byteview::ByteView;
+use common::Result;
+use common::table::{self, Figure};
 use floodmark::Epoch;
 use floodmark::testing::disk::LocalDisk;
 use floodmark::testing::wal::{FrameKind, NewFrame, Wal, WalSettings, observe};
@@ -22,7 +26,8 @@ const RUNS: usize = 5;
 const OVERHEAD: usize = 48 + 16;
 const SMALL_BYTES: usize = 200;
 
-fn main() {
+fn main() -> Result<()> {
+    println!("{}", table::machine());
     let base = std::env::var_os("FLOODMARK_BENCH_DIR").unwrap_or_else(|| ".".into());
     let directory = tempfile::tempdir_in(base).expect("the bench's directory");
     println!("{:<10} {:>12} {:>12} {:>12} {:>8}", "group", "log MB/s", "not synced", "dd MB/s", "log/dd");
@@ -33,19 +38,26 @@ fn main() {
             dd.push(dd_throughput(&directory.path().join("dd"), group, total));
             unsynced.push(log_throughput(&directory.path().join("unsynced"), group, total, false));
         }
-        let (log, unsynced, dd) = (median(log), median(unsynced), median(dd));
         let name = format!("{} KiB", group >> 10);
+        let shares = Figure::of(log.iter().zip(&dd).map(|(log, dd)| log / dd));
+        let share = shares.show(|share| format!("{:.0} %", share * 100.0));
+        let (log, unsynced, dd) = (median(log), median(unsynced), median(dd));
+        table::enter(&format!("log / dd oflag=dsync, groups of {name}"), &format!("{share}, {log:.0} MB/s"), "90 %")?;
         println!("{name:<10} {log:>12.0} {unsynced:>12.0} {dd:>12.0} {:>8.2}", log / dd);
     }
     println!("\n{:<10} {:>12} {:>12} {:>12}", "appenders", "appends/s", "syncs/s", "per sync");
     for (appenders, each) in [(1, 1000), (8, 1000), (64, 500)] {
         let runs = (0..RUNS).map(|_| small_appends(&directory.path().join("small"), appenders, each));
         let (rates, syncs): (Vec<f64>, Vec<f64>) = runs.unzip();
+        let figure = Figure::of(rates.iter().copied()).show(|rate| format!("{rate:.0}"));
         let (rate, syncs) = (median(rates), median(syncs));
+        let figure = format!("{figure}, {:.1} a sync", rate / syncs);
+        table::enter(&format!("synced appends/s of {SMALL_BYTES} bytes, {appenders} receivers"), &figure, "")?;
         println!("{appenders:<10} {rate:>12.0} {syncs:>12.0} {:>12.1}", rate / syncs);
     }
     let (scans, reads): (Vec<f64>, Vec<f64>) = (0..RUNS).map(|_| reading(&directory.path().join("reading"))).unzip();
     println!("\nscan {:.0} MB/s, frame by frame {:.0} MB/s, from the page cache", median(scans), median(reads));
+    Ok(())
 }
 
 /// MB/s of a scan that checks every frame, and of reading the same frames one by one from their places; from the page cache.
@@ -92,7 +104,7 @@ fn log_throughput(directory: &Path, group: usize, total: usize, synced: bool) ->
     for _ in 0..total / frame {
         let acknowledged = Arc::clone(&acknowledged);
         let frame = NewFrame { kind: FrameKind::Block, head: vec![0; 16], body: body.clone() };
-        let done = move |result: Result<Vec<_>, _>| {
+        let done = move |result: std::result::Result<Vec<_>, _>| {
             acknowledged.fetch_add(result.expect("a healthy disk").len() as u64, Ordering::Relaxed);
         };
         wal.append(vec![frame], Box::new(done));

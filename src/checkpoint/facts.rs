@@ -182,12 +182,9 @@ impl ChainFacts {
         manifests.filter_map(|manifest| manifest.checkpoint.as_ref()).map(|files| files.directory.as_str())
     }
 
-    /// The oldest frame of the log that a manifest needs; `None` where there is no manifest. A manifest of another log, which was
-    /// lost, needs nothing of the one that is there.
+    /// The oldest frame of the log that a manifest needs; `None` where there is no manifest.
     pub fn oldest_needed(&self) -> Option<Sequence> {
-        let log = self.newest()?.point.log.log;
-        let points = self.links.values().filter_map(Link::manifest).map(|manifest| manifest.point.log);
-        points.filter(|point| point.log == log).map(|point| point.oldest_needed).min()
+        oldest_needed(self.links.values().filter_map(Link::manifest))
     }
 
     /// The batches that a new lineage has left out, for each such lineage: those between the first and the second. Their inputs were lost
@@ -239,4 +236,12 @@ fn abandon(known: &mut [KnownCheckpoint<'_>], manifest: &Manifest) {
             _ => {}
         }
     }
+}
+
+/// The oldest frame of the log that one of these manifests needs, oldest first; `None` where there is none. One of another log than the
+/// newest's, which was lost, needs nothing of the one that is there.
+pub(crate) fn oldest_needed<'m>(manifests: impl DoubleEndedIterator<Item = &'m Manifest> + Clone) -> Option<Sequence> {
+    let log = manifests.clone().next_back()?.point.log.log;
+    let points = manifests.map(|manifest| manifest.point.log);
+    points.filter(|point| point.log == log).map(|point| point.oldest_needed).min()
 }

@@ -22,7 +22,7 @@ mod tests;
 
 pub(crate) use chain::{MANIFESTS, ManifestChain, PublishedManifest, file_name as manifest_file_name};
 pub(crate) use error::{ChainError, CheckpointError};
-pub(crate) use facts::{ChainFacts, Link, Standing};
+pub(crate) use facts::{ChainFacts, Link, Standing, oldest_needed};
 pub(crate) use files::{CheckpointFile, crc32_of, is_table, verify_file, verify_files};
 #[cfg(feature = "cli")]
 pub(crate) use files::{TABLE_FOOTER_MARK, list_files};

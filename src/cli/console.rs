@@ -191,11 +191,16 @@ impl<'s> Console<'s> {
     pub fn text(&mut self, text: &str) -> Result<()> {
         self.check()?;
         self.printed = true;
-        let text = match &*self.scratch.borrow() {
+        let text = self.without_scratch(text);
+        self.output.write_all(text.as_bytes()).map_err(|error| Failure::output(&error))
+    }
+
+    /// Text for the user, in which paths of the scratch directory are those of a job's directory.
+    fn without_scratch<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        match &*self.scratch.borrow() {
             Some(scratch) if text.contains(scratch.as_str()) => Cow::from(text.replace(scratch.as_str(), "")),
             _ => Cow::from(text),
-        };
-        self.output.write_all(text.as_bytes()).map_err(|error| Failure::output(&error))
+        }
     }
 
     /// Prints a line.
@@ -215,10 +220,7 @@ impl<'s> Console<'s> {
     /// What the user should know beside the data; whether it can be written changes nothing.
     pub fn hint(&mut self, hint: &str) {
         // Standard error may be closed, and there is no other place to say so.
-        let hint = match &*self.scratch.borrow() {
-            Some(scratch) => hint.replace(scratch.as_str(), ""),
-            None => hint.to_string(),
-        };
+        let hint = self.without_scratch(hint);
         let _ = writeln!(self.error, "{hint}");
     }
 

@@ -114,9 +114,15 @@ impl From<StateError> for Failure {
 
 impl From<RemoteError> for Failure {
     fn from(error: RemoteError) -> Self {
+        Self::from(&error)
+    }
+}
+
+impl From<&RemoteError> for Failure {
+    fn from(error: &RemoteError) -> Self {
         let message = error.to_string();
-        match &error {
-            RemoteError::Damaged { .. } => Self::about(Code::of_object(&error), message),
+        match error {
+            RemoteError::Damaged { .. } => Self::about(Code::of_object(error), message),
             RemoteError::Version { .. } => Self::about(Code::VersionUnknown, message),
             RemoteError::NoSuchBucket { .. } => Self::new(Exit::NotAStore, message),
             RemoteError::Location { .. } => Self::usage(message),

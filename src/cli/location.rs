@@ -14,6 +14,7 @@ use super::remote::RemoteStore;
 pub(crate) use crate::checkpoint::MANIFESTS;
 use crate::driver::lock::{Owner, owner_of};
 use crate::recovery::facts::{CHECKPOINTS, WAL};
+use crate::remote::{LOG, number_in};
 
 /// A directory that holds what a job has stored; it may be damaged.
 #[derive(Clone, Debug)]
@@ -49,9 +50,10 @@ impl Store {
         if !metadata.is_dir() {
             let whole = parent_store(&path).map(|store| format!("floodmark status {}", store.display()));
             let failure = none("a file, not the directory of a job".to_string());
-            return Err(
-                whole.map_or(none("a file, not the directory of a job".to_string()), |next| failure.try_next(next))
-            );
+            return Err(match whole {
+                Some(next) => failure.try_next(next),
+                None => failure,
+            });
         }
         match traces(&path)? {
             true if is_bucket(&path)? => {
@@ -144,9 +146,8 @@ impl Store {
 
 /// Whether a directory is a bucket: objects of a log, whose names are numbers.
 fn is_bucket(path: &Path) -> Result<bool> {
-    let is_number = |name: &String| name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_digit());
-    let has_log = names(path)?.iter().any(|name| name == "log");
-    Ok(has_log && names(&path.join("log"))?.iter().any(is_number))
+    let has_log = names(path)?.iter().any(|name| name == LOG);
+    Ok(has_log && names(&path.join(LOG))?.iter().any(|name| number_in(name).is_some()))
 }
 
 /// Whether anything lies there that only a job leaves.

@@ -61,8 +61,7 @@ impl RemoteStore {
     pub fn open(location: &str, console: &Console<'_>) -> Result<Option<Self>> {
         let Some(place) = RemoteLocation::parse(location)? else { return Ok(None) };
         let access = console.store_access();
-        let add = |place: RemoteLocation, (key, value): &(String, String)| place.with_option(key, value);
-        let place = access.options.iter().fold(place, add);
+        let place = place.with_options(&access.options);
         if place.directory().is_some_and(|directory| directory.join("wal").is_dir()) {
             let path = place.directory().unwrap_or(Path::new("")).display().to_string();
             let message = format!("{location}: a job's own directory, not object storage: give it without file://");
@@ -134,10 +133,7 @@ impl RemoteStore {
     /// Why a start is refused by what is in the bucket, in its words.
     pub fn refusal(&self) -> Option<Failure> {
         let look = self.look();
-        let damage = look.refusal()?;
-        let RemoteError::Damaged { name, expected, found } = &damage.error else { return None };
-        let error = RemoteError::Damaged { name: name.clone(), expected: expected.clone(), found: found.clone() };
-        let failure = Failure::from(error);
+        let failure = Failure::from(&look.refusal()?.error);
         Some(Failure { message: format!("a start is refused: object storage: {}", failure.message), ..failure })
     }
 

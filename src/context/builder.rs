@@ -466,11 +466,8 @@ impl StreamingContextBuilder {
 /// Takes a location that is a URL for one in object storage; the job's directory is then its working copy.
 fn find_remote(settings: &mut JobSettings, working_copy: Option<PathBuf>, wish: RemoteWish) -> Result<()> {
     let location = settings.location.to_str().map(RemoteLocation::parse).transpose()?.flatten();
-    let with_options = |location| {
-        let add = |location: RemoteLocation, (key, value): &(String, String)| location.with_option(key, value);
-        wish.options.iter().fold(location, add)
-    };
-    let place = wish.store.or(location.map(with_options).map(RemotePlace::Location));
+    let location = location.map(|location| location.with_options(&wish.options));
+    let place = wish.store.or(location.map(RemotePlace::Location));
     let Some(place) = place else {
         if wish.log_blocks || working_copy.is_some() || !wish.options.is_empty() {
             let given = settings.location.display();

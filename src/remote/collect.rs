@@ -67,8 +67,7 @@ impl RemoteDisk {
         // First what is under way: an upload that ends later would make an object that nobody lists.
         let epoch = self.kept().epoch;
         for note in self.bucket.list(UPLOADS)? {
-            let of = note.name.split('/').nth(1).and_then(directory_epoch);
-            if of.is_some_and(|of| of < epoch) {
+            if epoch_of(&note.name).is_some_and(|of| of < epoch) {
                 tracing::info!(note = note.name, "ending uploads that an earlier life has begun");
                 self.bucket.abort_uploads(&note.name)?;
             }
@@ -78,12 +77,9 @@ impl RemoteDisk {
             let kept = self.kept();
             let all = kept.checkpoints.values().flatten().chain(&pinned);
             let named: HashSet<&str> = all.filter_map(object_of).collect();
-            let is_old = |name: &str| {
-                let directory = name.split('/').nth(1)?;
-                directory_epoch(directory).map(|epoch| epoch < kept.epoch)
-            };
+            let is_old = |name: &str| epoch_of(name).is_some_and(|of| of < kept.epoch);
             let names = listed.into_iter().map(|file| file.name);
-            names.filter(|name| !named.contains(name.as_str()) && is_old(name) == Some(true)).collect()
+            names.filter(|name| !named.contains(name.as_str()) && is_old(name)).collect()
         };
         if !unnamed.is_empty() {
             tracing::info!(objects = unnamed.len(), "deleting what earlier lives have left in object storage");
@@ -96,6 +92,11 @@ impl RemoteDisk {
 /// driver of the epoch before would create, whenever it wakes. Where an epoch is not known it may be that.
 pub(super) fn stays(sequence: ManifestSequence, before: Option<Epoch>, own: Option<Epoch>) -> bool {
     sequence.0.is_multiple_of(MILESTONE) || before.is_none() || before != own
+}
+
+/// The epoch of the life that uploaded an object below `files`, or noted its uploads: that of the directory in its name.
+pub(super) fn epoch_of(name: &str) -> Option<Epoch> {
+    name.split('/').nth(1).and_then(directory_epoch)
 }
 
 /// The object that holds a file, if it has one of its own.

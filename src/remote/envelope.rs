@@ -12,8 +12,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::RemoteError;
-use crate::checkpoint::CheckpointFile;
 use crate::checkpoint::head::{HEAD_LEN, checksum, number};
+use crate::checkpoint::{CheckpointFile, Manifest};
 use crate::codec::{decode, encode_into};
 use crate::id::{Epoch, SegmentNumber, WriterNonce};
 
@@ -150,6 +150,14 @@ impl Envelope {
         contents.end()?;
         Ok(Self { writer: head.writer, log: head.log, manifest, files })
     }
+
+    /// Reads the object `name`, and the manifest within it.
+    pub fn with_manifest(name: &str, bytes: &Bytes) -> Result<(Self, Manifest), RemoteError> {
+        let envelope = Self::from_bytes(name, bytes)?;
+        let manifest = Manifest::from_bytes(&envelope.manifest);
+        let manifest = manifest.map_err(|damage| damaged(name, "a manifest within it", damage))?;
+        Ok((envelope, manifest))
+    }
 }
 
 impl LogObject {
@@ -181,9 +189,7 @@ impl UploadsUnderWay {
     }
 
     pub fn from_bytes(name: &str, bytes: &Bytes) -> Result<Self, RemoteError> {
-        let (uploads, contents) = unseal(UPLOADS_MAGIC, name, bytes)?;
-        contents.end()?;
-        Ok(uploads)
+        unseal_alone(UPLOADS_MAGIC, name, bytes)
     }
 }
 
@@ -193,9 +199,7 @@ impl Known {
     }
 
     pub fn from_bytes(name: &str, bytes: &Bytes) -> Result<Self, RemoteError> {
-        let (known, contents) = unseal(KNOWN_MAGIC, name, bytes)?;
-        contents.end()?;
-        Ok(known)
+        unseal_alone(KNOWN_MAGIC, name, bytes)
     }
 }
 
@@ -215,6 +219,13 @@ fn seal<'b>(
     let crc = checksum(&bytes);
     bytes[16..HEAD_LEN].copy_from_slice(&crc.to_le_bytes());
     Ok(bytes.into())
+}
+
+/// Reads a description that stands alone.
+fn unseal_alone<H: DeserializeOwned>(magic: [u8; 8], name: &str, bytes: &Bytes) -> Result<H, RemoteError> {
+    let (head, contents) = unseal(magic, name, bytes)?;
+    contents.end()?;
+    Ok(head)
 }
 
 fn unseal<'n, H: DeserializeOwned>(

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::collect::object_of;
 use super::disk::{FILES, Kept, RemoteDisk, manifest_name};
 use super::envelope::{Place, StoredFile};
 use super::known::KNOWN;
@@ -87,14 +88,21 @@ impl RemoteDisk {
             let mut newest = None;
             let fetched = self.try_to_fetch(clock, tell, &mut newest);
             // What was fetched is of one moment only if nothing was published since: a driver at work deletes what it has made unneeded.
-            let next = newest.unwrap_or_default().next();
             let is_over = fetched.is_err() && newest.is_none() || tries == TRIES;
-            if is_over || self.bucket.read(&manifest_name(next))?.is_none() {
+            if is_over || !self.is_behind(newest.unwrap_or_default())? {
                 return fetched;
             }
             tracing::info!(tries, "somebody else has gone on meanwhile: fetching again");
             tries += 1;
         }
+    }
+
+    /// Whether a manifest was published behind this one.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn is_behind(&self, newest: ManifestSequence) -> Result<bool, RemoteError> {
+        Ok(self.bucket.read(&manifest_name(newest.next()))?.is_some())
     }
 
     /// Fetches, and says which manifest was the newest; a driver that is at work may delete what is about to be fetched.
@@ -114,11 +122,7 @@ impl RemoteDisk {
         kept.left.clone_from(&manifests.left);
         kept.damaged_manifests = manifests.damaged.iter().map(|(at, damaged)| (*at, damaged.why.clone())).collect();
         kept.damaged_checkpoints = self.fetch_checkpoints(&kept.checkpoints, tell)?;
-        let last = manifests.sound.values().next_back();
-        let log = last.map(|(_, manifest)| manifest.point.log.log);
-        let points = manifests.sound.values().map(|(_, manifest)| manifest.point.log);
-        let oldest_needed = points.filter(|point| Some(point.log) == log).map(|point| point.oldest_needed).min();
-        self.rebuild_log(last.map(|(envelope, _)| envelope.log), oldest_needed, clock, tell)?;
+        self.rebuild_log(manifests.log_range(), manifests.oldest_needed(), clock, tell)?;
         self.write_manifests(&manifests, clock)?;
         *self.kept() = kept;
         Ok(())
@@ -233,10 +237,7 @@ impl RemoteDisk {
             let directory = self.job.join(CHECKPOINTS).join(directory);
             self.local.sync_tree(Step::LiveBuild, &directory).map_err(local("sync", &directory))?;
         }
-        let why = |stored: &StoredFile| match &stored.place {
-            Place::Object(object) => lacking.get(object).cloned(),
-            Place::Inline(_) => None,
-        };
+        let why = |stored: &StoredFile| lacking.get(object_of(stored)?).cloned();
         let damaged = checkpoints.iter().filter_map(|(name, files)| Some((name.clone(), files.iter().find_map(why)?)));
         Ok(damaged.collect())
     }
@@ -284,9 +285,7 @@ impl RemoteDisk {
         if manifests.newest().is_some() {
             self.local.create_dir_all(Step::DirectoryCreate, &directory).map_err(local("create", &directory))?;
         }
-        let sound = manifests.sound.iter().map(|(sequence, (envelope, _))| (*sequence, &envelope.manifest));
-        let damaged = manifests.damaged.iter().map(|(sequence, damaged)| (*sequence, &damaged.bytes));
-        for (sequence, bytes) in sound.chain(damaged) {
+        for (sequence, bytes) in manifests.bytes() {
             let name = manifest_name(sequence);
             let path = self.job.join(&name);
             match self.local.read(&path) {

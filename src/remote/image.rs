@@ -46,8 +46,8 @@ pub(super) struct LocalTail {
 }
 
 impl SegmentImage {
-    /// A segment that begins with this header; `local` is what the working copy has under its name.
-    pub fn new(header: SegmentHeader, bytes: &Bytes, local: Vec<u8>) -> Self {
+    /// A segment that begins with these bytes, and so with this header; `local` is what the working copy has under its name.
+    pub fn new(header: SegmentHeader, bytes: &[u8], local: Vec<u8>) -> Self {
         let bytes = &bytes[..SEGMENT_HEADER_LEN];
         Self {
             header,
@@ -64,8 +64,8 @@ impl SegmentImage {
 
     /// One that the working copy is known to have up to `end`; nothing where its frames do not say the same.
     pub fn known(header: SegmentHeader, local: Vec<u8>, end: u64) -> Option<Self> {
-        let known = local.get(..end as usize)?;
-        let mut image = Self::new(header, &Bytes::copy_from_slice(known), local.clone());
+        let mut image = Self::new(header, &header.encode(), local);
+        let known = image.local.get(..end as usize)?;
         while (image.end as usize) < known.len() {
             let frame = Frame::decode_expected(&known[image.end as usize..], header.log, header.epoch, image.next);
             image.end += frame.ok()?.header.frame_len();

@@ -97,6 +97,11 @@ impl RemoteLocation {
         self
     }
 
+    /// The same for many.
+    pub(crate) fn with_options(self, options: &[(String, String)]) -> Self {
+        options.iter().fold(self, |location, (key, value)| location.with_option(key, value))
+    }
+
     /// Below which everything is; of a directory nothing, since the store begins there.
     #[cfg(feature = "cli")]
     pub(crate) fn prefix(&self) -> &str {

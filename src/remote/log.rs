@@ -24,7 +24,7 @@ use super::{Bucket, Created, RemoteError};
 use crate::id::{Epoch, SegmentNumber};
 
 /// Where the objects of the log are.
-pub(super) const LOG: &str = "log";
+pub(crate) const LOG: &str = "log";
 
 /// Somebody with a newer epoch, or who came after us, has written what was ours to write (I-8).
 #[derive(Clone, Debug, thiserror::Error)]
@@ -231,8 +231,13 @@ pub(super) fn object_name(number: u64) -> String {
     format!("{LOG}/{number:020}")
 }
 
+/// The numbers of the objects of a place, as a list shows them.
+pub(super) fn listed_numbers(bucket: &Bucket, place: &str) -> Result<Vec<u64>, RemoteError> {
+    Ok(bucket.list(place)?.iter().filter_map(|file| number_in(&file.name)).collect())
+}
+
 /// The number in the last part of an object's name: twenty digits.
-pub(super) fn number_in(name: &str) -> Option<u64> {
+pub(crate) fn number_in(name: &str) -> Option<u64> {
     let digits = name.rsplit('/').next()?;
     let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| digits.parse().ok()).flatten()

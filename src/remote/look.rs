@@ -21,7 +21,6 @@ use super::log::{LOG, number_in, object_name};
 use super::manifests::{Manifests, sound};
 use super::pins::{PINS, StoredPins, pin_name, read_pins};
 use super::probe;
-
 use super::write::OPERATIONS;
 use super::{Download, RemoteError, RemoteFile};
 use crate::checkpoint::{MANIFESTS, TABLE_FOOTER_MARK};
@@ -103,8 +102,7 @@ impl Look {
 
     /// The numbers of the log's objects that a start reads, and where the next is put.
     pub fn log_range(&self) -> (u64, u64) {
-        let range = self.manifests.sound.values().next_back().map(|(envelope, _)| envelope.log);
-        range.map_or((1, 1), |range| (range.first, range.next))
+        self.manifests.log_range().map_or((1, 1), |range| (range.first, range.next))
     }
 
     /// The last names in a row of a start's part of the log that are free below what was there when the newest manifest was written:
@@ -153,14 +151,6 @@ impl RemoteDisk {
             }
         }
         self.try_to_look(clock)
-    }
-
-    /// Whether a manifest was published behind this one.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn is_behind(&self, newest: ManifestSequence) -> Result<bool, RemoteError> {
-        Ok(self.bucket.read(&manifest_name(newest.next()))?.is_some())
     }
 
     fn try_to_look(&self, clock: &dyn Clock) -> Result<Look, FetchError> {
@@ -239,12 +229,12 @@ impl RemoteDisk {
                 Some(size) => Some(*size),
                 None => self.bucket.size(object)?,
             };
-            if size != Some(names[0].1.file.size) {
-                damage.push(wrong_size(object, names[0].1.file.size, size, &names));
-            }
-            // One that is not what it was is left out, as a start does it: then the checkpoint counts as damaged.
-            if size == Some(names[0].1.file.size) {
+            let expected = names[0].1.file.size;
+            if size == Some(expected) {
                 self.stand_in(&names)?;
+            } else {
+                // It is left out, as a start does it: then the checkpoint counts as damaged.
+                damage.push(wrong_size(object, expected, size, &names));
             }
         }
         look.damage.extend(damage);
@@ -279,11 +269,8 @@ impl RemoteDisk {
 
     /// The log as a start rebuilds it; where it is damaged, all that is left of it.
     fn lay_out_log(&self, look: &mut Look, clock: &dyn Clock) -> Result<(), FetchError> {
-        let newest = look.manifests.sound.values().next_back();
-        let (range, log) = (newest.map(|(it, _)| it.log), newest.map(|(_, it)| it.point.log.log));
-        let points = look.manifests.sound.values().map(|(_, manifest)| manifest.point.log);
-        let oldest_needed = points.filter(|point| Some(point.log) == log).map(|point| point.oldest_needed).min();
-        match self.rebuild_log(range, oldest_needed, clock, &|_| ()) {
+        let range = look.manifests.log_range();
+        match self.rebuild_log(range, look.manifests.oldest_needed(), clock, &|_| ()) {
             Err(FetchError::Remote(error @ RemoteError::Damaged { .. })) => {
                 let mut found = Vec::new();
                 self.salvage_log(range, &mut found)?;
@@ -298,12 +285,10 @@ impl RemoteDisk {
     }
 
     fn lay_out_manifests(&self, look: &Look) -> Result<(), FetchError> {
-        let sound = look.manifests.sound.iter().map(|(number, (envelope, _))| (*number, &envelope.manifest));
-        // One that is damaged is damaged here, too.
-        let damaged = look.manifests.damaged.iter().map(|(number, stored)| (*number, &stored.bytes));
         let directory = self.job.join(MANIFESTS);
         self.local.create_dir_all(Step::DirectoryCreate, &directory).map_err(local("create", &directory))?;
-        for (number, bytes) in sound.chain(damaged) {
+        // One that is damaged is damaged here, too.
+        for (number, bytes) in look.manifests.bytes() {
             let path = self.job.join(manifest_name(number));
             write_scratch(&path, bytes).map_err(local("create", &path))?;
         }
@@ -318,8 +303,8 @@ impl RemoteDisk {
 
     /// What verbs have done to the bucket, in the order of their times.
     fn lay_out_journal(&self, look: &Look) -> Result<(), FetchError> {
-        let names: Vec<String> = look.objects.iter().map(|file| file.name.clone()).collect();
-        let names: Vec<String> = names.into_iter().filter(|name| name.starts_with(OPERATIONS)).collect();
+        let names = look.objects.iter().map(|file| &file.name).filter(|name| name.starts_with(OPERATIONS));
+        let names: Vec<String> = names.cloned().collect();
         let mut lines = Vec::new();
         for bytes in super::fetch::read_many(&self.bucket, &names)?.into_iter().flatten() {
             lines.extend_from_slice(&bytes);

@@ -6,13 +6,13 @@ use bytes::Bytes;
 
 use super::collect::{MILESTONE, stays};
 use super::disk::manifest_name;
-use super::envelope::{Envelope, damaged};
+use super::envelope::{Envelope, LogRange, damaged};
 use super::error::NO_SUCH_OBJECT;
 use super::fetch::read_many;
-use super::log::number_in;
+use super::log::listed_numbers;
 use super::{Bucket, RemoteError};
-use crate::checkpoint::{MANIFESTS, Manifest};
-use crate::id::ManifestSequence;
+use crate::checkpoint::{MANIFESTS, Manifest, oldest_needed};
+use crate::id::{ManifestSequence, Sequence};
 
 /// How far below the boundary manifests are read whose deletion a crash may have prevented.
 const LEFT_BEHIND: u64 = 64;
@@ -38,8 +38,7 @@ pub(crate) struct DamagedManifest {
 impl Manifests {
     /// Reads all that count.
     pub fn read(bucket: &Bucket) -> Result<Self, RemoteError> {
-        let listed = bucket.list(MANIFESTS)?;
-        let listed: Vec<u64> = listed.iter().filter_map(|file| number_in(&file.name)).collect();
+        let listed = listed_numbers(bucket, MANIFESTS)?;
         let mut manifests = Self::default();
         manifests.find_newest(bucket, listed.iter().max().copied().unwrap_or(0))?;
         let Some(newest) = manifests.newest() else { return Ok(manifests) };
@@ -63,8 +62,7 @@ impl Manifests {
     /// All that is there, whether or not it makes a chain, and what lies below its boundary: for those who look at a bucket that a start refuses.
     #[cfg(feature = "cli")]
     pub(super) fn read_whatever_is_there(bucket: &Bucket) -> Result<Self, RemoteError> {
-        let listed = bucket.list(MANIFESTS)?;
-        let listed: Vec<u64> = listed.iter().filter_map(|file| number_in(&file.name)).collect();
+        let listed = listed_numbers(bucket, MANIFESTS)?;
         let mut manifests = Self::default();
         for (number, bytes) in read_numbers(bucket, &listed)? {
             if let Some(bytes) = bytes {
@@ -80,6 +78,22 @@ impl Manifests {
     #[cfg(feature = "cli")]
     pub fn newest_sound(&self) -> Option<&Manifest> {
         self.sound.values().next_back().map(|(_, manifest)| manifest)
+    }
+
+    /// Which objects of the log a start reads, as the newest says that is what it was.
+    pub(super) fn log_range(&self) -> Option<LogRange> {
+        self.sound.values().next_back().map(|(envelope, _)| envelope.log)
+    }
+
+    /// The oldest frame of the log that one of them needs.
+    pub(super) fn oldest_needed(&self) -> Option<Sequence> {
+        oldest_needed(self.sound.values().map(|(_, manifest)| manifest))
+    }
+
+    /// The bytes of each, as a working copy has them; of one that is damaged those that are there.
+    pub(super) fn bytes(&self) -> impl Iterator<Item = (ManifestSequence, &Bytes)> {
+        let sound = self.sound.iter().map(|(sequence, (envelope, _))| (*sequence, &envelope.manifest));
+        sound.chain(self.damaged.iter().map(|(sequence, damaged)| (*sequence, &damaged.bytes)))
     }
 
     /// The oldest that counts.
@@ -186,9 +200,7 @@ impl Manifests {
 
 pub(super) fn sound(sequence: ManifestSequence, bytes: &Bytes) -> Result<(Envelope, Manifest), RemoteError> {
     let name = manifest_name(sequence);
-    let envelope = Envelope::from_bytes(&name, bytes)?;
-    let manifest =
-        Manifest::from_bytes(&envelope.manifest).map_err(|damage| damaged(&name, "a manifest within it", damage))?;
+    let (envelope, manifest) = Envelope::with_manifest(&name, bytes)?;
     if manifest.sequence != sequence {
         return Err(damaged(&name, format!("manifest {sequence}"), format!("manifest {}", manifest.sequence)));
     }

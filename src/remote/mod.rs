@@ -42,9 +42,11 @@ pub(crate) use fetch::FetchProgress;
 pub(crate) use job::{GROUP_INTERVAL, RemoteJob, RemotePlace};
 pub(crate) use log::Opened;
 #[cfg(feature = "cli")]
+pub(crate) use log::{LOG, number_in};
+#[cfg(feature = "cli")]
 pub(crate) use look::{JOURNAL, Look, ObjectDamage, PIN_MANIFEST, PINNED, words_of};
 #[cfg(feature = "cli")]
-pub(crate) use write::{PinError, Unneeded};
+pub(crate) use write::PinError;
 
 pub use bucket::{Bucket, Created, RemoteFile};
 pub use download::Download;

@@ -16,7 +16,6 @@ use std::collections::BTreeMap;
 use super::disk::RemoteDisk;
 use super::envelope::{Envelope, StoredFile, damaged};
 use super::{Bucket, RemoteError};
-use crate::checkpoint::Manifest;
 
 /// Where pins are.
 pub(super) const PINS: &str = "pins";
@@ -42,9 +41,7 @@ pub(super) fn read_pin(
 ) -> Result<Option<Result<StoredPin, RemoteError>>, RemoteError> {
     let name = pin_name(directory);
     Ok(bucket.read(&name)?.map(|bytes| {
-        let envelope = Envelope::from_bytes(&name, &bytes)?;
-        let manifest = Manifest::from_bytes(&envelope.manifest)
-            .map_err(|damage| damaged(&name, "a manifest within it", damage))?;
+        let (envelope, manifest) = Envelope::with_manifest(&name, &bytes)?;
         match &manifest.checkpoint {
             Some(files) if files.directory == directory => Ok(StoredPin { envelope }),
             _ => Err(damaged(&name, "a manifest that names this checkpoint", "another one")),

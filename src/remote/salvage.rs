@@ -11,7 +11,7 @@ use super::disk::RemoteDisk;
 use super::envelope::{LogObject, LogRange, Piece, damaged};
 use super::error::NO_SUCH_OBJECT;
 use super::fetch::{FetchError, local, read_many};
-use super::log::{LOG, number_in, object_name};
+use super::log::{LOG, listed_numbers, object_name};
 use crate::disk::{DiskFile, Step};
 use crate::id::SegmentNumber;
 use crate::recovery::facts::WAL;
@@ -33,8 +33,7 @@ impl RemoteDisk {
     pub(super) fn salvage_log(&self, range: Option<LogRange>, found: &mut Vec<RemoteError>) -> Result<(), FetchError> {
         let wal = self.job.join(WAL);
         self.begin_anew()?;
-        let listed = self.bucket.list(LOG)?;
-        let listed: Vec<u64> = listed.iter().filter_map(|file| number_in(&file.name)).collect();
+        let listed = listed_numbers(&self.bucket, LOG)?;
         let (Some(oldest), Some(newest)) = (listed.iter().min().copied(), listed.iter().max().copied()) else {
             return Ok(());
         };

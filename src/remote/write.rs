@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashSet};
 
 use bytes::Bytes;
 
-use super::collect::object_of;
+use super::collect::{epoch_of, object_of};
 use super::disk::{FILES, RemoteDisk, manifest_name};
 use super::envelope::LogObject;
 use super::fetch::FetchError;
@@ -20,7 +20,7 @@ use super::look::Look;
 use super::manifests::Manifests;
 use super::pins::{pin_name, read_pin};
 use super::{Created, RemoteError, RemoteFile, probe};
-use crate::checkpoint::{Manifest, directory_epoch};
+use crate::checkpoint::Manifest;
 
 /// Where the record of what verbs did is.
 pub(super) const OPERATIONS: &str = "operations";
@@ -131,8 +131,7 @@ impl RemoteDisk {
             let kind = if left.contains(&file.name) {
                 "superseded manifest"
             } else if file.name.starts_with(FILES) {
-                let epoch = file.name.split('/').nth(1).and_then(directory_epoch);
-                let is_old = epoch.is_some_and(|epoch| epoch < newest.epoch);
+                let is_old = epoch_of(&file.name).is_some_and(|epoch| epoch < newest.epoch);
                 if !is_old || named.contains(&*file.name) {
                     continue;
                 }

@@ -393,14 +393,19 @@ impl<K: Key, S: Record> StateTable<K, S> {
 
     /// Brings everything into order and drops vacant entries.
     fn fold(&mut self) {
+        let kept = self.live + self.tombstones;
+        self.rebuild(kept + tail_limit(kept), |entry| !entry.is_vacant());
+        assert_eq!(self.body, kept, "a fold keeps what is counted");
+    }
+
+    /// Brings everything into order, with room for so many entries, and drops those that `keep` does not want.
+    fn rebuild(&mut self, room: usize, mut keep: impl FnMut(&mut Entry<K, S>) -> bool) {
         let mut tail: Vec<Entry<K, S>> = self.entries.drain(self.body..).collect();
         tail.sort_unstable_by(order);
-
-        let kept = self.live + self.tombstones;
-        let body = std::mem::replace(&mut self.entries, Vec::with_capacity(kept + tail_limit(kept)));
+        let body = std::mem::replace(&mut self.entries, Vec::with_capacity(room));
         self.changed.clear();
-        let mut keep = |entry: Entry<K, S>| {
-            if !entry.is_vacant() {
+        let mut take = |mut entry: Entry<K, S>| {
+            if keep(&mut entry) {
                 if entry.changed {
                     self.changed.push(self.entries.len() as u32); // fits: there are no more entries than before
                 }
@@ -410,13 +415,12 @@ impl<K: Key, S: Record> StateTable<K, S> {
         let mut tail = tail.into_iter().peekable();
         for entry in body {
             while let Some(earlier) = tail.next_if(|other| order(other, &entry).is_lt()) {
-                keep(earlier);
+                take(earlier);
             }
-            keep(entry);
+            take(entry);
         }
-        tail.for_each(keep);
+        tail.for_each(take);
         self.settled();
-        assert_eq!(self.body, kept, "a fold keeps what is counted");
     }
 }
 

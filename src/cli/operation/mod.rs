@@ -28,9 +28,11 @@ use super::console::Console;
 use super::exit::Exit;
 use super::failure::{Failure, Result};
 use super::location::{Store, quoted};
+use crate::checkpoint::Manifest;
 use crate::clock::{Clock, SystemClock};
 use crate::disk::{Disk, Kind, Step};
 use crate::driver::lock::{DirectoryLock, Owner};
+use crate::id::{Epoch, WriterNonce};
 use crate::remote::RemoteDisk;
 
 pub(crate) use files::{copy_tree, link_tree, move_to};
@@ -140,6 +142,30 @@ impl<'s> Operation<'s> {
     /// The job in object storage, where it is there.
     pub fn remote(&self) -> Option<&RemoteDisk> {
         self.remote.as_deref()
+    }
+
+    /// Pins the checkpoint that this manifest of the chain names.
+    ///
+    /// # Errors
+    /// When the store fails, or the checkpoint is no longer there.
+    pub fn pin(&self, manifest: &Manifest) -> Result<()> {
+        match self.remote() {
+            Some(remote) => Ok(remote.pin(manifest)?),
+            None => pins::pin(self.disk(), self.store.path(), manifest).map(drop),
+        }
+    }
+
+    /// Takes the log in object storage over for the life that this manifest has claimed, so that a driver of before ends at its next
+    /// put; a directory's log has no driver, since the lock is ours.
+    ///
+    /// # Errors
+    /// Exit code 6 where a newer driver has been here.
+    pub fn take_log(&self, epoch: Epoch, nonce: WriterNonce) -> Result<()> {
+        let Some(remote) = self.remote() else { return Ok(()) };
+        match remote.open_log(epoch, nonce)? {
+            Ok(_) => Ok(()),
+            Err(overtaken) => Err(Failure::new(Exit::Owned, format!("another driver has taken over: {overtaken}"))),
+        }
     }
 
     /// The door, for those who keep it.

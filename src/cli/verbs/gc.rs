@@ -61,11 +61,12 @@ struct Garbage {
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     let store = Store::open(&args.location, console)?;
-    if store.remote().is_some() {
-        return bucket::run(args, &store, console);
+    match store.remote() {
+        Some(remote) => bucket::refuse(remote, &store)?,
+        None => refuse_the_owned(&store)?,
     }
-    refuse_the_owned(&store)?;
     let (mut garbage, job) = look(console, &store)?;
+    let things = if store.remote().is_some() { "objects" } else { "things" };
     let mut report = GcReport {
         store: store.name(),
         applied: args.write.apply && !garbage.is_empty(),
@@ -75,16 +76,22 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
         next: None,
     };
     if report.applied {
-        let question = format!("Move {} things that nobody needs to the backup folder?", garbage.len());
+        let question = format!("Move {} {things} that nobody needs to the backup folder?", garbage.len());
         let backup = Some(&args.backup);
         let mut operation = Operation::begin(console, &store, &job, "gc", &args.write, backup, &question)?;
         // Now that no driver can start: what was looked at before may have been taken up meanwhile.
+        if let Some(remote) = store.remote() {
+            remote.refresh()?;
+        }
         garbage = look(console, &store)?.0;
-        let what = format!("{} things that nobody needs move to the backup folder", garbage.len());
+        let what = format!("{} {things} that nobody needs move to the backup folder", garbage.len());
         operation.begins(&what)?;
         for it in &garbage {
             console.check()?;
-            operation.move_to_backup(&it.path)?;
+            match store.remote() {
+                Some(_) => bucket::move_away(&mut operation, &it.path)?,
+                None => operation.move_to_backup(&it.path)?,
+            }
         }
         report.moved = operation.done(&what)?;
     } else if !garbage.is_empty() {
@@ -96,8 +103,16 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     Ok(Exit::Healthy)
 }
 
-/// What may go, and the name of the job. Superseded manifests come first, oldest first: as the engine removes them.
+/// What may go, and the name of the job.
 fn look(console: &Console<'_>, store: &Store) -> Result<(Vec<Garbage>, String)> {
+    match store.remote() {
+        Some(remote) => bucket::look(remote),
+        None => look_at_directory(console, store),
+    }
+}
+
+/// Superseded manifests come first, oldest first: as the engine removes them.
+fn look_at_directory(console: &Console<'_>, store: &Store) -> Result<(Vec<Garbage>, String)> {
     let disk = console.disk();
     let chain = view::chain(store.path())?;
     let job = chain.newest().map(|manifest| manifest.point.job_name.clone()).unwrap_or_default();

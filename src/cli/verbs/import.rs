@@ -37,7 +37,6 @@ use crate::disk::{Disk, Step};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, ManifestSequence, Sequence, Uid, WriterNonce};
 use crate::recovery::declared::DROPPED;
 use crate::recovery::facts::{CHECKPOINTS, LIVE, WAL};
-use crate::remote::RemoteDisk;
 use crate::state::shape::from_hex;
 use crate::state::{FrozenRun, OperatorNumber, StateStore};
 use crate::wal::{Wal, WalSettings};
@@ -145,10 +144,9 @@ fn apply(
             .map_err(|error| Failure::io("write", &mark, &error))?;
         operation.begins(&what)?;
         clear(&*disk, store)?;
-        if let Some(remote) = operation.remote() {
-            take_log(remote, Epoch(header.epoch).next(), nonce)?;
-        }
-        make(&args.file, console, store, point, (Epoch(header.epoch).next(), nonce), operation.shared_disk())?;
+        let epoch = Epoch(header.epoch).next();
+        operation.take_log(epoch, nonce)?;
+        make(&args.file, console, store, point, (epoch, nonce), operation.shared_disk())?;
     }
     operation.done(&what)?;
     disk.remove(Step::Operation, &mark).map_err(|error| Failure::io("remove", &mark, &error))?;
@@ -206,14 +204,6 @@ fn is_imported(remote: &RemoteStore, store: &Store, point: &JobPoint, new_lineag
     }
     let message = format!("{} holds a job already: an import makes a store in an empty place only", store.name());
     Err(Failure::usage(message).try_next(format!("floodmark status {}", store.shown())))
-}
-
-/// Takes the log of the bucket over, in which nobody has written more than a beginning.
-fn take_log(remote: &RemoteDisk, epoch: Epoch, nonce: WriterNonce) -> Result<()> {
-    match remote.open_log(epoch, nonce)? {
-        Ok(_) => Ok(()),
-        Err(overtaken) => Err(Failure::new(Exit::Owned, format!("another driver has taken over: {overtaken}"))),
-    }
 }
 
 /// Hands all entries to the store, and counts those of each operator.

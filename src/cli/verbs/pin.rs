@@ -6,7 +6,7 @@ use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::location::Store;
-use crate::cli::operation::pins::{Pin, pin, pins};
+use crate::cli::operation::pins::{Pin, pins};
 use crate::cli::operation::{Operation, WriteArgs, refuse_the_owned};
 use crate::cli::page::{Page, bytes, count};
 use crate::cli::view;
@@ -125,10 +125,7 @@ fn pin_one(
     let operation = Operation::begin(console, store, job, "pin", &args.write, None, &question)?;
     let what = format!("checkpoint of batch {batch}, {}, is pinned", new.directory);
     operation.begins(&what)?;
-    match operation.remote() {
-        Some(remote) => remote.pin(&new.manifest)?,
-        None => drop(pin(operation.disk(), store.path(), &new.manifest)?),
-    }
+    operation.pin(&new.manifest)?;
     operation.done(&what)?;
     report.applied = true;
     report.pins.push(PinnedCheckpoint::from(&new));

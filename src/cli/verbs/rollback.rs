@@ -19,7 +19,7 @@ use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Result};
 use crate::cli::location::{Store, quoted};
-use crate::cli::operation::pins::{Pin, bring_back, pin, pins};
+use crate::cli::operation::pins::{Pin, bring_back, pins};
 use crate::cli::operation::{BackupArgs, Operation, WriteArgs, refuse_the_owned, warn_of_fencing};
 use crate::cli::page::{Mood, Page, count, time};
 use crate::cli::view;
@@ -28,7 +28,6 @@ use crate::id::BatchId;
 use crate::recovery::decide::{Decision, decide_without_program};
 use crate::recovery::facts::{Facts, LogFacts, observe_behind};
 use crate::recovery::rollback;
-use crate::remote::RemoteDisk;
 
 /// (writes) Makes an older checkpoint the newest.
 ///
@@ -106,10 +105,8 @@ fn apply(mut operation: Operation<'_>, store: &Store, plan: &mut Plan) -> Result
     operation.back_up(MANIFESTS)?;
     let what = format!("the job goes back to batch {}", plan.report.to);
     operation.begins(&what)?;
-    match (operation.remote(), &plan.left) {
-        (Some(remote), Some(left)) => remote.pin(left)?,
-        (None, Some(left)) => drop(pin(operation.disk(), store.path(), left)?),
-        (_, None) => {}
+    if let Some(left) = &plan.left {
+        operation.pin(left)?;
     }
     match (operation.remote(), &plan.pin) {
         (Some(remote), Some(pin)) => remote.bring_back(&pin.directory)?,
@@ -118,24 +115,14 @@ fn apply(mut operation: Operation<'_>, store: &Store, plan: &mut Plan) -> Result
     }
     let opened = plan.facts.log.as_ref().and_then(|log| log.opened);
     rollback::roll_back(operation.disk(), store.path(), plan.facts.chain.clone(), &plan.target, opened)?;
-    if let Some(remote) = operation.remote() {
-        fence_the_log(remote, store)?;
+    // What a driver of before has put until then the next start computes again, as all else of the lineage that was left.
+    if let Some(newest) = view::chain(store.path())?.newest() {
+        operation.take_log(newest.epoch, newest.nonce)?;
     }
     operation.done(&what)?;
     plan.report.applied = true;
     plan.report.next = format!("floodmark plan {}", store.shown());
     Ok(())
-}
-
-/// Takes the log in object storage over, so that a driver of before ends at its next put. What it has put until then the next start
-/// computes again, as all else of the lineage that was left.
-fn fence_the_log(remote: &RemoteDisk, store: &Store) -> Result<()> {
-    let chain = view::chain(store.path())?;
-    let Some(newest) = chain.newest() else { return Ok(()) };
-    match remote.open_log(newest.epoch, newest.nonce)? {
-        Ok(_) => Ok(()),
-        Err(overtaken) => Err(Failure::new(Exit::Owned, format!("another driver has taken over: {overtaken}"))),
-    }
 }
 
 fn plan(console: &Console<'_>, store: &Store, to: BatchId) -> Result<Plan> {

@@ -10,7 +10,7 @@
 //! others, by bits of the hash that differ each time. An eviction frees a quarter of the room and costs one pass over the
 //! table, so each key that comes in pays for about four entries.
 
-use super::{Entry, StateTable, order, tail_limit};
+use super::{Entry, StateTable, tail_limit};
 use crate::codec::{Key, KeyHash, Record};
 
 /// Of a table that is full, this part stays.
@@ -122,35 +122,15 @@ impl<K: Key, S: Record> StateTable<K, S> {
         let excess = if full { length - limit.most / STAYS.1 * STAYS.0 } else { 0 };
         let choice = Choice::of(&self.entries, &limit, excess);
         let mut left = 0;
-        let mut tail: Vec<Entry<K, S>> = self.entries.drain(self.body..).collect();
-        tail.sort_unstable_by(order);
         let room = (length - excess).max(limit.most + limit.most / 8);
-        let body = std::mem::replace(&mut self.entries, Vec::with_capacity(room));
-        self.changed.clear();
-        let mut keep = |mut entry: Entry<K, S>| {
-            if !entry.changed && !limit.holds(&entry) && (entry.value.is_none() || choice.takes(&entry)) {
-                if entry.value.is_some() {
-                    left += 1;
-                }
-                return;
-            }
+        self.rebuild(room, |entry| {
+            let leaves = !entry.changed && !limit.holds(entry) && (entry.value.is_none() || choice.takes(entry));
+            left += usize::from(leaves && entry.value.is_some());
             entry.recent &= excess == 0;
-            if entry.changed {
-                self.changed.push(self.entries.len() as u32); // fits: there are no more entries than before
-            }
-            self.entries.push(entry);
-        };
-        let mut tail = tail.into_iter().peekable();
-        for entry in body {
-            while let Some(earlier) = tail.next_if(|other| order(other, &entry).is_lt()) {
-                keep(earlier);
-            }
-            keep(entry);
-        }
-        tail.for_each(keep);
+            !leaves
+        });
         self.live -= left;
         self.from_store -= left as i64; // fits: a table holds fewer than 2^32 entries
-        self.settled();
         self.limit = Some(Limit { evictions: limit.evictions + u64::from(full), ..limit });
         left as u64
     }
