@@ -32,7 +32,7 @@ pub(crate) enum EngineEvent {
         execution: u64,
         report: WorkerReport,
     },
-    /// What one worker has for the checkpoint of the batch that was frozen.
+    /// What one worker has for the checkpoint, after [`Engine::freeze`].
     Frozen(FrozenOperators),
     /// User code panicked, while this execution was worked on if it is known.
     Panicked {
@@ -117,6 +117,14 @@ impl Engine {
         }
         self.unpark();
         execution
+    }
+
+    /// Lets all workers freeze their state as it was after the batch that was given to be frozen.
+    pub fn freeze(&self) {
+        for inbox in &self.inboxes {
+            drop(inbox.send(ToWorker::Freeze));
+        }
+        self.unpark();
     }
 
     /// Asks all workers; call it only while no batch is under way.

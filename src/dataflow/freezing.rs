@@ -1,8 +1,8 @@
 //! Freezing: a checkpoint gets the state as it is after its batch.
 //!
-//! The result of the batch need not wait for that. A worker reports the batch first, and freezes right behind the report; or, where the
-//! next batch is under way already, before that touches the operator. One checkpoint at a time is taken, so one batch at a time is
-//! frozen.
+//! The result of the batch need not wait for that, nor for the processor: a worker freezes when the driver says that the batch is
+//! published; or, where the next batch is under way already, before that touches the operator. One checkpoint at a time is taken, so
+//! one batch at a time is frozen.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ struct Frost {
 
 impl Freezing {
     /// The batch that is to be frozen is through with these operators.
-    pub fn await_report(&self, operators: &[(NodeId, SharedReduce)]) {
+    pub fn defer(&self, operators: &[(NodeId, SharedReduce)]) {
         self.0.borrow_mut().waiting.extend_from_slice(operators);
     }
 
@@ -34,7 +34,7 @@ impl Freezing {
         self.0.borrow_mut().freeze(|id| operators.iter().any(|(touched, _)| *touched == id));
     }
 
-    /// The batch is reported: all that it left.
+    /// The batch is published: all that it left.
     pub fn finish(&self) -> FrozenOperators {
         let mut frost = self.0.borrow_mut();
         frost.freeze(|_| true);

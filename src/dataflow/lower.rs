@@ -277,7 +277,7 @@ fn wide_stage<'s>(
                     }
                 });
                 if batch.freeze {
-                    freezing.await_report(&in_place);
+                    freezing.defer(&in_place);
                 }
                 execution += 1;
                 held.iter_mut().for_each(|capability| capability.downgrade(&execution));

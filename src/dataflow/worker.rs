@@ -24,6 +24,8 @@ use crate::state::loader::StateLoader;
 pub(crate) enum ToWorker {
     /// Compute a batch: these are the tasks of this worker.
     Run { batch: BatchContext, tasks: Vec<Task> },
+    /// The batch at whose end state was to be frozen is published: freeze what no later one has touched.
+    Freeze,
     /// Answer from the state as it is; sent only between batches.
     Query(StateQuery),
     /// End: drop the dataflow and return.
@@ -64,7 +66,7 @@ pub(crate) enum FromWorker {
     NotReady(crate::Error),
     /// All workers are through with this execution; this is what this one did.
     Done { execution: u64, report: WorkerReport },
-    /// What this worker has for the checkpoint of a batch that is reported.
+    /// What this worker has for the checkpoint, once it was told to freeze.
     Frozen(FrozenOperators),
     /// User code panicked; the worker has dropped its dataflow.
     Panicked { execution: Option<u64>, operator: String, panic: String },
@@ -133,6 +135,13 @@ fn serve(worker: &mut Worker, seat: &WorkerSeat, mut lowered: Lowered) {
         loop {
             match seat.inbox.try_recv() {
                 Ok(ToWorker::Run { batch, tasks }) => begin_batch(&mut lowered, batch, tasks),
+                Ok(ToWorker::Freeze) => match catch_unwind(AssertUnwindSafe(|| lowered.freezing.finish())) {
+                    Ok(frozen) => (seat.tell)(FromWorker::Frozen(frozen)),
+                    Err(panic) => {
+                        (seat.tell)(failure_of(panic));
+                        return wait_for_stop(seat);
+                    }
+                },
                 Ok(ToWorker::Query(query)) => {
                     if let Err(error) = answer(&lowered, &query) {
                         (seat.tell)(FromWorker::StateFailed(error));
@@ -153,18 +162,9 @@ fn serve(worker: &mut Worker, seat: &WorkerSeat, mut lowered: Lowered) {
             return wait_for_stop(seat);
         }
         while lowered.batches.borrow().contains_key(&next_done) && !lowered.probe.less_equal(&next_done) {
-            let batch = lowered.batches.borrow_mut().remove(&next_done).expect("it is there");
+            lowered.batches.borrow_mut().remove(&next_done);
             (seat.tell)(FromWorker::Done { execution: next_done, report: lowered.reports.take(next_done) });
             next_done += 1;
-            if batch.freeze {
-                match catch_unwind(AssertUnwindSafe(|| lowered.freezing.finish())) {
-                    Ok(frozen) => (seat.tell)(FromWorker::Frozen(frozen)),
-                    Err(panic) => {
-                        (seat.tell)(failure_of(panic));
-                        return wait_for_stop(seat);
-                    }
-                }
-            }
         }
     }
 }

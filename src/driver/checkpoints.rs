@@ -65,8 +65,8 @@ impl Driver {
         })
     }
 
-    /// The batch whose state is frozen is published; the next checkpoint is counted from here on.
-    pub(super) fn frozen_batch_published(&mut self, result: &BatchResult) -> Result<()> {
+    /// The batch whose state is to be frozen is published, so now it is (I-5); the next checkpoint is counted from here on.
+    pub(super) fn freeze(&mut self, result: &BatchResult) {
         let point = self.checkpoint.point.as_mut().expect("the batch was given to be frozen");
         for (node, _, descriptor) in self.graph.stateful() {
             let number = self.stored[&descriptor.uid].number;
@@ -74,21 +74,15 @@ impl Driver {
             point.operators.push(operator_entry(&descriptor, number, entries.cast_unsigned()));
         }
         self.checkpoint.entries = entries_of(point);
-        self.checkpoint.is_published = true;
         (self.checkpoint.batches, self.checkpoint.replay_ms, self.checkpoint.pressure) = (0, 0, Pressure::None);
-        self.request_checkpoint()
+        self.engine.as_ref().expect("an engine runs while the driver serves").freeze();
     }
 
-    /// A worker has frozen its state; perhaps before the others are through with the batch.
+    /// A worker has frozen its state. What all of them have becomes a checkpoint, in the background.
     pub(super) fn worker_frozen(&mut self, frozen: FrozenOperators) -> Result<()> {
         self.checkpoint.frozen.extend(frozen);
         self.checkpoint.workers_frozen += 1;
-        self.request_checkpoint()
-    }
-
-    /// Once the batch is published and all workers have frozen their state, that becomes a checkpoint, in the background (I-5).
-    fn request_checkpoint(&mut self) -> Result<()> {
-        if !self.checkpoint.is_published || self.checkpoint.workers_frozen < self.settings.width.workers {
+        if self.checkpoint.workers_frozen < self.settings.width.workers {
             return Ok(());
         }
         let point = self.checkpoint.point.take().expect("a checkpoint is asked for once");
@@ -99,7 +93,7 @@ impl Driver {
                 runs.extend(frozen.into_iter().map(|run| (number, run)));
             }
         }
-        (self.checkpoint.is_published, self.checkpoint.workers_frozen) = (false, 0);
+        self.checkpoint.workers_frozen = 0;
         let checkpointer = self.checkpointer.as_ref().expect("a checkpointer runs while the driver serves");
         checkpointer.request(CheckpointRequest { runs, point }).map_err(checkpoint_failed)
     }

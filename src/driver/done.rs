@@ -111,7 +111,7 @@ impl Driver {
         self.note_done(&done, &result, live, now_ms);
         self.tell_completed(&done, &result, digests, live, now_ms);
         if done.freeze {
-            self.frozen_batch_published(&result)?;
+            self.freeze(&result);
         }
         Ok(())
     }

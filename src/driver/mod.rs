@@ -134,8 +134,6 @@ struct CheckpointClock {
     entries: Vec<(Uid, u64)>,
     /// Where the job stood when the pending checkpoint's batch was planned; none once the checkpoint is asked for.
     point: Option<JobPoint>,
-    /// That batch is published.
-    is_published: bool,
     /// What the workers have frozen of it, and how many have.
     frozen: FrozenOperators,
     workers_frozen: u32,

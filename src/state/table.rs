@@ -25,6 +25,7 @@
 //!
 //! A table whose stored keys are not all in memory is [partial](partial); one that must stay small [evicts](evict).
 
+mod entry;
 mod evict;
 mod partial;
 
@@ -35,6 +36,7 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry as IndexEntry;
 use smallvec::SmallVec;
 
+use self::entry::{Entry, Marks};
 pub(crate) use self::evict::Pressure;
 use super::FrozenRun;
 use super::directory::{Directory, NOWHERE};
@@ -79,45 +81,6 @@ pub(crate) struct StateTable<K, S> {
     /// Where the keys of a run may be, while they are looked up.
     places: Vec<u32>,
     scratch: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Entry<K, S> {
-    hash: KeyHash,
-    key: K,
-    value: Option<S>,
-    changed: bool,
-    stored: bool,
-    /// Of a table with a limit: a record touched it since the last eviction.
-    recent: bool,
-    /// Of a table with a limit: the number of the freeze that it was in last.
-    frozen: u8,
-}
-
-impl<K, S> Entry<K, S> {
-    #[inline]
-    fn new(hash: KeyHash, key: K, value: Option<S>, stored: bool) -> Self {
-        Self { hash, key, value, changed: false, stored, recent: true, frozen: 0 }
-    }
-}
-
-impl<K: Eq, S> Entry<K, S> {
-    #[inline]
-    fn is_of(&self, hash: KeyHash, key: &K) -> bool {
-        self.hash == hash && self.key == *key
-    }
-}
-
-impl<K, S> Entry<K, S> {
-    #[inline]
-    fn is_tombstone(&self) -> bool {
-        self.value.is_none() && self.changed && self.stored
-    }
-
-    #[inline]
-    fn is_vacant(&self) -> bool {
-        self.value.is_none() && !(self.changed && self.stored)
-    }
 }
 
 /// A tail this short is never worth a fold.
@@ -224,14 +187,14 @@ impl<K: Key, S: Record> StateTable<K, S> {
     /// The value in a slot.
     #[inline]
     pub fn value(&self, slot: Slot) -> Option<&S> {
-        self.entries[slot.place()].value.as_ref()
+        self.entries[slot.place()].value()
     }
 
     /// Takes the value out, for a function that wants it by value; [`StateTable::put`] must follow.
     #[inline]
     pub fn take(&mut self, slot: Slot) -> Option<S> {
         let entry = &mut self.entries[slot.place()];
-        let value = entry.value.take();
+        let value = entry.replace(None);
         self.live -= usize::from(value.is_some());
         self.tombstones += usize::from(value.is_some() && entry.is_tombstone());
         value
@@ -241,14 +204,14 @@ impl<K: Key, S: Record> StateTable<K, S> {
     #[inline]
     pub fn put(&mut self, slot: Slot, value: Option<S>, changed: bool) {
         let entry = &mut self.entries[slot.place()];
-        self.live -= usize::from(entry.value.is_some());
+        self.live -= usize::from(entry.has_value());
         self.tombstones -= usize::from(entry.is_tombstone());
-        entry.value = value;
-        if changed && !entry.changed {
-            entry.changed = true;
+        entry.replace(value);
+        if changed && !entry.marks().changed {
+            entry.marks_mut().changed = true;
             self.changed.push(slot.0);
         }
-        self.live += usize::from(entry.value.is_some());
+        self.live += usize::from(entry.has_value());
         self.tombstones += usize::from(entry.is_tombstone());
     }
 
@@ -256,7 +219,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
     #[inline]
     pub fn entry(&self, slot: Slot) -> (&K, KeyHash, Option<&S>) {
         let entry = &self.entries[slot.place()];
-        (&entry.key, entry.hash, entry.value.as_ref())
+        (&entry.key, entry.hash, entry.value())
     }
 
     /// How many slots there are, for a pass over all of `0..slots()`; some may be without a value.
@@ -290,7 +253,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
 
     /// Visits every key that has a value, in the order (hash, encoded key), until told to stop.
     pub fn for_each_in_order(&self, mut visit: impl FnMut(&K, KeyHash, &S) -> ControlFlow<()>) {
-        self.for_each_known(|entry| match &entry.value {
+        self.for_each_known(|entry| match entry.value() {
             Some(value) => visit(&entry.key, entry.hash, value),
             None => ControlFlow::Continue(()),
         });
@@ -335,19 +298,17 @@ impl<K: Key, S: Record> StateTable<K, S> {
         let mut run = FrozenRun::with_capacity(changed.len());
         for (hash, slot) in changed {
             let entry = &mut entries[slot as usize];
-            if entry.value.is_some() || entry.stored {
+            if entry.has_value() || entry.marks().stored {
                 run.push(
                     hash,
                     |bytes| encode_into(&entry.key, bytes).expect("a key encodes"),
                     entry
-                        .value
-                        .as_ref()
+                        .value()
                         .map(|value| move |bytes: &mut Vec<u8>| encode_into(value, bytes).expect("a state encodes")),
                 );
             }
-            entry.changed = false;
-            entry.stored = entry.value.is_some();
-            entry.frozen = number;
+            let stored = entry.has_value();
+            *entry.marks_mut() = Marks { changed: false, stored, frozen: number, ..entry.marks() };
         }
         self.tombstones = 0;
         run
@@ -406,7 +367,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
         self.changed.clear();
         let mut take = |mut entry: Entry<K, S>| {
             if keep(&mut entry) {
-                if entry.changed {
+                if entry.marks().changed {
                     self.changed.push(self.entries.len() as u32); // fits: there are no more entries than before
                 }
                 self.entries.push(entry);
@@ -439,11 +400,11 @@ impl<K: Key, S: Record> StateTable<K, S> {
             assert_eq!(self.slot(entry.hash, &entry.key), Some(Slot::at(place)));
             assert!(self.slots_of(entry.hash).contains(&Slot::at(place)));
         }
-        assert_eq!(self.live, self.entries.iter().filter(|entry| entry.value.is_some()).count());
+        assert_eq!(self.live, self.entries.iter().filter(|entry| entry.has_value()).count());
         assert_eq!(self.tombstones, self.entries.iter().filter(|entry| entry.is_tombstone()).count());
         let mut listed = self.changed.clone();
         listed.sort_unstable();
-        let marked = (0..).zip(&self.entries).filter(|(_, entry)| entry.changed).map(|(slot, _)| slot);
+        let marked = (0..).zip(&self.entries).filter(|(_, entry)| entry.marks().changed).map(|(slot, _)| slot);
         assert_eq!(listed, marked.collect::<Vec<u32>>());
     }
 }

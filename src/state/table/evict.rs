@@ -55,7 +55,7 @@ impl Limit {
     /// Whether the store may lack what the table knows of a key that did not change. A number that came round says yes too often, which
     /// only keeps an entry longer.
     fn holds<K, S>(&self, entry: &Entry<K, S>) -> bool {
-        self.is_open && entry.frozen == self.freezes
+        self.is_open && entry.marks().frozen == self.freezes
     }
 }
 
@@ -99,7 +99,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
     pub fn touch(&mut self, hash: KeyHash, key: &K) -> bool {
         let slot = self.slot(hash, key);
         if let Some(slot) = slot {
-            self.entries[slot.place()].recent = true;
+            self.entries[slot.place()].marks_mut().recent = true;
         }
         slot.is_some()
     }
@@ -124,9 +124,9 @@ impl<K: Key, S: Record> StateTable<K, S> {
         let mut left = 0;
         let room = (length - excess).max(limit.most + limit.most / 8);
         self.rebuild(room, |entry| {
-            let leaves = !entry.changed && !limit.holds(entry) && (entry.value.is_none() || choice.takes(entry));
-            left += usize::from(leaves && entry.value.is_some());
-            entry.recent &= excess == 0;
+            let leaves = !entry.marks().changed && !limit.holds(entry) && (!entry.has_value() || choice.takes(entry));
+            left += usize::from(leaves && entry.has_value());
+            entry.marks_mut().recent &= excess == 0;
             !leaves
         });
         self.live -= left;
@@ -147,9 +147,9 @@ impl Choice {
     fn of<K, S>(entries: &[Entry<K, S>], limit: &Limit, excess: usize) -> Self {
         let (mut idle, mut recent) = (0_usize, 0_usize);
         if excess > 0 {
-            let clean = |entry: &&Entry<K, S>| entry.value.is_some() && !entry.changed && !limit.holds(entry);
+            let clean = |entry: &&Entry<K, S>| entry.has_value() && !entry.marks().changed && !limit.holds(entry);
             for entry in entries.iter().filter(clean) {
-                *(if entry.recent { &mut recent } else { &mut idle }) += 1;
+                *(if entry.marks().recent { &mut recent } else { &mut idle }) += 1;
             }
         }
         let part = |wanted: usize, of: usize| -> u64 {
@@ -162,7 +162,7 @@ impl Choice {
     }
 
     fn takes<K, S>(&self, entry: &Entry<K, S>) -> bool {
-        let part = if entry.recent { self.recent } else { self.idle };
+        let part = if entry.marks().recent { self.recent } else { self.idle };
         let drawn = (entry.hash.0 ^ self.salt).wrapping_mul(0xd6e8_feb8_6659_fd93);
         part > 0 && drawn.rotate_left(32).wrapping_mul(0xd6e8_feb8_6659_fd93) <= part
     }

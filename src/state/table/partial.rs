@@ -25,9 +25,9 @@ impl<K: Key, S: Record> StateTable<K, S> {
     pub fn take_up(&mut self, hash: KeyHash, key: &K, value: S) {
         let slot = self.slot_or_vacant(hash, key);
         let entry = &mut self.entries[slot.place()];
-        assert!(entry.value.is_none() && !entry.changed && !entry.stored, "only an unknown key is taken up");
-        entry.value = Some(value);
-        entry.stored = true;
+        assert!(entry.is_new(), "only an unknown key is taken up");
+        entry.replace(Some(value));
+        entry.marks_mut().stored = true;
         self.live += 1;
         self.from_store += 1;
     }
@@ -39,8 +39,8 @@ impl<K: Key, S: Record> StateTable<K, S> {
     pub fn revise(&mut self, hash: KeyHash, key: &K, state: Option<S>) {
         let slot = self.slot_or_vacant(hash, key);
         let entry = &mut self.entries[slot.place()];
-        assert!(entry.value.is_none() && !entry.changed && !entry.stored, "only an unknown key is taken up");
-        entry.stored = true;
+        assert!(entry.is_new(), "only an unknown key is taken up");
+        entry.marks_mut().stored = true;
         self.from_store += 1;
         self.put(slot, state, true);
     }
@@ -57,14 +57,14 @@ impl<K: Key, S: Record> StateTable<K, S> {
         self.from_store = self.len() as i64;
         for entry in partial.entries {
             // What is clean is in the whole; what is vacant was never there, and nobody needs it.
-            if entry.changed && !entry.is_vacant() {
+            if entry.marks().changed && !entry.is_vacant() {
                 self.overrule(entry);
             }
         }
     }
 
     /// Puts a changed entry of another table in the place of the one that is here.
-    fn overrule(&mut self, entry: Entry<K, S>) {
+    fn overrule(&mut self, mut entry: Entry<K, S>) {
         let slot = self.find_in_body(entry.hash, &entry.key).unwrap_or_else(|| {
             let slot = Slot::at(self.entries.len());
             let Self { entries, tail, .. } = self;
@@ -73,12 +73,12 @@ impl<K: Key, S: Record> StateTable<K, S> {
             slot
         });
         let known = &mut self.entries[slot.place()];
-        self.live -= usize::from(known.value.is_some());
-        known.value = entry.value;
-        known.stored |= entry.stored;
-        known.changed = true;
+        self.live -= usize::from(known.has_value());
+        known.replace(entry.replace(None));
+        known.marks_mut().stored |= entry.marks().stored;
+        known.marks_mut().changed = true;
         self.changed.push(slot.0);
-        self.live += usize::from(known.value.is_some());
+        self.live += usize::from(known.has_value());
         self.tombstones += usize::from(known.is_tombstone());
     }
 
@@ -92,7 +92,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
         self.for_each_known(|entry| {
             bytes.clear();
             encode_into(&entry.key, &mut bytes).expect("a key encodes");
-            outcome = visit(entry.hash, &bytes, entry.value.as_ref());
+            outcome = visit(entry.hash, &bytes, entry.value());
             if outcome.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         outcome
