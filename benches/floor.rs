@@ -29,7 +29,7 @@ const THREADS: usize = 2;
 /// How many words `timely` is given before its worker steps.
 const RUN: usize = 1 << 14;
 
-type Program = fn(&Input, u32) -> Result<f64>;
+type Program = fn(&Input) -> Result<f64>;
 
 fn main() -> Result<()> {
     let rounds = common::rounds(5);
@@ -39,49 +39,41 @@ fn main() -> Result<()> {
     let programs: [Program; 3] = [floodmark, timely_alone, by_hand];
     for (name, input) in [("skewed, 10,000 distinct", ZIPF_10K), ("wide, 1,000,000 distinct", UNIFORM_1M)] {
         let mut figures = vec![Vec::new(); programs.len()];
-        let mut one_worker = Vec::new();
         for _ in 0..rounds {
             for (figures, program) in figures.iter_mut().zip(programs) {
-                figures.push(program(&input, THREADS as u32)?);
+                figures.push(program(&input)?);
             }
-            one_worker.push(floodmark(&input, 1)?);
         }
-        let ratios = figures[0].iter().zip(&one_worker).map(|(two, one)| two / one);
-        let ratio = Figure::of(ratios).show(|ratio| format!("{ratio:.2}"));
         let medians: Vec<f64> = figures.into_iter().map(|runs| Figure::of(runs).median()).collect();
         let cells: Vec<String> =
             medians.iter().map(|figure| format!("{:.1} M ({:.2})", figure / 1e6, figure / medians[0])).collect();
         println!("{name:<28} {:>16} {:>16} {:>16}", cells[0], cells[1], cells[2]);
-        let one = Figure::of(one_worker).median();
-        println!("{:<28} {:>12}; two workers are {ratio} times that", "  by one worker", format!("{:.1} M", one / 1e6));
         table::enter(
             &format!("words/s without durability, {name}: timely alone, a loop by hand"),
             &cells[1..].join(", "),
             "a loss",
         )?;
-        table::enter(&format!("two workers / one, {name}"), &ratio, "1.8")?;
     }
     Ok(())
 }
 
 /// The file example, with all durability.
-fn floodmark(input: &Input, workers: u32) -> Result<f64> {
+fn floodmark(input: &Input) -> Result<f64> {
     let scratch = common::scratch()?;
     let dump = scratch.path().join("dump");
     let mut command = common::example("file_word_count")?;
     command.arg("--input").arg(input.files()?).arg("--checkpoint").arg(scratch.path().join("state"));
-    command.args(["--workers", &workers.to_string(), "--until-idle"]).arg("--dump").arg(&dump);
+    command.args(["--workers", &THREADS.to_string(), "--until-idle"]).arg("--dump").arg(&dump);
     let figures = common::run(&mut command)?;
     common::must_be_equal(&dump, &input.truth()?)?;
     Ok(figures.words_per_second as f64)
 }
 
 /// Each thread counts its files; then the counts are put together.
-fn by_hand(input: &Input, threads: u32) -> Result<f64> {
+fn by_hand(input: &Input) -> Result<f64> {
     let files = files(input)?;
     let begin = Instant::now();
-    let shares =
-        (0..threads as usize).map(|thread| files.iter().skip(thread).step_by(threads as usize).cloned().collect());
+    let shares = (0..THREADS).map(|thread| files.iter().skip(thread).step_by(THREADS).cloned().collect());
     let counting: Vec<_> =
         shares.map(|share: Vec<PathBuf>| thread::Builder::new().spawn(move || count_files(&share))).collect();
     let mut counts = Counts::default();
@@ -106,10 +98,10 @@ fn count_files(files: &[PathBuf]) -> std::io::Result<Counts> {
 }
 
 /// The words go to the worker that counts them, in one exchange.
-fn timely_alone(input: &Input, workers: u32) -> Result<f64> {
+fn timely_alone(input: &Input) -> Result<f64> {
     let files = files(input)?;
     let begin = Instant::now();
-    let guards = timely::execute(timely::Config::process(workers as usize), move |worker| {
+    let guards = timely::execute(timely::Config::process(THREADS), move |worker| {
         let share: Vec<PathBuf> = files.iter().skip(worker.index()).step_by(worker.peers()).cloned().collect();
         let counts = Rc::new(RefCell::new(Counts::default()));
         let (mut input, probe) = (InputHandle::new(), ProbeHandle::new());

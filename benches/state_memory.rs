@@ -19,8 +19,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 const BLOCK: u64 = 100_000;
-/// The most records of a batch: what it touches must be in memory, whatever the budget.
-const BATCH: u64 = 300_000;
+/// The most records of a batch, as a part of the keys: what it touches must be in memory, whatever the budget; and keys that lie beside
+/// each other in the store are read together.
+const BATCH: u64 = 25;
 /// Records on random keys, as a part of the keys.
 const USED: u64 = 5;
 
@@ -109,7 +110,7 @@ fn child(arguments: &[String]) -> Result<()> {
     let builder = StreamingContext::builder("memory")
         .checkpoint(Path::new(place).join("state"))
         .batch_interval(Duration::from_millis(20))
-        .max_batch_records(BATCH)
+        .max_batch_records((keys / BATCH).max(300_000))
         .receive_memory(32 << 20)
         .receive_backlog(64 << 20)
         .workers(2);

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::thread;
 
 use common::table::{self, Figure};
-use common::{Figures, Input, Result, UNIFORM_1M, ZIPF_10K};
+use common::{Figures, Input, Result, UNIFORM_1M, ZIPF_10K, ZIPF_10K_LONG};
 
 type Run = fn(&Input) -> Result<Figures>;
 
@@ -20,9 +20,10 @@ fn main() -> Result<()> {
     let rounds = common::rounds(5);
     println!("{}", table::machine());
     println!("median of {rounds}; two workers; every plan, commit and received block synced");
-    println!("{:<28} {:>32} {:>8} {:>9} {:>11} {:>9}", "", "words/s", "batches", "log", "checkpoints", "memory");
-    let cases: [(&str, Input, Run, &str); 4] = [
+    println!("{:<30} {:>32} {:>8} {:>9} {:>11} {:>9}", "", "words/s", "batches", "log", "checkpoints", "memory");
+    let cases: [(&str, Input, Run, &str); 5] = [
         ("files, 10,000 distinct", ZIPF_10K, from_files, "30 M"),
+        ("files, 10,000 distinct, long", ZIPF_10K_LONG, from_files, ""),
         ("files, 1,000,000 distinct", UNIFORM_1M, from_files, "10 M"),
         ("socket, 10,000 distinct", ZIPF_10K, through_a_socket, "10 M"),
         ("socket, 1,000,000 distinct", UNIFORM_1M, through_a_socket, ""),
@@ -32,7 +33,7 @@ fn main() -> Result<()> {
         let rate = Figure::of(runs.iter().map(|run| run.words_per_second as f64)).show(millions);
         let figures = common::median(runs);
         println!(
-            "{name:<28} {rate:>32} {:>8} {:>6} MB {:>8} MB {:>6} MB",
+            "{name:<30} {rate:>32} {:>8} {:>6} MB {:>8} MB {:>6} MB",
             figures.batches,
             figures.log_bytes / 1_000_000,
             figures.checkpoint_bytes / 1_000_000,
@@ -47,7 +48,23 @@ fn main() -> Result<()> {
     }
     let ratio = Figure::of(ratios).show(|ratio| format!("{:.0} %", ratio * 100.0));
     println!("socket with the log on as a share of the log switched off, run in turn: {ratio}");
-    table::enter("socket, log on / switched off, in turn", &ratio, "80 %")
+    table::enter("socket, log on / switched off, in turn", &ratio, "80 %")?;
+    scaling(rounds)
+}
+
+/// Two workers beside one, in turn.
+fn scaling(rounds: usize) -> Result<()> {
+    for (name, input) in [("10,000 distinct, long", ZIPF_10K_LONG), ("1,000,000 distinct", UNIFORM_1M)] {
+        let mut ratios = Vec::new();
+        for _ in 0..rounds {
+            let [two, one] = [2, 1].map(|workers| files_by(&input, workers));
+            ratios.push(two?.words_per_second as f64 / one?.words_per_second as f64);
+        }
+        let ratio = Figure::of(ratios).show(|ratio| format!("{ratio:.2}"));
+        println!("files, {name}: two workers / one, run in turn: {ratio}");
+        table::enter(&format!("two workers / one, files, {name}, in turn"), &ratio, "1.8")?;
+    }
+    Ok(())
 }
 
 fn millions(number: f64) -> String {
@@ -55,11 +72,15 @@ fn millions(number: f64) -> String {
 }
 
 fn from_files(input: &Input) -> Result<Figures> {
+    files_by(input, 2)
+}
+
+fn files_by(input: &Input, workers: u32) -> Result<Figures> {
     let (files, scratch) = (input.files()?, common::scratch()?);
     let dump = scratch.path().join("dump");
     let mut command = common::example("file_word_count")?;
     command.arg("--input").arg(files).arg("--checkpoint").arg(scratch.path().join("state"));
-    command.args(["--workers", "2", "--until-idle"]).arg("--dump").arg(&dump);
+    command.args(["--workers", &workers.to_string(), "--until-idle"]).arg("--dump").arg(&dump);
     let figures = common::run(&mut command)?;
     common::must_be_equal(&dump, &input.truth()?)?;
     Ok(figures)

@@ -38,6 +38,8 @@ pub struct Input {
 
 pub const ZIPF_10K: Input =
     Input { name: "zipf10k", words: 20_000_000, distinct: 10_000, distribution: Distribution::Zipf };
+/// The same for longer, so that the start and the end of a run hardly count.
+pub const ZIPF_10K_LONG: Input = Input { name: "zipf10k-long", words: 100_000_000, ..ZIPF_10K };
 pub const UNIFORM_1M: Input =
     Input { name: "uni1m", words: 10_000_000, distinct: 1_000_000, distribution: Distribution::Uniform };
 

@@ -23,9 +23,14 @@ const PREFIX_LEN: usize = 12;
 /// Overwrites `bytes` with the store's key.
 pub(super) fn write_store_key(bytes: &mut Vec<u8>, operator: OperatorNumber, hash: KeyHash, key: &[u8]) {
     bytes.clear();
+    write_prefix(bytes, operator, hash);
+    bytes.extend_from_slice(key);
+}
+
+#[inline]
+fn write_prefix(bytes: &mut Vec<u8>, operator: OperatorNumber, hash: KeyHash) {
     bytes.extend_from_slice(&operator.0.to_be_bytes());
     bytes.extend_from_slice(&hash.0.to_be_bytes());
-    bytes.extend_from_slice(key);
 }
 
 /// The store's key as a value of its own.
@@ -33,6 +38,31 @@ pub(super) fn store_key(operator: OperatorNumber, hash: KeyHash, key: &[u8]) -> 
     let mut bytes = Vec::with_capacity(PREFIX_LEN + key.len());
     write_store_key(&mut bytes, operator, hash, key);
     bytes
+}
+
+/// Many keys of the store in one buffer, in the order in which they were pushed.
+#[derive(Debug, Default)]
+pub(super) struct StoreKeys {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl StoreKeys {
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+    }
+
+    pub fn push(&mut self, operator: OperatorNumber, hash: KeyHash, encode: impl FnOnce(&mut Vec<u8>)) {
+        write_prefix(&mut self.bytes, operator, hash);
+        encode(&mut self.bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    }
 }
 
 /// The first key after all of `operator` whose hash is `last`; `None` when nothing can follow.
@@ -62,6 +92,19 @@ mod tests {
         let (operator, hash, encoded) = split_store_key(&key).unwrap();
         assert_eq!((operator, hash, encoded), (OperatorNumber(2), KeyHash(0x0102_0304_0506_0708), &b"\x05apple"[..]));
         assert!(split_store_key(&key[..11]).is_none());
+    }
+
+    #[test]
+    fn many_store_keys_are_those_of_one_after_the_other() {
+        let mut keys = StoreKeys::default();
+        keys.push(OperatorNumber(9), KeyHash(9), |_| ());
+        keys.clear();
+        let encoded: [&[u8]; 3] = [b"apple", b"", b"pear"];
+        for (hash, key) in (1..).zip(encoded) {
+            keys.push(OperatorNumber(2), KeyHash(hash), |bytes| bytes.extend_from_slice(key));
+        }
+        let expected = (1..).zip(encoded).map(|(hash, key)| store_key(OperatorNumber(2), KeyHash(hash), key));
+        assert!(keys.iter().eq(expected));
     }
 
     #[test]

@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rocksdb::{DB, DBRawIterator, ReadOptions};
+use rocksdb::{DB, DBPinnableSlice, DBRawIterator, DEFAULT_COLUMN_FAMILY_NAME, ReadOptions};
 
-use super::key::{end_of_range, split_store_key, store_key};
+use super::key::{StoreKeys, end_of_range, split_store_key, store_key};
 use super::{OperatorNumber, StateError};
 use crate::codec::{Key, KeyHash, Record, decode};
 
@@ -32,18 +32,16 @@ impl StateReader {
         self.db.get(store_key(operator, hash, key)).map_err(|source| self.failed("read a key", source))
     }
 
-    /// The encoded states of many keys, in the order of `keys`; fastest where they are sorted by (hash, encoded key).
+    /// The encoded states of many keys, which must be in the order of the store, in that order.
     ///
     /// # Errors
     /// When a block that an answer needs is damaged or cannot be read.
-    pub fn get_many<'k>(
-        &self,
-        operator: OperatorNumber,
-        keys: impl Iterator<Item = (KeyHash, &'k [u8])>,
-    ) -> Result<Vec<Option<Vec<u8>>>, StateError> {
+    pub(super) fn get_many(&self, keys: &StoreKeys) -> Result<Vec<Option<DBPinnableSlice<'_>>>, StateError> {
         let mut options = ReadOptions::default();
         options.set_verify_checksums(true);
-        let found = self.db.multi_get_opt(keys.map(|(hash, key)| store_key(operator, hash, key)), &options);
+        options.fill_cache(false); // keys of one block are asked for together, and then they are in the table
+        let family = self.db.cf_handle(DEFAULT_COLUMN_FAMILY_NAME).expect("a store is opened with its one family");
+        let found = self.db.batched_multi_get_cf_opt(family, keys.iter(), true, &options);
         found.into_iter().map(|found| found.map_err(|source| self.failed("read keys", source))).collect()
     }
 
@@ -168,7 +166,11 @@ pub(super) fn decode_entry<K: Key, S: Record>(
         return Err(damaged(format!("expected a key with that hash, found one with {:016x}", found.0)));
     }
     let key = decode(key).map_err(|error| damaged(format!("its key is not of the operator's key type: {error}")))?;
-    let value =
-        decode(value).map_err(|error| damaged(format!("its state is not of the operator's state type: {error}")))?;
-    Ok((hash, key, value))
+    Ok((hash, key, decode_state(operator, hash, value)?))
+}
+
+/// The state of an entry that was asked for by its key.
+pub(super) fn decode_state<S: Record>(operator: OperatorNumber, hash: KeyHash, state: &[u8]) -> Result<S, StateError> {
+    let damaged = |reason: String| StateError::Entry { operator, hash, reason };
+    decode(state).map_err(|error| damaged(format!("its state is not of the operator's state type: {error}")))
 }

@@ -1,14 +1,16 @@
 //! What a partial table lacks: the partition as the store holds it.
 
+use std::cmp::Ordering;
 use std::iter::Peekable;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
+use super::key::StoreKeys;
 use super::loader::unread;
-use super::reader::{StateScan, decode_entries, decode_entry};
+use super::reader::{StateScan, decode_entries, decode_entry, decode_state};
 use super::{OperatorNumber, StateError, StateReader, StateTable};
-use crate::codec::{Key, KeyHash, Record, decode, encode};
+use crate::codec::{Key, KeyHash, Record, decode, encode, encode_into};
 use crate::error::{Error, ErrorKind};
 use crate::id::Uid;
 
@@ -44,6 +46,14 @@ impl CacheCounts {
     }
 }
 
+/// The order of two keys with one hash: that of their encodings.
+fn order_of_one_hash<K: Key>(one: &K, other: &K) -> Ordering {
+    if one == other {
+        return Ordering::Equal;
+    }
+    encode(one).expect("a key encodes").cmp(&encode(other).expect("a key encodes"))
+}
+
 /// What became of a state that was only in the store: `None` where it stays as it is.
 pub(crate) type Revised<S> = Option<Option<S>>;
 
@@ -73,27 +83,26 @@ impl<K: Key, S: Record> Rest<K, S> {
     pub fn look_up<'k>(
         &self,
         table: &mut StateTable<K, S>,
-        keys: impl Iterator<Item = (KeyHash, &'k K)>,
+        keys: impl Iterator<Item = (KeyHash, &'k K)> + Clone,
         counts: &mut CacheCounts,
     ) {
-        let mut asked = 0;
-        let missing = table.missing(keys.inspect(|_| asked += 1));
-        counts.hits += asked - missing.len() as u64;
-        let encoded = |(hash, key): (KeyHash, &'k K)| (hash, encode(key).expect("a key encodes"), key);
-        let mut missing: Vec<(KeyHash, Vec<u8>, &K)> = missing.into_iter().map(encoded).collect();
-        missing.sort_unstable_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
-        missing.dedup_by(|later, earlier| (later.0, &later.1) == (earlier.0, &earlier.1));
+        let (mut missing, known) = table.missing(keys);
+        counts.hits += known as u64;
+        missing.sort_unstable_by(|one, other| one.0.cmp(&other.0).then_with(|| order_of_one_hash(one.1, other.1)));
+        missing.dedup_by(|later, earlier| later == earlier);
         counts.misses += missing.len() as u64;
         table.make_room(missing.len());
+        let mut wanted = StoreKeys::default();
         for keys in missing.chunks(LOOK_UP) {
-            let wanted = keys.iter().map(|(hash, bytes, _)| (*hash, bytes.as_slice()));
-            let found = self
-                .reader
-                .get_many(self.operator, wanted)
-                .unwrap_or_else(|error| StateFailure::raise(&self.uid, &error));
-            for ((hash, bytes, key), state) in keys.iter().zip(found) {
+            wanted.clear();
+            for (hash, key) in keys {
+                wanted.push(self.operator, *hash, |bytes| encode_into(key, bytes).expect("a key encodes"));
+            }
+            let found = self.reader.get_many(&wanted);
+            let found = found.unwrap_or_else(|error| StateFailure::raise(&self.uid, &error));
+            for ((hash, key), state) in keys.iter().zip(found) {
                 if let Some(state) = state {
-                    let (_, _, state) = decode_entry::<K, S>((self.operator, *hash, bytes, &state))
+                    let state = decode_state(self.operator, *hash, &state)
                         .unwrap_or_else(|error| StateFailure::raise(&self.uid, &error));
                     table.take_up(*hash, key, state);
                 }
@@ -162,8 +171,9 @@ impl<K: Key, S: Record> Rest<K, S> {
     /// # Errors
     /// When the store is damaged or cannot be read.
     pub fn get(&self, hash: KeyHash, key: &[u8]) -> Result<Option<S>, Error> {
-        let found = self.reader.get_many(self.operator, std::iter::once((hash, key)));
-        let found = found.map_err(|error| unread(&self.uid, &error))?.remove(0);
+        let mut keys = StoreKeys::default();
+        keys.push(self.operator, hash, |bytes| bytes.extend_from_slice(key));
+        let found = self.reader.get_many(&keys).map_err(|error| unread(&self.uid, &error))?.remove(0);
         found.map(|state| self.decoded(hash, key, &state)).transpose()
     }
 

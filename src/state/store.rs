@@ -16,8 +16,8 @@ use std::sync::{Arc, OnceLock};
 
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, ChecksumType, DB, DBCompactionStyle, DBCompressionType, Env, IngestExternalFileOptions,
-    LogLevel, Options, SstFileWriter, UniversalCompactOptions,
+    BlockBasedOptions, ChecksumType, DB, DBCompactionStyle, DBCompressionType, DEFAULT_COLUMN_FAMILY_NAME, Env,
+    IngestExternalFileOptions, LogLevel, Options, SstFileWriter, UniversalCompactOptions,
 };
 
 use super::key::write_store_key;
@@ -82,7 +82,8 @@ impl StateStore {
         // Only an empty directory may become a new database: a checkpoint without its CURRENT is damage (I-6).
         let empty = fs::read_dir(live).map_err(|source| io_error("list", live, source))?.count() == 1;
         options.create_if_missing(empty);
-        let db = DB::open(&options, live).map_err(|source| StateError::Store {
+        let family = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
+        let db = DB::open_cf_with_opts(&options, live, family).map_err(|source| StateError::Store {
             doing: "open the state store",
             directory: live.to_path_buf(),
             source,
@@ -177,11 +178,9 @@ pub(super) fn open_to_read(directory: &Path, shown: &Path, keep_all_open: bool) 
     options.set_paranoid_checks(false);
     options.set_max_open_files(if keep_all_open { -1 } else { OPEN_FILES });
     options.set_skip_stats_update_on_db_open(true);
-    let db = DB::open_for_read_only(&options, directory, false).map_err(|source| StateError::Store {
-        doing: "open the checkpoint",
-        directory: shown.to_path_buf(),
-        source,
-    })?;
+    let family = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
+    let db = DB::open_cf_with_opts_for_read_only(&options, directory, family, false)
+        .map_err(|source| StateError::Store { doing: "open the checkpoint", directory: shown.to_path_buf(), source })?;
     Ok(StateReader::new(Arc::new(db), shown.to_path_buf()))
 }
 

@@ -114,9 +114,11 @@ impl<K: Key, S: Record> StateTable<K, S> {
     /// Where a key is, if the table knows it (it may be there without a value).
     #[inline]
     pub fn slot(&self, hash: KeyHash, key: &K) -> Option<Slot> {
-        if let Some(slot) = self.find_in_body(hash, key) {
-            return Some(slot);
-        }
+        self.find_in_body(hash, key).or_else(|| self.slot_in_tail(hash, key))
+    }
+
+    #[inline]
+    fn slot_in_tail(&self, hash: KeyHash, key: &K) -> Option<Slot> {
         let entries = &self.entries;
         let found = self.tail.find(index_hash(hash), |&slot| entries[slot as usize].is_of(hash, key));
         found.map(|&slot| Slot(slot))
@@ -145,9 +147,15 @@ impl<K: Key, S: Record> StateTable<K, S> {
     /// When the key does not survive encoding and decoding; key types are round-tripped when a job starts.
     #[inline]
     pub fn slot_or_vacant(&mut self, hash: KeyHash, key: &K) -> Slot {
-        if let Some(slot) = self.find_in_body(hash, key) {
-            return slot;
+        match self.find_in_body(hash, key) {
+            Some(slot) => slot,
+            None => self.in_tail_or_vacant(hash, key),
         }
+    }
+
+    /// As [`slot_or_vacant`](Self::slot_or_vacant), for a key that is not in the body.
+    #[inline]
+    fn in_tail_or_vacant(&mut self, hash: KeyHash, key: &K) -> Slot {
         let Self { entries, tail, scratch, .. } = self;
         let found = tail.entry(
             index_hash(hash),
@@ -169,19 +177,28 @@ impl<K: Key, S: Record> StateTable<K, S> {
     /// As [`slot_or_vacant`](Self::slot_or_vacant) for each of these keys, in their order. Where the table is larger than the cache this is
     /// several times as fast as one key after the other.
     pub fn slots_or_vacant<'k>(&mut self, keys: impl Iterator<Item = (KeyHash, &'k K)> + Clone, slots: &mut Vec<Slot>) {
-        let mut places = std::mem::take(&mut self.places);
-        self.directory.first_places(keys.clone().map(|(hash, _)| hash), &mut places);
-        for (place, (hash, _)) in places.iter_mut().zip(keys.clone()) {
-            if self.entries.get(*place as usize).is_none_or(|entry| entry.hash != hash) {
-                *place = NOWHERE;
-            }
-        }
+        let places = self.find_in_body_at_once(keys.clone());
         slots.clear();
         for (&place, (hash, key)) in places.iter().zip(keys) {
-            let is_there = self.entries.get(place as usize).is_some_and(|entry| entry.key == *key);
-            slots.push(if is_there { Slot(place) } else { self.slot_or_vacant(hash, key) });
+            slots.push(match self.entries.get(place as usize) {
+                Some(entry) if entry.key == *key => Slot(place),
+                Some(_) => self.slot_or_vacant(hash, key), // another key with this hash
+                None => self.in_tail_or_vacant(hash, key),
+            });
         }
         self.places = places;
+    }
+
+    /// For each of these keys the place of an entry of the body with its hash, or [`NOWHERE`] where the body has none.
+    fn find_in_body_at_once<'k>(&mut self, keys: impl Iterator<Item = (KeyHash, &'k K)> + Clone) -> Vec<u32> {
+        let mut places = std::mem::take(&mut self.places);
+        self.directory.first_places(keys.clone().map(|(hash, _)| hash), &mut places);
+        for (place, (hash, key)) in places.iter_mut().zip(keys) {
+            if self.entries.get(*place as usize).is_some_and(|entry| entry.hash != hash) {
+                *place = self.find_in_body(hash, key).map_or(NOWHERE, |slot| slot.0);
+            }
+        }
+        places
     }
 
     /// The value in a slot.
@@ -427,6 +444,9 @@ fn order<K: Key, S>(a: &Entry<K, S>, b: &Entry<K, S>) -> Ordering {
 
 /// A copy of `key` that shares no bytes with it.
 fn own<K: Key>(key: &K, scratch: &mut Vec<u8>) -> K {
+    if !std::mem::needs_drop::<K>() {
+        return key.clone(); // whoever shares bytes lets go of them
+    }
     scratch.clear();
     encode_into(key, scratch).expect("a key encodes");
     decode(scratch).expect("a key decodes from its own encoding")

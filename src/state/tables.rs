@@ -176,7 +176,7 @@ impl<K: Key, S: Record> Tables<K, S> {
 
     /// Sees to it that the table of a partition knows these keys, as far as they have a state. Free for a whole table. When the store
     /// cannot be read it unwinds with a [`StateFailure`](crate::state::StateFailure).
-    pub fn bring<'k>(&mut self, partition: u32, keys: impl Iterator<Item = (KeyHash, &'k K)>) {
+    pub fn bring<'k>(&mut self, partition: u32, keys: impl Iterator<Item = (KeyHash, &'k K)> + Clone) {
         let mut counts = self.counts;
         let (Partition { table, rest, .. }, _) = self.parts(partition);
         if let Some(rest) = rest {

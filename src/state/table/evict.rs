@@ -10,8 +10,8 @@
 //! others, by bits of the hash that differ each time. An eviction frees a quarter of the room and costs one pass over the
 //! table, so each key that comes in pays for about four entries.
 
-use super::{Entry, StateTable, tail_limit};
-use crate::codec::{Key, KeyHash, Record};
+use super::{Entry, Slot, StateTable, tail_limit};
+use crate::codec::{Key, Record};
 
 /// Of a table that is full, this part stays.
 const STAYS: (usize, usize) = (3, 4);
@@ -94,14 +94,10 @@ impl<K: Key, S: Record> StateTable<K, S> {
         }
     }
 
-    /// Notes that a record touches this key, and says whether the table knows it.
+    /// Notes that a record touches this key.
     #[inline]
-    pub fn touch(&mut self, hash: KeyHash, key: &K) -> bool {
-        let slot = self.slot(hash, key);
-        if let Some(slot) = slot {
-            self.entries[slot.place()].marks_mut().recent = true;
-        }
-        slot.is_some()
+    pub(super) fn touch(&mut self, slot: Slot) {
+        self.entries[slot.place()].marks_mut().recent = true;
     }
 
     /// Makes room for so many keys, and no more: a vector that doubles would take twice the budget.

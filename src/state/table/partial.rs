@@ -12,10 +12,28 @@ use super::{Entry, Slot, StateTable, index_hash};
 use crate::codec::{Key, KeyHash, Record, encode_into};
 
 impl<K: Key, S: Record> StateTable<K, S> {
-    /// Of these keys, those that the table does not know, each as often as it is given. Those that it knows are
+    /// Of these keys, those that the table does not know, each as often as it is given; and how many it knows, which are
     /// [touched](Self::touch).
-    pub fn missing<'k>(&mut self, keys: impl Iterator<Item = (KeyHash, &'k K)>) -> Vec<(KeyHash, &'k K)> {
-        keys.filter(|(hash, key)| !self.touch(*hash, key)).collect()
+    pub fn missing<'k>(
+        &mut self,
+        keys: impl Iterator<Item = (KeyHash, &'k K)> + Clone,
+    ) -> (Vec<(KeyHash, &'k K)>, usize) {
+        let places = self.find_in_body_at_once(keys.clone());
+        let mut missing = Vec::new();
+        for (&place, (hash, key)) in places.iter().zip(keys) {
+            let slot = match self.entries.get(place as usize) {
+                Some(entry) if entry.key == *key => Some(Slot(place)),
+                Some(_) => self.slot(hash, key), // another key with this hash
+                None => self.slot_in_tail(hash, key),
+            };
+            match slot {
+                Some(slot) => self.touch(slot),
+                None => missing.push((hash, key)),
+            }
+        }
+        let known = places.len() - missing.len();
+        self.places = places;
+        (missing, known)
     }
 
     /// Takes up a key with the state that the store has of it: clean, and counted as the store's.
@@ -23,7 +41,7 @@ impl<K: Key, S: Record> StateTable<K, S> {
     /// # Panics
     /// When the table knows the key: it then knows better than the store.
     pub fn take_up(&mut self, hash: KeyHash, key: &K, value: S) {
-        let slot = self.slot_or_vacant(hash, key);
+        let slot = self.in_tail_or_vacant(hash, key);
         let entry = &mut self.entries[slot.place()];
         assert!(entry.is_new(), "only an unknown key is taken up");
         entry.replace(Some(value));
