@@ -32,7 +32,7 @@ pub(super) struct BatchResult {
     digests: BTreeMap<NodeId, Digest>,
     outputs: BTreeMap<NodeId, Vec<(Origin, Records)>>,
     pub entries: BTreeMap<NodeId, i64>,
-    cache: CacheCounts,
+    pub cache: CacheCounts,
     pressure: Pressure,
 }
 

@@ -90,6 +90,9 @@ impl Driver {
                 publishing_ms,
                 total_delay_ms: scheduling_delay_ms + processing_ms + publishing_ms,
                 keys: result.keys(),
+                state_hits: result.cache.hits,
+                state_misses: result.cache.misses,
+                state_evictions: result.cache.evictions,
                 digests: digests.into_iter().map(digest).collect(),
             }
         });

@@ -274,6 +274,13 @@ pub struct BatchCompleted {
     pub total_delay_ms: u64,
     /// Keys that have state after the batch, over all operators.
     pub keys: u64,
+    /// Keys of records that were in memory, of operators whose state may be larger than it
+    /// ([`state_memory`](crate::StreamingContextBuilder::state_memory)) or is still being read after a start.
+    pub state_hits: u64,
+    /// Of the same operators, keys that were looked up in the store.
+    pub state_misses: u64,
+    /// Keys that left memory in this batch.
+    pub state_evictions: u64,
     /// What the batch made, operator by operator.
     pub digests: Vec<ResultDigest>,
 }

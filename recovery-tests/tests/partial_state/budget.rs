@@ -1,8 +1,12 @@
 //! State within a budget of memory: the same results at every batch as without one.
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::{Sender, channel};
 
-use floodmark::{KeyedState, MemorySink, Queue, StateSpec, StreamingContext, StreamingContextBuilder, Text};
+use floodmark::{
+    BatchCompleted, KeyedState, MemorySink, Queue, StateSpec, StreamingContext, StreamingContextBuilder,
+    StreamingListener, Text,
+};
 use recovery_tests::sweep::{Env, Fault, Restart, Sweep};
 
 use crate::common::place::Place;
@@ -50,8 +54,10 @@ fn a_job_within_a_budget_gives_what_one_without_gives_at_every_batch_with_any_nu
 #[test]
 fn what_changed_is_written_ahead_when_it_takes_an_eighth_of_the_budget() {
     let (place, sink) = (Place::default(), MemorySink::default());
+    let (told, completed) = channel();
     let configure = |builder: StreamingContextBuilder| {
-        builder.checkpoint_every(1_000_000).state_memory(BUDGET).recovery_target(std::time::Duration::from_secs(3_600))
+        let builder = builder.checkpoint_every(1_000_000).state_memory(BUDGET);
+        builder.recovery_target(std::time::Duration::from_secs(3_600)).listener(Told(told))
     };
     let life = place.start(configure, |context| declare(context, &sink)).unwrap();
     for batch in 1..=20 {
@@ -60,6 +66,22 @@ fn what_changed_is_written_ahead_when_it_takes_an_eighth_of_the_budget() {
     let status = life.running.status();
     assert!(status.checkpoints >= 3, "{status:?}");
     assert!(status.state_evictions > KEYS / 2, "{status:?}");
+    let batches: Vec<BatchCompleted> = completed.iter().take(20).collect();
+    let sum = |count: fn(&BatchCompleted) -> u64| batches.iter().map(count).sum::<u64>();
+    assert_eq!(
+        [sum(|it| it.state_hits), sum(|it| it.state_misses), sum(|it| it.state_evictions)],
+        [status.state_hits, status.state_misses, status.state_evictions],
+        "listeners are told batch by batch what the status adds up"
+    );
+}
+
+/// Hands on what a listener is told of batches.
+struct Told(Sender<BatchCompleted>);
+
+impl StreamingListener for Told {
+    fn on_batch_completed(&mut self, completed: &BatchCompleted) {
+        self.0.send(completed.clone()).unwrap();
+    }
 }
 
 /// Keys and states with bytes of their own.
