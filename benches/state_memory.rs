@@ -21,7 +21,7 @@ use rand::{Rng, SeedableRng};
 const BLOCK: u64 = 100_000;
 /// The most records of a batch, as a part of the keys: what it touches must be in memory, whatever the budget; and keys that lie beside
 /// each other in the store are read together.
-const BATCH: u64 = 25;
+const BATCH: u64 = 50;
 /// Records on random keys, as a part of the keys.
 const USED: u64 = 5;
 

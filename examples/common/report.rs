@@ -1,5 +1,6 @@
 //! What an example says when it has ended, and the dump of its counts.
 
+use std::cell::Cell;
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -10,30 +11,37 @@ use floodmark::{Running, Status, Text};
 
 use super::words::{WORDS, WordCounter};
 
-/// Measures from the end of the start until everything is counted: a wait for the first tick is part of it, a dump is not.
+/// Measures from the end of the start until the last word is counted and committed: a wait for the first tick is part of it. The look
+/// by which the job finds, a tick later, that nothing more comes is not; nor is a dump.
 pub struct Stopwatch {
     started: Instant,
-    took: Duration,
+    counted: Cell<(u64, Duration)>,
     peak_memory: Option<u64>,
 }
 
 impl Stopwatch {
     pub fn start() -> Self {
-        Self { started: Instant::now(), took: Duration::ZERO, peak_memory: None }
+        Self { started: Instant::now(), counted: Cell::default(), peak_memory: None }
+    }
+
+    /// So many records are counted by now.
+    pub fn note(&self, records: u64) {
+        if records > self.counted.get().0 {
+            self.counted.set((records, self.started.elapsed()));
+        }
     }
 
     pub fn stop(&mut self) {
-        self.took = self.started.elapsed();
         self.peak_memory = peak_memory();
     }
 
     /// One line of figures.
     pub fn print(&self, words: &WordCounter, status: &Status) {
-        let total = words.total();
+        let (total, (_, took)) = (words.total(), self.counted.get());
         println!(
             "{total} words in {} batches, {:.0} words/s, {} log bytes, {} checkpoint bytes, {} peak memory",
             status.batches,
-            total as f64 / self.took.as_secs_f64(),
+            total as f64 / took.max(Duration::from_millis(1)).as_secs_f64(),
             status.log_bytes,
             status.checkpoint_bytes,
             self.peak_memory.map_or("unknown".to_string(), |bytes| format!("{} MB", bytes / 1_000_000)),
@@ -44,7 +52,10 @@ impl Stopwatch {
 /// Waits until the input is used up and counted, then stops gracefully: for a job whose counts are the state "counts".
 pub fn finish(running: &Running, dump_to: Option<&Path>) -> Result<(), Box<dyn Error>> {
     let mut stopwatch = Stopwatch::start();
-    running.wait_until(|status| status.input_used_up)?;
+    running.wait_until(|status| {
+        stopwatch.note(status.records);
+        status.input_used_up
+    })?;
     stopwatch.stop();
     if let Some(path) = dump_to {
         dump(running, "counts", path)?;
