@@ -174,8 +174,7 @@ impl RemoteDisk {
                 (kept.epoch, kept.log_limit) = (manifest.epoch, log.next);
                 drop(kept);
                 self.local.create_whole(step, path, bytes)?;
-                self.write_known();
-                Ok(())
+                self.write_known()
             }
             Created::Theirs(theirs) => {
                 let theirs = Envelope::from_bytes(&manifest_name(sequence), &theirs)?;

@@ -19,7 +19,7 @@ use crate::disk::Step;
 pub(super) const KNOWN: &str = "log.known";
 
 impl RemoteDisk {
-    fn known_path(&self) -> PathBuf {
+    pub(super) fn known_path(&self) -> PathBuf {
         self.job.join(KNOWN)
     }
 
@@ -31,18 +31,15 @@ impl RemoteDisk {
         known.inspect_err(|error| tracing::debug!(%error, "the log is fetched as if there were no note")).ok()
     }
 
-    /// Writes down what the working copy has by now. Without the note a restart only takes longer.
-    pub(super) fn write_known(&self) {
-        let Some(known) = self.log.known() else { return };
+    /// Writes down what the working copy has by now.
+    ///
+    /// # Errors
+    /// When the local disk fails. Without the note a restart would only take longer, but a disk that fails is passed over nowhere.
+    pub(super) fn write_known(&self) -> io::Result<()> {
+        let Some(known) = self.log.known() else { return Ok(()) };
         let path = self.known_path();
         let temporary = path.with_extension("tmp");
-        let written = known
-            .to_bytes()
-            .map_err(io::Error::from)
-            .and_then(|bytes| self.local.replace_whole(Step::LiveBuild, &path, &temporary, &bytes));
-        if let Err(error) = written {
-            tracing::warn!(%error, "what the working copy holds of the log cannot be noted");
-        }
+        self.local.replace_whole(Step::LiveBuild, &path, &temporary, &known.to_bytes()?)
     }
 
     /// Removes the note, before anything is changed that it tells of.

@@ -84,8 +84,7 @@ impl RemoteDisk {
                 }
                 let fetched = image.finish(next, oldest_needed, clock)?;
                 self.log.fetched(fetched);
-                self.write_known();
-                return Ok(());
+                return self.write_known().map_err(local("write", &self.known_path()));
             }
             number = until;
         }
