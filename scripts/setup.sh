@@ -4,7 +4,8 @@
 #   .tools/lib/libclang.so   generates RocksDB's bindings (from the PyPI package libclang)
 #   .tools/include           the C compiler's own headers (stddef.h and the like), which that package lacks
 #
-# Needs no root, touches nothing outside of the clone, and does nothing where all is in place.
+# and compiles RocksDB once for all clones on the machine (scripts/rocksdb.py), into ${FLOODMARK_CACHE:-~/.cache/floodmark}.
+# Needs no root, writes nowhere else, and does nothing where all is in place.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,6 +21,7 @@ need() { # command, what it is for, how to get it
 [ "$(uname -s)" = Linux ] || fail "this script knows Linux only, not $(uname -s)" \
     "elsewhere: put libclang under .tools/lib and the C compiler's own headers under .tools/include"
 need cargo "it builds Floodmark" "https://rustup.rs"
+need python3 "it fetches libclang and compiles RocksDB" "apt-get install python3 python3-pip, or your system's like"
 need gcc "its headers are needed for RocksDB's bindings" "apt-get install gcc, or your system's like"
 need g++ "it compiles RocksDB" "apt-get install g++, or your system's like"
 
@@ -32,7 +34,6 @@ if [ "$(readlink .tools/include || true)" != "$headers" ]; then
 fi
 
 if [ ! -s .tools/lib/libclang.so ]; then
-    need python3 "it fetches libclang from PyPI" "apt-get install python3 python3-pip, or your system's like"
     python3 -m pip --version >/dev/null 2>&1 ||
         fail "python3 has no pip: it fetches libclang from PyPI" "to get it: apt-get install python3-pip, or python3 -m ensurepip --user"
     echo "setup: fetching libclang 18.1.1 (25 MB) into .tools"
@@ -46,9 +47,5 @@ if [ ! -s .tools/lib/libclang.so ]; then
     rm -rf .tools/python
 fi
 
-if ! compgen -G "${CARGO_TARGET_DIR:-target}/release/build/librocksdb-sys-*/out/librocksdb.a" >/dev/null; then
-    cat <<'WORDS'
-setup: RocksDB is not built yet. The first cargo command compiles it from its C++ sources and is quiet meanwhile:
-       about 12 minutes on two cores (21 CPU-minutes). It is done once; everything later uses the same build.
-WORDS
-fi
+# Written only when all of it is there: .cargo/rocksdb.toml, and before that the archive that it names.
+scripts/rocksdb.py

@@ -194,6 +194,11 @@ impl Checkpoints {
         self.known.iter().find(|known| known.batch() < than.batch())
     }
 
+    /// Whether a checkpoint that was found earlier is still among them.
+    pub fn count(&self, earlier: &Known) -> bool {
+        self.known.iter().any(|known| known.path == earlier.path)
+    }
+
     /// Tells of damaged manifests; they may have named newer checkpoints.
     pub fn tell_damage(&self, store: &Store, console: &mut Console<'_>) -> Exit {
         for damage in &self.damaged {
@@ -229,7 +234,7 @@ impl Opened {
             }
             // Damaged, or taken away meanwhile? It is damage where the checkpoint still counts.
             let again = Checkpoints::of(store)?;
-            if again.known.iter().any(|other| other.path == known.path) {
+            if again.count(&known) {
                 return Self::after(store, known, view, again, question);
             }
             checkpoints = again;

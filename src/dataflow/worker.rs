@@ -115,51 +115,43 @@ pub(crate) fn run(worker: &mut Worker, seat: WorkerSeat) {
     };
     let dataflow = worker.next_dataflow_index();
     match worker.dataflow::<u64, _, _>(|scope| lowering.build(scope)) {
-        Ok(lowered) => {
+        Ok(mut lowered) => {
             (seat.tell)(FromWorker::Ready(std::thread::current()));
-            serve(worker, &seat, lowered);
+            if let Err(failure) = serve(worker, &seat, &mut lowered) {
+                (seat.tell)(failure);
+                wait_for_stop(&seat);
+            }
         }
         Err(error) => {
             (seat.tell)(FromWorker::NotReady(error));
-            // The dataflow is incomplete, so it is never stepped; wait to be told to end.
-            while !matches!(seat.inbox.recv(), Ok(ToWorker::Stop) | Err(_)) {}
+            // The dataflow is incomplete, so it is never stepped.
+            wait_for_stop(&seat);
         }
     }
     worker.drop_dataflow(dataflow);
     farewell.expected = true;
 }
 
-fn serve(worker: &mut Worker, seat: &WorkerSeat, mut lowered: Lowered) {
+/// Serves until it is told to stop, or until a failure after which the dataflow is never stepped again: it would go on as if the batch
+/// were done.
+fn serve(worker: &mut Worker, seat: &WorkerSeat, lowered: &mut Lowered) -> Result<(), FromWorker> {
     let mut next_done = 0_u64;
     loop {
         loop {
             match seat.inbox.try_recv() {
-                Ok(ToWorker::Run { batch, tasks }) => begin_batch(&mut lowered, batch, tasks),
-                Ok(ToWorker::Freeze) => match catch_unwind(AssertUnwindSafe(|| lowered.freezing.finish())) {
-                    Ok(frozen) => (seat.tell)(FromWorker::Frozen(frozen)),
-                    Err(panic) => {
-                        (seat.tell)(failure_of(panic));
-                        return wait_for_stop(seat);
-                    }
-                },
-                Ok(ToWorker::Query(query)) => {
-                    if let Err(error) = answer(&lowered, &query) {
-                        (seat.tell)(FromWorker::StateFailed(error));
-                        return wait_for_stop(seat);
-                    }
+                Ok(ToWorker::Run { batch, tasks }) => begin_batch(lowered, batch, tasks),
+                Ok(ToWorker::Freeze) => {
+                    let frozen = catch_unwind(AssertUnwindSafe(|| lowered.freezing.finish())).map_err(failure_of)?;
+                    (seat.tell)(FromWorker::Frozen(frozen));
                 }
-                Ok(ToWorker::Stop) | Err(TryRecvError::Disconnected) => return,
+                Ok(ToWorker::Query(query)) => answer(lowered, &query).map_err(FromWorker::StateFailed)?,
+                Ok(ToWorker::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
                 Err(TryRecvError::Empty) => break,
             }
         }
-        // A panic of user code ends this dataflow: it is never stepped again, since it would go on as if the batch were done.
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| worker.step_or_park(None))) {
-            (seat.tell)(failure_of(panic));
-            return wait_for_stop(seat);
-        }
+        catch_unwind(AssertUnwindSafe(|| worker.step_or_park(None))).map_err(failure_of)?;
         if let Some(failure) = lowered.failure.borrow_mut().take() {
-            (seat.tell)(FromWorker::SourceFailed(failure.0));
-            return wait_for_stop(seat);
+            return Err(FromWorker::SourceFailed(failure.0));
         }
         while lowered.batches.borrow().contains_key(&next_done) && !lowered.probe.less_equal(&next_done) {
             lowered.batches.borrow_mut().remove(&next_done);

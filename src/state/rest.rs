@@ -1,6 +1,5 @@
 //! What a partial table lacks: the partition as the store holds it.
 
-use std::cmp::Ordering;
 use std::iter::Peekable;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::panic::resume_unwind;
@@ -9,8 +8,9 @@ use std::sync::mpsc::{Receiver, TryRecvError};
 use super::key::StoreKeys;
 use super::loader::unread;
 use super::reader::{StateScan, decode_entries, decode_entry, decode_state};
+use super::table::order_of_keys;
 use super::{OperatorNumber, StateError, StateReader, StateTable};
-use crate::codec::{Key, KeyHash, Record, decode, encode, encode_into};
+use crate::codec::{Key, KeyHash, Record, decode, encode_into};
 use crate::error::{Error, ErrorKind};
 use crate::id::Uid;
 
@@ -44,14 +44,6 @@ impl CacheCounts {
         self.misses += other.misses;
         self.evictions += other.evictions;
     }
-}
-
-/// The order of two keys with one hash: that of their encodings.
-fn order_of_one_hash<K: Key>(one: &K, other: &K) -> Ordering {
-    if one == other {
-        return Ordering::Equal;
-    }
-    encode(one).expect("a key encodes").cmp(&encode(other).expect("a key encodes"))
 }
 
 /// What became of a state that was only in the store: `None` where it stays as it is.
@@ -88,7 +80,7 @@ impl<K: Key, S: Record> Rest<K, S> {
     ) {
         let (mut missing, known) = table.missing(keys);
         counts.hits += known as u64;
-        missing.sort_unstable_by(|one, other| one.0.cmp(&other.0).then_with(|| order_of_one_hash(one.1, other.1)));
+        missing.sort_unstable_by(|one, other| order_of_keys(*one, *other));
         missing.dedup_by(|later, earlier| later == earlier);
         counts.misses += missing.len() as u64;
         table.make_room(missing.len());

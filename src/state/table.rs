@@ -40,7 +40,7 @@ use self::entry::{Entry, Marks};
 pub(crate) use self::evict::Pressure;
 use super::FrozenRun;
 use super::directory::{Directory, NOWHERE};
-use crate::codec::{Key, KeyHash, Record, decode, encode_into};
+use crate::codec::{Key, KeyHash, Record, decode, encode, encode_into};
 
 /// The place of an entry in its table, valid until the next [`StateTable::settle`] or load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -431,15 +431,22 @@ fn tail_limit(body: usize) -> usize {
     (body / 4).max(SMALL_TAIL)
 }
 
-/// The one order: by hash, then by encoded key. Encoding is needed only where two keys share a hash.
+/// The one order, of entries.
 #[inline]
 fn order<K: Key, S>(a: &Entry<K, S>, b: &Entry<K, S>) -> Ordering {
-    a.hash.cmp(&b.hash).then_with(|| {
-        let (mut first, mut second) = (Vec::new(), Vec::new());
-        encode_into(&a.key, &mut first).expect("a key encodes");
-        encode_into(&b.key, &mut second).expect("a key encodes");
-        first.cmp(&second)
-    })
+    order_of_keys((a.hash, &a.key), (b.hash, &b.key))
+}
+
+/// The one order: by hash, then by encoded key. Encoding is needed only where two keys share a hash.
+#[inline]
+pub(super) fn order_of_keys<K: Key>(a: (KeyHash, &K), b: (KeyHash, &K)) -> Ordering {
+    let encodings = || {
+        if a.1 == b.1 {
+            return Ordering::Equal;
+        }
+        encode(a.1).expect("a key encodes").cmp(&encode(b.1).expect("a key encodes"))
+    };
+    a.0.cmp(&b.0).then_with(encodings)
 }
 
 /// A copy of `key` that shares no bytes with it.

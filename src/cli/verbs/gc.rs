@@ -80,9 +80,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
         let backup = Some(&args.backup);
         let mut operation = Operation::begin(console, &store, &job, "gc", &args.write, backup, &question)?;
         // Now that no driver can start: what was looked at before may have been taken up meanwhile.
-        if let Some(remote) = store.remote() {
-            remote.refresh()?;
-        }
+        store.refresh()?;
         garbage = look(console, &store)?.0;
         let what = format!("{} {things} that nobody needs move to the backup folder", garbage.len());
         operation.begins(&what)?;

@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
 /// Whether a checkpoint still counts: in a bucket, after a look at what was published since.
 fn still_known(store: &Store, known: &Known) -> Result<bool> {
     store.catch_up()?;
-    Ok(Checkpoints::of(store)?.known.iter().any(|other| other.path == known.path))
+    Ok(Checkpoints::of(store)?.count(known))
 }
 
 fn version(store: &Store, known: &Known, checkpoints: &Checkpoints, uid: &str, key: &[u8]) -> Result<Version> {

@@ -116,7 +116,9 @@ fn apply(mut operation: Operation<'_>, store: &Store, plan: &mut Plan) -> Result
     let opened = plan.facts.log.as_ref().and_then(|log| log.opened);
     rollback::roll_back(operation.disk(), store.path(), plan.facts.chain.clone(), &plan.target, opened)?;
     // What a driver of before has put until then the next start computes again, as all else of the lineage that was left.
-    if let Some(newest) = view::chain(store.path())?.newest() {
+    if operation.remote().is_some()
+        && let Some(newest) = view::chain(store.path())?.newest()
+    {
         operation.take_log(newest.epoch, newest.nonce)?;
     }
     operation.done(&what)?;
