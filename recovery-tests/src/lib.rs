@@ -6,6 +6,7 @@
 //! - [`suite`]: the jobs by which Floodmark proves itself.
 //! - [`damage`]: a stored job's files flipped, cut, removed and swapped, one after the other.
 //! - [`planted`]: doors to the disk with a known bug each, to see that the tests find it.
+//! - [`scratch`]: where directories for tests are made.
 //! - [`process`]: real processes, killed with SIGKILL at random moments, whose results are compared with a plain count.
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods)] // real processes run on the real clock
@@ -14,6 +15,7 @@ pub mod damage;
 pub mod planted;
 pub mod process;
 pub mod s3;
+pub mod scratch;
 pub mod store;
 pub mod suite;
 pub mod sweep;

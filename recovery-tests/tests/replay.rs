@@ -66,7 +66,7 @@ fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn the_state_of_every_batch_that_can_be_had_is_that_of_the_model_beside_the_running_job_and_after_it() {
-    let (place, output) = (Place::default(), tempfile::tempdir().unwrap());
+    let (place, output) = (Place::among_temporary_files(), tempfile::tempdir().unwrap());
     let out = output.path().join("out");
     let job = ten_batches(&place, &out);
     let mut running = Some(job);
@@ -104,7 +104,7 @@ fn the_state_of_every_batch_that_can_be_had_is_that_of_the_model_beside_the_runn
 #[test]
 fn a_copy_that_may_only_be_read_can_be_replayed() {
     use std::os::unix::fs::PermissionsExt;
-    let (place, output) = (Place::default(), tempfile::tempdir().unwrap());
+    let (place, output) = (Place::among_temporary_files(), tempfile::tempdir().unwrap());
     drop(ten_batches(&place, &output.path().join("out")));
     let copy = tempfile::tempdir().unwrap();
     let store = recovery_tests::damage::Store::read(&place.path(), Path::new("")).unwrap();
@@ -125,7 +125,7 @@ fn a_copy_that_may_only_be_read_can_be_replayed() {
 #[test]
 fn a_store_on_another_file_system_is_replayed_by_symbolic_links() {
     use std::os::unix::fs::MetadataExt;
-    let (place, output) = (Place::default(), tempfile::tempdir().unwrap());
+    let (place, output) = (Place::among_temporary_files(), tempfile::tempdir().unwrap());
     drop(ten_batches(&place, &output.path().join("out")));
     let Ok(copy) = tempfile::tempdir_in("/dev/shm") else { return };
     let device = |path: &Path| fs::metadata(path).unwrap().dev();
@@ -143,7 +143,7 @@ fn a_store_on_another_file_system_is_replayed_by_symbolic_links() {
 
 #[test]
 fn other_code_is_replayed_and_every_difference_is_told() {
-    let (place, output) = (Place::default(), tempfile::tempdir().unwrap());
+    let (place, output) = (Place::among_temporary_files(), tempfile::tempdir().unwrap());
     drop(ten_batches(&place, &output.path().join("out")));
     let other = |context: &StreamingContext| {
         let (words, stream) = context.queue_stream::<String>("words");
@@ -160,7 +160,7 @@ fn other_code_is_replayed_and_every_difference_is_told() {
 
 #[test]
 fn a_damaged_checkpoint_gives_way_to_an_older_one_and_nothing_at_all_is_an_error() {
-    let (place, output) = (Place::default(), tempfile::tempdir().unwrap());
+    let (place, output) = (Place::among_temporary_files(), tempfile::tempdir().unwrap());
     drop(ten_batches(&place, &output.path().join("out")));
     let newest = fs::read_dir(place.path().join("checkpoints")).unwrap().map(|entry| entry.unwrap().path());
     let newest = newest.into_iter().find(|path| path.file_name().unwrap().to_string_lossy().starts_with("9-")).unwrap();
@@ -178,7 +178,7 @@ fn a_damaged_checkpoint_gives_way_to_an_older_one_and_nothing_at_all_is_an_error
 
 #[test]
 fn the_forks_go_with_their_replays() {
-    let (place, output) = (Place::default(), tempfile::tempdir().unwrap());
+    let (place, output) = (Place::among_temporary_files(), tempfile::tempdir().unwrap());
     let job = ten_batches(&place, &output.path().join("out"));
     let forks = || {
         let entries = fs::read_dir(std::env::temp_dir()).unwrap().filter_map(Result::ok);

@@ -1,7 +1,7 @@
 //! A victim with everything is killed at random and at named points, shortly; `make kill-loop` is the long one. And it bites:
 //! what victims do wrong on purpose is found.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use floodmark::testing::disk::Step;
 use recovery_tests::process::parent::{KillReport, Kills, Phase, PointReport, Points, kills, points};
@@ -13,10 +13,9 @@ fn program() -> PathBuf {
     env!("CARGO_BIN_EXE_victim").into()
 }
 
-/// In memory where it can be: `make kill-loop` goes to the disk.
+/// `make kill-loop` goes to the disk.
 fn scratch() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() }
+    recovery_tests::scratch::directory().unwrap()
 }
 
 fn killed(count: u32, seed: u64) -> KillReport {

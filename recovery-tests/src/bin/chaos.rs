@@ -5,53 +5,82 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use recovery_tests::process::{ProcessError, argument, seed};
+use recovery_tests::process::seed;
 use recovery_tests::suite;
 use recovery_tests::sweep::{REPLAY, Replay, Report, Sweep};
 
-const USAGE: &str = "chaos [--seed N] [--seeds N] [--nested N] [--sample N] [--report DIRECTORY]
-chaos replay FILE";
 /// Pairs of faults for one seed.
-const NESTED: u64 = 2_000;
+const NESTED: usize = 2_000;
 /// Of a job in object storage a sample, unless told otherwise: nearly all of its steps are those of a job in a directory.
-const IN_OBJECT_STORAGE: u64 = 1_000;
+const IN_OBJECT_STORAGE: usize = 1_000;
+
+/// Interrupts a job at every durable step, by every fault, and checks what it recovers.
+#[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    sweeps: SweepArguments,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Play one run of a sweep again, from its replay file.
+    Replay { file: PathBuf },
+}
+
+#[derive(Args)]
+struct SweepArguments {
+    /// The first seed; a random one by default.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many seeds to run, counted up from the first.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// Pairs of faults for each seed.
+    #[arg(long, default_value_t = NESTED)]
+    nested: usize,
+    /// How many of the points of each sweep to try; all of them by default.
+    #[arg(long)]
+    sample: Option<usize>,
+    /// A directory for the reports as JSON.
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
 
 fn main() -> ExitCode {
-    match run() {
+    let Arguments { verb, sweeps } = Arguments::parse();
+    let survived = match verb {
+        Some(Verb::Replay { file }) => replay(&file),
+        None => run(&sweeps),
+    };
+    match survived {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(problem) => {
-            eprintln!("{problem}\n{USAGE}");
+            eprintln!("{problem}");
             ExitCode::from(2)
         }
     }
 }
 
-fn run() -> Result<bool, String> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [verb, file] = arguments.as_slice()
-        && verb == "replay"
-    {
-        return replay(Path::new(file));
-    }
-    let number = |name: &str| argument(name).map_err(|error: ProcessError| error.to_string());
-    let first = seed().map_err(|error| error.to_string())?;
-    let seeds = number("--seeds")?.unwrap_or(1);
-    let (nested, sample) = (number("--nested")?.unwrap_or(NESTED) as usize, number("--sample")?);
-    let directory = text_argument("--report")?.map(PathBuf::from);
+fn run(arguments: &SweepArguments) -> Result<bool, String> {
+    let first = seed(arguments.seed);
     let mut survived = true;
-    for seed in first..first + seeds {
+    for seed in first..first + arguments.seeds {
         println!("seed {seed}");
         for sweep in sweeps() {
             let all = sweep.name() == EVERYTHING;
-            let mut sweep = sweep.seed(seed).nested(if all { nested } else { nested / 10 });
-            if let Some(sample) = sample.or((!all).then_some(IN_OBJECT_STORAGE)) {
-                sweep = sweep.sample(sample as usize);
+            let mut sweep = sweep.seed(seed).nested(if all { arguments.nested } else { arguments.nested / 10 });
+            if let Some(sample) = arguments.sample.or((!all).then_some(IN_OBJECT_STORAGE)) {
+                sweep = sweep.sample(sample);
             }
             let report = watched("sweep", sweep);
             survived &= report.survived();
-            keep(&report, directory.as_deref())?;
+            keep(&report, arguments.report.as_deref())?;
         }
     }
     Ok(survived)
@@ -63,13 +92,6 @@ const EVERYTHING: &str = "everything";
 /// The job with everything in a directory, and in object storage with its blocks there or beside it.
 fn sweeps() -> [Sweep; 3] {
     [suite::everything(), suite::everything_in_object_storage(true), suite::everything_in_object_storage(false)]
-}
-
-/// The text that follows `--name`, if it is there.
-fn text_argument(name: &str) -> Result<Option<String>, String> {
-    let mut arguments = std::env::args().skip_while(|argument| argument != name);
-    let Some(name) = arguments.next() else { return Ok(None) };
-    arguments.next().map(Some).ok_or(format!("{name} wants a directory"))
 }
 
 /// Runs a sweep with a progress bar, and prints its report.

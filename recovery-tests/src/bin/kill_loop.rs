@@ -1,9 +1,7 @@
 //! `make kill-loop`: SIGKILLs, at random and at every named point.
 //!
-//! `kill_loop [--seed N] [--kills N] [--points N] [--example-kills N] [--at-once N]`: so many random kills of victims (500 by
-//! default), so many named points (all of them by default), and so many random kills of each of the examples
-//! `file_word_count` and `network_word_count --acknowledged` (30 by default); 0 leaves that part out. Directories are made
-//! where temporary files are (`TMPDIR`); without that variable those for the named points are in memory, where it can be.
+//! Directories are made where temporary files are (`TMPDIR`); without that variable those for the named points are in memory,
+//! where it can be.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -12,12 +10,34 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use clap::Parser;
 use recovery_tests::process::kill_loop::{self, Plan, Survived};
 use recovery_tests::process::parent::{Kills, Points, Progress, kills, points};
-use recovery_tests::process::{ProcessError, argument, seed};
+use recovery_tests::process::{ProcessError, seed};
+use recovery_tests::scratch;
+
+/// Kills real jobs with SIGKILL, at random moments and at every named point, and compares what they end with.
+#[derive(Parser)]
+struct Arguments {
+    /// Decides input and moments; a random one by default.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Random kills of victims; 0 leaves them out.
+    #[arg(long, default_value_t = 500)]
+    kills: u32,
+    /// How many named points to kill at; all of them by default, 0 leaves them out.
+    #[arg(long)]
+    points: Option<usize>,
+    /// Random kills of each of the two examples; 0 leaves them out.
+    #[arg(long, default_value_t = 30)]
+    example_kills: u32,
+    /// Victims that run at once; decided by the number of cores by default.
+    #[arg(long)]
+    at_once: Option<usize>,
+}
 
 fn main() -> ExitCode {
-    match run() {
+    match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kill_loop: {error}");
@@ -26,37 +46,31 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<(), Box<dyn Error>> {
-    let number = |name: &str, default: u32| -> Result<u32, Box<dyn Error>> {
-        Ok(argument(name)?.map_or(Ok(default), u32::try_from)?)
-    };
-    let (seed, at_once) = (seed()?, argument("--at-once")?);
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let seed = seed(arguments.seed);
     let mut diverged = 0;
-    let count = number("--kills", 500)?;
-    if count > 0 {
-        let mut plan = Kills::new(count, seed)?;
-        plan.at_once = at_once.map_or(Ok(plan.at_once), usize::try_from)?;
-        println!("victims at random moments: {count} kills, seed {seed}, in {}", plan.directory.display());
+    if arguments.kills > 0 {
+        let mut plan = Kills::new(arguments.kills, seed)?;
+        plan.at_once = arguments.at_once.unwrap_or(plan.at_once);
+        println!("victims at random moments: {} kills, seed {seed}, in {}", arguments.kills, plan.directory.display());
         let report = kills(&plan, &Ticker::default().show())?;
         println!("{report}\n");
         diverged += u32::from(!report.survived());
     }
-    let most = argument("--points")?.map(usize::try_from).transpose()?;
-    if most != Some(0) {
+    if arguments.points != Some(0) {
         let mut plan = Points::new(seed)?;
-        plan.at_once = at_once.map_or(Ok(plan.at_once), usize::try_from)?;
-        plan.most = most;
+        plan.at_once = arguments.at_once.unwrap_or(plan.at_once);
+        plan.most = arguments.points;
         // What a kill leaves is the same there, and two thousand lives take a minute instead of a few.
-        let memory = Path::new("/dev/shm");
-        if memory.is_dir() && std::env::var_os("TMPDIR").is_none() {
-            plan.directory = memory.to_path_buf();
+        if std::env::var_os("TMPDIR").is_none() {
+            plan.directory = scratch::folder();
         }
         println!("victims at named points: seed {seed}, in {}", plan.directory.display());
         let report = points(&plan, &Ticker::default().show())?;
         println!("{report}\n");
         diverged += u32::from(!report.survived());
     }
-    let plan = Plan { kills: number("--example-kills", 30)?, seed };
+    let plan = Plan { kills: arguments.example_kills, seed };
     if plan.kills > 0 {
         play("file_word_count", plan, |directory| kill_loop::files(plan, directory, tell))?;
         play("network_word_count --acknowledged", plan, |directory| kill_loop::acknowledged(plan, directory, tell))?;

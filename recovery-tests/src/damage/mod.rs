@@ -243,7 +243,7 @@ impl Damage {
     /// Runs all cases. `recover` starts the job on a copy of the root, lets it finish its input, and says what came of it. It is
     /// called from several threads.
     ///
-    /// Copies are made in `/dev/shm` where there is one, else in the directory for temporary files.
+    /// Copies are made in [`scratch`](crate::scratch).
     ///
     /// # Errors
     /// When the store cannot be read or does not recover undamaged, always to the same outcome. What comes of the damages stands in

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -49,7 +48,7 @@ pub(super) fn run<O: PartialEq + Debug + Send + Sync>(
     recover: &(dyn Fn(&Path) -> Result<Recovered<O>, Error> + Sync),
     plan: &Plan<'_>,
 ) -> Result<DamageReport, DamageError> {
-    let scratch = scratch()?;
+    let scratch = crate::scratch::directory()?;
     let judge = judge_of(store, foreign, recover, scratch.path())?;
     let all: Vec<usize> = (0..cases.len()).collect();
     let looks = each(plan, "looking", &all, scratch.path(), |index, bench| judge.look(&cases[index], bench));
@@ -200,11 +199,4 @@ fn each<T: Send>(
     });
     answers.sort_unstable_by_key(|(place, _)| *place);
     answers.into_iter().map(|(_, answer)| answer).collect()
-}
-
-/// A place for copies, in memory where the system offers one.
-fn scratch() -> io::Result<tempfile::TempDir> {
-    let memory = Path::new("/dev/shm");
-    let base = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-    tempfile::Builder::new().prefix("floodmark-damage-").tempdir_in(base)
 }

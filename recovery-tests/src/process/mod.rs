@@ -69,21 +69,7 @@ impl ProcessError {
     }
 }
 
-/// The number that follows `--name` on this program's command line, if it is there.
-///
-/// # Errors
-/// When no number follows.
-pub fn argument(name: &str) -> Result<Option<u64>, ProcessError> {
-    let mut arguments = std::env::args().skip_while(|argument| argument != name);
-    let Some(name) = arguments.next() else { return Ok(None) };
-    let found = arguments.next().unwrap_or_default();
-    found.parse().map(Some).map_err(|_| ProcessError::Argument { name, found })
-}
-
-/// The seed from `--seed`, or a new one.
-///
-/// # Errors
-/// As [`argument`].
-pub fn seed() -> Result<u64, ProcessError> {
-    Ok(argument("--seed")?.unwrap_or_else(|| StdRng::from_os_rng().random_range(0..1_000_000)))
+/// The seed that was given, or a new one.
+pub fn seed(given: Option<u64>) -> u64 {
+    given.unwrap_or_else(|| StdRng::from_os_rng().random_range(0..1_000_000))
 }

@@ -93,7 +93,7 @@ impl Gate {
 impl Publications {
     fn look(&self, disk: &SimulatedDisk) -> Result<(), Divergence> {
         let unusable = |error: io::Error| Divergence::new(Oracle::Order, format!("the image cannot be made: {error}"));
-        let base = super::scratch().map_err(unusable)?;
+        let base = crate::scratch::directory().map_err(unusable)?;
         let place = base.path().join("image");
         disk.image(Loss::Everything).and_then(|image| image.write_to(&place)).map_err(unusable)?;
         stored::knows_commit(&place.join(&self.state), BatchId(self.begun.load(Ordering::SeqCst)))

@@ -106,14 +106,6 @@ impl Setup {
     }
 }
 
-/// A directory for one run; in memory, where there is such a file system.
-fn scratch() -> std::io::Result<tempfile::TempDir> {
-    let memory = std::path::Path::new("/dev/shm");
-    let mut builder = tempfile::Builder::new();
-    builder.prefix("floodmark-sweep-").rand_bytes(12);
-    if memory.is_dir() { builder.tempdir_in(memory) } else { builder.tempdir() }
-}
-
 /// Interrupts a job at every durable step of its life and compares what comes of it with a plain run.
 ///
 /// ```

@@ -103,7 +103,7 @@ struct Player<'s> {
 
 impl<'s> Player<'s> {
     fn new(setup: &'s Setup, schedule: &'s Schedule, probe: Option<&'s Probe>) -> std::io::Result<Self> {
-        let base = super::scratch()?;
+        let base = crate::scratch::directory()?;
         let place = base.path().join(RUN).join("1");
         std::fs::create_dir_all(&place)?;
         std::fs::create_dir(place.join(OUT))?;

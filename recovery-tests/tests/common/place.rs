@@ -24,11 +24,16 @@ pub struct Started<H> {
 
 impl Default for Place {
     fn default() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), clock: ManualClock::at(START_MS) }
+        Self { directory: recovery_tests::scratch::directory().unwrap(), clock: ManualClock::at(START_MS) }
     }
 }
 
 impl Place {
+    /// One among the temporary files, where forks of a store are made: they share its bytes by links.
+    pub fn among_temporary_files() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), ..Self::default() }
+    }
+
     /// The job's directory.
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("job")

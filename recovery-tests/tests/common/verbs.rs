@@ -57,7 +57,7 @@ impl Stored {
     pub fn of(store: &recovery_tests::damage::Store) -> Self {
         let place = Place::default();
         store.write_to(&place.path()).unwrap();
-        Self { place, backup: tempfile::tempdir().unwrap() }
+        Self { place, backup: recovery_tests::scratch::directory().unwrap() }
     }
 
     pub fn path(&self) -> String {

@@ -36,7 +36,7 @@ struct Files {
 
 impl Files {
     fn new(sizes: &[usize]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = recovery_tests::scratch::directory().unwrap();
         fs::create_dir(directory.path().join("back")).unwrap();
         let mut chance = StdRng::seed_from_u64(7);
         let file = |(number, size): (usize, &usize)| {
@@ -117,7 +117,7 @@ fn files_come_back_as_they_went() {
     assert_eq!((place.script.asked(Part), place.script.asked(Complete)), (5 + 13, 2), "in parts");
     files.there_and_back(&place.bucket, "again, over themselves");
 
-    let directory = tempfile::tempdir().unwrap();
+    let directory = recovery_tests::scratch::directory().unwrap();
     files.there_and_back(&open(&format!("file://{}", directory.path().display())), "in a directory");
 }
 

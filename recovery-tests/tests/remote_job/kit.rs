@@ -66,7 +66,7 @@ impl Machine {
     }
 
     pub fn behind(door: FaultyDisk) -> Self {
-        Self { directory: Arc::new(tempfile::tempdir().unwrap()), door }
+        Self { directory: Arc::new(recovery_tests::scratch::directory().unwrap()), door }
     }
 
     /// The same directory, in another process.

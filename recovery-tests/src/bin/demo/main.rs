@@ -3,8 +3,6 @@
 //! Feeds every text file of the repository, many times over, through a socket into `network_word_count`, kills that process
 //! with SIGKILL at random moments, starts it again, resends what it had not acknowledged, and compares every count with a
 //! plain count of what was sent.
-//!
-//! `demo [--seed N] [--megabytes N] [--seconds N]`
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods)] // a real process on the real clock
 
@@ -14,19 +12,33 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use clap::Parser;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use recovery_tests::process::{
-    Counts, Job, Line, Pace, ProcessError, Sender, Text, argument, example, of_repository, seed,
-};
+use recovery_tests::process::{Counts, Job, Line, Pace, ProcessError, Sender, Text, example, of_repository, seed};
 
 use screen::{Screen, grouped, megabytes};
 
 const KILLS: u32 = 3;
 
+/// Counts words from a socket in a job that is killed three times, and compares every count with a plain count.
+#[derive(Parser)]
+struct Arguments {
+    /// Decides when the job is killed; a random one by default.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How much text to send, in megabytes.
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u64).range(1..))]
+    megabytes: u64,
+    /// For how long to send it, in seconds.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(4..))]
+    seconds: u64,
+}
+
 fn main() -> ExitCode {
+    let arguments = Arguments::parse();
     let mut screen = Screen::new();
-    match play(&mut screen) {
+    match play(&mut screen, &arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             screen.bad(&error.to_string());
@@ -44,8 +56,8 @@ struct Script {
     kills: Vec<Duration>,
 }
 
-fn play(screen: &mut Screen) -> Result<(), ProcessError> {
-    let script = script(screen)?;
+fn play(screen: &mut Screen, arguments: &Arguments) -> Result<(), ProcessError> {
+    let script = script(screen, arguments)?;
     let directory = tempfile::Builder::new().prefix("floodmark-demo-").tempdir()?;
     let dump = directory.path().join("counts");
     let rate = script.text.bytes() as f64 / script.lasting.as_secs_f64();
@@ -90,10 +102,10 @@ fn play(screen: &mut Screen) -> Result<(), ProcessError> {
     compare(screen, &script, acknowledged, &dump)
 }
 
-fn script(screen: &mut Screen) -> Result<Script, ProcessError> {
-    let seed = seed()?;
-    let lasting = Duration::from_secs(argument("--seconds")?.unwrap_or(20).max(4));
-    let bytes = argument("--megabytes")?.unwrap_or(40).max(1) * 1_000_000;
+fn script(screen: &mut Screen, arguments: &Arguments) -> Result<Script, ProcessError> {
+    let seed = seed(arguments.seed);
+    let lasting = Duration::from_secs(arguments.seconds);
+    let bytes = arguments.megabytes * 1_000_000;
     let (text, files) = of_repository(&repository())?;
     let text = text.repeated_to(bytes);
 
