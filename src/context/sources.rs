@@ -87,8 +87,9 @@ impl StreamingContext {
 
     /// The lines of files that appear in a directory by an atomic move, as [`Text`]. Spark: `textFileStream`.
     ///
-    /// Files are taken in order of modification time, then name; each once; hidden and temporary names are not taken. Direct
-    /// source: a crash costs nothing, exactly once into state. See [`TextFiles`] for limits.
+    /// Files are taken in order of modification time, then name; each once; hidden and temporary names are not taken. Files
+    /// whose names end with `.gz`, `.bz2` or `.zst` are decompressed. Direct source: a crash costs nothing, exactly once into
+    /// state. See [`TextFiles`] for limits, and for what becomes of files and directories that are not as they should be.
     ///
     /// ```no_run
     /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;

@@ -10,7 +10,7 @@ use crate::dataflow::task::{RecordFilter, Task};
 use crate::driver::history::PastBatch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Sequence, Uid};
-use crate::source::{ErasedDirect, OfferLimits, SourceError, TaskPayload};
+use crate::source::{ErasedDirect, FilesStatus, OfferLimits, SourceError, TaskPayload};
 
 /// What a range of a direct source weighs at least, since the bytes that it stands for are not known before it is read.
 const RANGE_BYTES: u64 = 1 << 20;
@@ -100,6 +100,12 @@ impl Inputs {
 
     fn references(&self) -> impl Iterator<Item = &Uid> {
         self.directs.iter().filter(|input| input.source.is_reference()).map(|input| &input.uid)
+    }
+
+    /// What the sources of files have met.
+    pub fn files_status(&self) -> Vec<(Uid, FilesStatus)> {
+        let status = |input: &DirectInput| Some((input.uid.clone(), input.source.files_status()?));
+        self.directs.iter().filter_map(status).collect()
     }
 
     /// The encoded positions of all sources after the newest plan.

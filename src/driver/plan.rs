@@ -73,7 +73,9 @@ impl Driver {
         self.planned_at_ms = Some(monotonic_ms);
         self.tell_submitted(&plan, &taken.blocks);
         self.note_input_end(empty);
+        let files = self.inputs.files_status();
         self.shared.update(|status| {
+            status.files = files;
             status.planned = plan.batch;
             status.planned_time = time;
             status.merged_ticks += merged_ticks;

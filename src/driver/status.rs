@@ -3,10 +3,10 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{BatchId, BatchTime};
+use crate::id::{BatchId, BatchTime, Uid};
 use crate::recovery::report::RecoveryReport;
 use crate::remote::ObjectStoreHealth;
-use crate::source::{ReceiverStatus, Supervisor};
+use crate::source::{FilesStatus, ReceiverStatus, Supervisor};
 
 /// Where a running job stands.
 ///
@@ -77,6 +77,9 @@ pub struct Status {
     /// How the object store has been answering; of a job in a directory always well. While it fails, receivers are held back, batches and
     /// checkpoints wait; after [the patience](crate::StreamingContextBuilder::object_store_patience) the job ends.
     pub object_store: ObjectStoreHealth,
+    /// What each source of files has met beside the files that it takes, by its uid: a directory that is not there, entries that are
+    /// passed over.
+    pub files: Vec<(Uid, FilesStatus)>,
     /// All receivers have ended, or there are none; direct sources offer nothing more; everything is published.
     pub input_used_up: bool,
 }

@@ -1,5 +1,7 @@
 //! Files of records of one length that appear in a directory.
 
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,22 +9,28 @@ use byteview::ByteView;
 
 use crate::bytes::Bytes;
 use crate::source::buffers::Buffers;
+use crate::source::compression::Compression;
 use crate::source::direct::{DirectSource, OfferLimits, RangeReader};
 use crate::source::directory::{Directory, FilesPosition, Pieces};
 use crate::source::error::SourceError;
 use crate::source::file_range::{FileRange, PlannedFile};
+use crate::source::files_status::FilesStatus;
 use crate::source::task::ReadSummary;
 use crate::source::text_files::{MAX_TASK_BYTES, TASK_BYTES};
+use crate::source::text_stream::fill;
 
 /// The longest record: a task must hold one.
 pub(crate) const MAX_RECORD_LENGTH: u64 = MAX_TASK_BYTES;
 
+/// Bytes of a decompressed file that are read at once, about.
+const PIECE_BYTES: usize = 1 << 20;
+
 /// The records, all of one length, of the files that are moved into a directory: exactly once into state, across crashes, since
 /// files can be read again. Spark: `binaryRecordsStream`.
 ///
-/// Files are taken by the rules of [`TextFiles`](crate::TextFiles). One whose size is no multiple of the record length stops the
-/// job before anything of it is taken, with an error that names the file, its size and the record length: move it away, then
-/// restart.
+/// Files are taken by the rules of [`TextFiles`](crate::TextFiles), compressed ones, too. One whose size is no multiple of the
+/// record length stops the job before anything of it is taken, with an error that names the file, its size and the record
+/// length: move it away, then restart. Of a compressed file that shows only when it was read to its end: the job stops then.
 ///
 /// A checkpoint keeps the names of the files that were taken and are still there.
 ///
@@ -85,6 +93,8 @@ impl DirectSource for BinaryFiles {
         let pieces = Pieces { budget_bytes, task_bytes: self.task_bytes, grain_bytes: record_length };
         self.files.offer(position, pieces, |path, stamp| match stamp.size % record_length {
             0 => Ok(()),
+            // What is compressed is measured when it is read.
+            _ if Compression::of_name(path.as_os_str().as_bytes()).is_some() => Ok(()),
             _ => Err(SourceError::Length { path: path.to_path_buf(), size: stamp.size, record_length }),
         })
     }
@@ -105,6 +115,10 @@ impl DirectSource for BinaryFiles {
         self.files.prune(position);
         Ok(())
     }
+
+    fn files_status(&self) -> Option<FilesStatus> {
+        Some(self.files.status().clone())
+    }
 }
 
 /// Reads ranges of the files of one directory.
@@ -120,6 +134,10 @@ impl RangeReader for BinaryRangeReader {
 
     fn read(&self, range: &FileRange, emit: &mut dyn FnMut(Bytes)) -> Result<ReadSummary, SourceError> {
         let mut file = PlannedFile::open(&self.directory, range)?;
+        if let Some(compression) = range.compression() {
+            let path = file.path.clone();
+            return file.decompressed(compression, |contents| self.read_stream(contents, &path, emit));
+        }
         let (record_length, size) = (self.record_length, range.end - range.start);
         if size % record_length != 0 {
             // It was planned with another record length.
@@ -134,5 +152,39 @@ impl RangeReader for BinaryRangeReader {
         drop(bytes);
         self.buffers.give(buffer);
         Ok(ReadSummary { records: size / record_length, failed: 0 })
+    }
+}
+
+impl BinaryRangeReader {
+    /// The records of what comes piece by piece, in bounded memory.
+    fn read_stream(
+        &self,
+        contents: &mut dyn Read,
+        path: &Path,
+        emit: &mut dyn FnMut(Bytes),
+    ) -> Result<ReadSummary, SourceError> {
+        let record_length = self.record_length as usize;
+        let piece_bytes = (PIECE_BYTES / record_length).max(1) * record_length;
+        let mut size = 0;
+        loop {
+            let mut piece = ByteView::builder(piece_bytes);
+            let read = fill(contents, &mut piece).map_err(|error| SourceError::File {
+                path: path.to_path_buf(),
+                offset: 0,
+                error,
+            })?;
+            let piece = piece.freeze();
+            for start in (0..read / record_length).map(|record| record * record_length) {
+                emit(Bytes::from_view(piece.slice(start..start + record_length)));
+            }
+            size += read as u64;
+            if read % record_length != 0 {
+                let (path, record_length) = (path.to_path_buf(), self.record_length);
+                return Err(SourceError::Length { path, size, record_length });
+            }
+            if read < piece_bytes {
+                return Ok(ReadSummary { records: size / self.record_length, failed: 0 });
+            }
+        }
     }
 }

@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::bytes::Bytes;
+use crate::source::compression::Compression;
+use crate::source::compression::tests::compressed;
 use crate::testing::TestJob;
 
 struct Fixture {
@@ -165,4 +167,17 @@ fn a_wrong_file_stops_the_job_with_its_name() {
         TestJob::new(move |context| context.binary_records_stream("s", &directory, 8).collect("all")).unwrap();
     let error = job.run_batch().unwrap_err().to_string();
     assert!(error.contains(&wrong.display().to_string()) && error.contains("17 bytes"), "{error}");
+}
+
+#[test]
+fn a_compressed_file_gives_its_records_and_one_that_ends_within_a_record_is_an_error_that_names_it() {
+    let mut f = fixture(3, 4);
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|byte| (byte % 251) as u8).collect();
+    put(&f.directory, "whole.gz", 2, &compressed(Compression::Gzip, &bytes));
+    assert!(f.batch(OfferLimits::UNLIMITED).into_iter().eq(bytes.chunks_exact(3).map(Bytes::from)));
+    let path = put(&f.directory, "part.zst", 1, &compressed(Compression::Zstd, b"abcd"));
+    let ranges = f.direct.offer(&OfferLimits::UNLIMITED).unwrap();
+    let error = f.read(&ranges).unwrap_err().to_string();
+    let start = format!("{}: 4 bytes are no multiple of the record length, 3 bytes", path.display());
+    assert!(error.starts_with(&start), "{error}");
 }

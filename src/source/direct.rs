@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::codec::{self, Record};
 use crate::source::error::SourceError;
+use crate::source::files_status::FilesStatus;
 use crate::source::task::{ReadSummary, TaskBytes, TaskReader, unexpected};
 
 /// What a direct source may offer to one batch.
@@ -106,6 +107,12 @@ pub trait DirectSource: Send + 'static {
 
     /// Nothing before `position` will be asked for again: no retained checkpoint needs it.
     fn release(&mut self, _position: &Self::Position) {}
+
+    /// What a source of files has met; part of [`Status`](crate::Status).
+    #[doc(hidden)]
+    fn files_status(&self) -> Option<FilesStatus> {
+        None
+    }
 }
 
 /// Reads ranges of a direct source.
@@ -136,6 +143,11 @@ pub(crate) trait ErasedDirect: Send {
     fn position(&self) -> Result<Vec<u8>, SourceError>;
     /// Nothing before this encoded position will be asked for again.
     fn release(&mut self, position: &[u8]) -> Result<(), SourceError>;
+
+    /// What a source of files has met beside the files that it takes.
+    fn files_status(&self) -> Option<FilesStatus> {
+        None
+    }
 
     /// Whether it gives reference data: what streams are joined with, and no input by itself.
     fn is_reference(&self) -> bool {
@@ -192,6 +204,10 @@ impl<S: DirectSource> ErasedDirect for Direct<S> {
     fn release(&mut self, position: &[u8]) -> Result<(), SourceError> {
         self.source.release(&decode("a position", position)?);
         Ok(())
+    }
+
+    fn files_status(&self) -> Option<FilesStatus> {
+        self.source.files_status()
     }
 }
 

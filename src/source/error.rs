@@ -54,6 +54,20 @@ pub enum SourceError {
         /// Size and modification time now.
         found: String,
     },
+    /// A compressed file is cut off or damaged, or is not compressed as its name says.
+    #[error(
+        "{}: the file cannot be read as {format}, which its name stands for: {error}: \
+         it is cut off, damaged, or misnamed",
+        path.display()
+    )]
+    Compressed {
+        /// The file.
+        path: PathBuf,
+        /// How its name says that it is compressed.
+        format: String,
+        /// What is wrong with it.
+        error: io::Error,
+    },
     /// A file does not consist of whole records.
     #[error(
         "{}: {size} bytes are no multiple of the record length, {record_length} bytes: \
@@ -96,6 +110,7 @@ impl From<SourceError> for Error {
             | SourceError::File { .. }
             | SourceError::Vanished { .. }
             | SourceError::Changed { .. }
+            | SourceError::Compressed { .. }
             | SourceError::Length { .. }
             | SourceError::Other(_) => ErrorKind::Environment,
         };

@@ -1,7 +1,8 @@
 //! A part of a file as it was planned: what one task reads.
 
 use std::fs::{File, Metadata};
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -9,7 +10,15 @@ use byteview::ByteView;
 use serde::{Deserialize, Serialize};
 
 use crate::source::buffers::Buffers;
+use crate::source::byte_order::{ByteOrderMark, MARK_BYTES};
+use crate::source::compression::Compression;
 use crate::source::error::SourceError;
+use crate::source::file_name::FileName;
+
+/// How often a read is tried that the system fails: a network file system may answer the next time.
+const READ_ATTEMPTS: u32 = 3;
+/// Bytes of a compressed file that are read at once.
+const COMPRESSED_BYTES: usize = 256 << 10;
 
 /// What tells that a file is still what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -41,13 +50,22 @@ impl std::fmt::Display for FileStamp {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FileRange {
     /// The file's name in its directory.
-    pub(crate) name: String,
+    pub(crate) name: FileName,
     /// The file as it was planned.
     pub(crate) stamp: FileStamp,
     /// Byte offset.
     pub(crate) start: u64,
     /// Byte offset, not included.
     pub(crate) end: u64,
+}
+
+impl FileRange {
+    /// How the file is compressed, by its name. A compressed file is one range; a part of one was planned by a version that did
+    /// not look at names, and is read as that version read it.
+    pub(crate) fn compression(&self) -> Option<Compression> {
+        let is_whole = self.start == 0 && self.end == self.stamp.size;
+        Compression::of_name(self.name.as_bytes()).filter(|_| is_whole)
+    }
 }
 
 /// The file of a range, open and found as it was planned.
@@ -61,7 +79,7 @@ impl<'r> PlannedFile<'r> {
     /// # Errors
     /// When the file vanished, or changed, or cannot be opened.
     pub fn open(directory: &Path, range: &'r FileRange) -> Result<Self, SourceError> {
-        let path = directory.join(&range.name);
+        let path = range.name.in_directory(directory);
         let file = File::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => SourceError::Vanished { path: path.clone(), size: range.stamp.size },
             _ => SourceError::File { path: path.clone(), offset: range.start, error },
@@ -79,9 +97,49 @@ impl<'r> PlannedFile<'r> {
         buffers: &Buffers,
         buffer: &mut ByteView,
     ) -> Result<ByteView, SourceError> {
-        let read = self.file.seek(SeekFrom::Start(from));
-        read.and_then(|_| buffers.read(&mut self.file, (until - from) as usize, buffer))
-            .map_err(|error| self.failed(error))
+        let read = |file: &mut File| {
+            file.seek(SeekFrom::Start(from))?;
+            buffers.read(file, (until - from) as usize, buffer)
+        };
+        let read = retried(&mut self.file, &self.path, read);
+        read.map_err(|error| self.failed(error))
+    }
+
+    /// The byte order mark of the file, wherever the range begins.
+    pub fn byte_order_mark(&mut self) -> Result<ByteOrderMark, SourceError> {
+        let mut head = [0; MARK_BYTES];
+        let read = retried(&mut self.file, &self.path, |file| {
+            let mut filled = 0;
+            while filled < head.len() {
+                match file.read_at(&mut head[filled..], filled as u64)? {
+                    0 => break,
+                    read => filled += read,
+                }
+            }
+            Ok(filled)
+        });
+        let filled = read.map_err(|error| self.failed(error))?;
+        Ok(ByteOrderMark::of(&head[..filled]))
+    }
+
+    /// Lets `read` have the contents of a compressed file, in pieces; checks that the file is unchanged behind it.
+    pub fn decompressed<T>(
+        &mut self,
+        compression: Compression,
+        read: impl FnOnce(&mut dyn Read) -> Result<T, SourceError>,
+    ) -> Result<T, SourceError> {
+        let path = self.path.clone();
+        let damaged = |error| SourceError::Compressed { path: path.clone(), format: compression.to_string(), error };
+        let raw = RawBytes { file: &mut self.file, path: &self.path, at: 0 };
+        let mut contents = compression.decode(BufReader::with_capacity(COMPRESSED_BYTES, raw)).map_err(damaged)?;
+        let read = read(&mut contents);
+        drop(contents);
+        // A file that is being written is not a damaged one.
+        self.check_unchanged()?;
+        read.map_err(|error| match error {
+            SourceError::File { error, .. } => damaged(error),
+            other => other,
+        })
     }
 
     /// Asked before reading and after it: what was read in between is then what was planned.
@@ -96,11 +154,83 @@ impl<'r> PlannedFile<'r> {
         format!("{} from byte {}", self.path.display(), self.range.start)
     }
 
-    fn failed(&self, error: io::Error) -> SourceError {
+    pub fn failed(&self, error: io::Error) -> SourceError {
         SourceError::File { path: self.path.clone(), offset: self.range.start, error }
     }
 }
 
+/// The bytes of a file from its beginning, each read tried again where the system fails it.
+struct RawBytes<'f> {
+    file: &'f mut File,
+    path: &'f Path,
+    at: u64,
+}
+
+impl Read for RawBytes<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = retried(self.file, self.path, |file| file.read_at(buffer, self.at))?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// Reads, and opens the file anew and reads again where the system says that it cannot. A file that has ended too early, or
+/// has vanished, is no such case.
+fn retried<T>(file: &mut File, path: &Path, mut read: impl FnMut(&mut File) -> io::Result<T>) -> io::Result<T> {
+    let mut attempt = 1;
+    loop {
+        match read(file) {
+            Err(error) if attempt < READ_ATTEMPTS && may_pass(&error) => {
+                tracing::warn!("{}: {error}: reading it again", path.display());
+                attempt += 1;
+                if let Ok(again) = File::open(path) {
+                    *file = again;
+                }
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Whether the same read may succeed the next time.
+fn may_pass(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, NotFound, PermissionDenied, UnexpectedEof};
+    !matches!(error.kind(), UnexpectedEof | InvalidInput | NotFound | PermissionDenied)
+}
+
 pub(crate) fn changed(path: &Path, expected: FileStamp, found: FileStamp) -> SourceError {
     SourceError::Changed { path: path.to_path_buf(), expected: expected.to_string(), found: found.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_the_system_fails_is_tried_three_times_and_one_that_cannot_succeed_once() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("f");
+        std::fs::write(&path, "tea").unwrap();
+        let mut file = File::open(&path).unwrap();
+        let mut read = |kind: io::ErrorKind, failures: u32| {
+            let mut attempts = 0;
+            let outcome = retried(&mut file, &path, |file| {
+                attempts += 1;
+                if attempts <= failures { Err(io::Error::from(kind)) } else { Ok(file.metadata()?.len()) }
+            });
+            (outcome.ok(), attempts)
+        };
+        let transient = io::ErrorKind::TimedOut;
+        assert_eq!(read(transient, 2), (Some(3), 3));
+        assert_eq!(read(transient, 9), (None, 3));
+        assert_eq!(read(io::ErrorKind::UnexpectedEof, 9), (None, 1));
+    }
+
+    #[test]
+    fn only_a_whole_file_is_decompressed_by_its_name() {
+        let stamp = FileStamp { size: 10, modified_ns: 0 };
+        let range = |start, end| FileRange { name: "a.gz".into(), stamp, start, end };
+        assert_eq!(range(0, 10).compression(), Some(Compression::Gzip));
+        assert_eq!((range(0, 5).compression(), range(5, 10).compression()), (None, None));
+    }
 }

@@ -2,6 +2,8 @@
 
 mod binary_files;
 mod buffers;
+mod byte_order;
+mod compression;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod decoder;
@@ -9,7 +11,9 @@ mod direct;
 mod directory;
 mod error;
 mod failures;
+mod file_name;
 mod file_range;
+mod files_status;
 mod frame_buffer;
 mod framing;
 mod limiter;
@@ -28,6 +32,7 @@ mod supervisor;
 mod task;
 mod text_files;
 mod text_range;
+mod text_stream;
 
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)] // tests start threads of their own
@@ -37,6 +42,8 @@ mod binary_files_tests;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)] // as above
 mod framing_tests;
+#[cfg(test)]
+mod odd_files_tests;
 #[cfg(test)]
 mod reference_tests;
 #[cfg(test)]
@@ -48,6 +55,7 @@ pub use direct::{DirectSource, OfferLimits, RangeReader};
 pub use directory::FilesPosition;
 pub use error::SourceError;
 pub use file_range::{FileRange, FileStamp};
+pub use files_status::FilesStatus;
 pub use framing::Framing;
 pub use queue::{Pushed, Queue};
 pub use receiver::{Receiver, ReceiverContext, ReceiverError};

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::clock::{Clock, SystemClock};
 use crate::codec::{Key, Record};
+use crate::source::byte_order::{ByteOrderMark, WIDE_TEXT};
+use crate::source::compression::Compression;
 use crate::source::error::SourceError;
 use crate::source::file_range::FileStamp;
 use crate::source::reference::ReferenceLoader;
@@ -19,11 +22,14 @@ const ATTEMPTS: u32 = 3;
 /// Two changes of a file this far apart never leave the same time of modification (the coarsest file systems count in steps of
 /// two seconds).
 const SETTLED_AFTER_MS: u64 = 3_000;
+/// The longest text: a version can hold no more.
+const MAX_TEXT_BYTES: u64 = 1 << 30;
 
 /// The lines of a text file as [reference data](crate::StreamingContext::reference_data), an entry per line.
 ///
 /// The function makes an entry of a line; lines for which it gives `None` (empty ones, comments) are left out. A line ends at
-/// `\n`, and a `\r` before it is dropped. To refuse a file with a line that is wrong, write a
+/// `\n`, and a `\r` before it is dropped. A byte order mark of UTF-8 is no part of the text; a file in UTF-16 is refused. A file
+/// whose name ends with `.gz`, `.bz2` or `.zst` is decompressed, to at most 1 GiB. To refuse a file with a line that is wrong, write a
 /// [`ReferenceLoader`] of your own.
 ///
 /// At every plan the file's size and time of modification are looked at, and it is read as a whole when they changed: replace it
@@ -109,13 +115,42 @@ impl<F> ReferenceFile<F> {
             self.seen = Some(seen);
             return Ok(None);
         }
+        let bytes = self.decompressed(bytes)?;
+        let mark = ByteOrderMark::of(&bytes);
+        if mark == ByteOrderMark::Wide {
+            return Err(SourceError::other(format!("{}: {WIDE_TEXT}", path.display())));
+        }
         match String::from_utf8(bytes) {
-            Ok(text) => Ok(Some((text, seen))),
+            Ok(mut text) => {
+                drop(text.drain(..mark.skipped_bytes()));
+                Ok(Some((text, seen)))
+            }
             Err(error) => {
                 let (path, at) = (path.display(), error.utf8_error().valid_up_to());
                 Err(SourceError::other(format!("{path}: expected text in utf-8, found other bytes at byte {at}")))
             }
         }
+    }
+}
+
+impl<F> ReferenceFile<F> {
+    /// What the bytes of the file stand for, by its name.
+    fn decompressed(&self, bytes: Vec<u8>) -> Result<Vec<u8>, SourceError> {
+        let Some(compression) = Compression::of_name(self.path.as_os_str().as_bytes()) else { return Ok(bytes) };
+        let mut text = Vec::new();
+        let read = compression
+            .decode(BufReader::new(bytes.as_slice()))
+            .and_then(|contents| contents.take(MAX_TEXT_BYTES + 1).read_to_end(&mut text));
+        if let Err(error) = read {
+            return Err(SourceError::Compressed { path: self.path.clone(), format: compression.to_string(), error });
+        }
+        if text.len() as u64 > MAX_TEXT_BYTES {
+            let path = self.path.display();
+            return Err(SourceError::other(format!(
+                "{path}: more than {MAX_TEXT_BYTES} bytes when it is decompressed"
+            )));
+        }
+        Ok(text)
     }
 }
 

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::ManualClock;
 use crate::source::SourceError;
+use crate::source::compression::Compression;
+use crate::source::compression::tests::compressed;
 use crate::source::direct::{ErasedDirect, OfferLimits};
 use crate::source::reference::{ReferenceInput, ReferenceLoader, ReferenceReader};
 use crate::source::reference_file::ReferenceFile;
@@ -157,6 +159,31 @@ fn a_file_is_read_when_it_changes() {
     assert_eq!(file.load().unwrap(), None);
     fs::write(&path, "").unwrap();
     assert_eq!(file.load().unwrap(), Some(vec![]));
+}
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_entry_and_a_compressed_file_is_read_by_its_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let clock = ManualClock::at(0);
+    let load = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        file(&path, &clock).load()
+    };
+    let text = b"\xef\xbb\xbftea 3\r\nrum 5\r\n";
+    let expected = pairs(&[("tea", 3), ("rum", 5)]);
+    assert_eq!(load("prices", text).unwrap(), expected);
+    for (name, compression) in
+        [("a.gz", Compression::Gzip), ("a.bz2", Compression::Bzip2), ("a.zst", Compression::Zstd)]
+    {
+        let bytes = compressed(compression, text);
+        assert_eq!(load(name, &bytes).unwrap(), expected, "{compression}");
+        let error = load(name, &bytes[..bytes.len() - 1]).unwrap_err().to_string();
+        let start = format!("{}: the file cannot be read as {compression}", directory.path().join(name).display());
+        assert!(error.starts_with(&start), "{error}");
+    }
+    let error = load("wide", b"\xff\xfet\0e\0a\0 \03\0").unwrap_err().to_string();
+    assert!(error.contains("wide: the text begins with the byte order mark of UTF-16"), "{error}");
 }
 
 #[test]

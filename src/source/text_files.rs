@@ -11,6 +11,7 @@ use crate::source::direct::{DirectSource, OfferLimits, RangeReader};
 use crate::source::directory::{Directory, FilesPosition, Pieces};
 use crate::source::error::SourceError;
 use crate::source::file_range::FileRange;
+use crate::source::files_status::FilesStatus;
 use crate::source::framing::MAX_FRAME_BYTES;
 use crate::source::text_range::TextRangeReader;
 use crate::text::Text;
@@ -26,10 +27,22 @@ const ASSUMED_RECORD_BYTES: u64 = 64;
 /// again.
 ///
 /// Files must appear whole, by an atomic move, and then be left alone while a checkpoint may need them. They are taken in the
-/// order of their modification times, then names; each name once, as long as it is there, however old its time. Names that
-/// begin with `.` or `_` or end with `.tmp` are not taken. A line ends at `\n`, a `\r` before it is dropped, and the end of a
-/// file ends its last line; lines that are not UTF-8 or too long are counted, reported and skipped. A file that changes or
-/// vanishes after it was planned stops the job with an error that names it.
+/// order of their modification times, then names; each name once, as long as it is there, however old its time. A name may have
+/// any bytes; names that begin with `.` or `_` or end with `.tmp` are not taken. A link is taken as the file it leads to.
+///
+/// **Lines.** A line ends at `\n`, a `\r` before it is dropped, and the end of a file ends its last line; lines that are not
+/// UTF-8 or too long are counted, reported and skipped. A byte order mark of UTF-8 at the beginning of a file is left out. A file
+/// that begins with the mark of UTF-16 is not read: it is counted as one failed record and reported.
+///
+/// **Compressed files.** A name that ends with `.gz`, `.bz2` or `.zst` is read as gzip, bzip2 or zstd, in bounded memory. Such a
+/// file is one task on one worker, and counts with its compressed size in the limits of a batch, so many small files are read
+/// faster than a large one. One that is cut off, damaged or not compressed as its name says stops the job with an error that
+/// names it.
+///
+/// **What is not there.** A directory that does not exist yet, or is away for a while, has no files for now; so it is with a file
+/// that was taken in part. Entries that cannot be read, and sub-directories, are passed over. Each is reported once, and stands in
+/// [`Status::files`](crate::Status::files). A read that the system fails is tried three times. A file that changes or vanishes after
+/// it was planned stops the job with an error that names it.
 ///
 /// A checkpoint keeps the names of the files that were taken and are still there.
 ///
@@ -139,5 +152,9 @@ impl DirectSource for TextFiles {
     fn prune(&mut self, position: &mut FilesPosition) -> Result<(), SourceError> {
         self.files.prune(position);
         Ok(())
+    }
+
+    fn files_status(&self) -> Option<FilesStatus> {
+        Some(self.files.status().clone())
     }
 }

@@ -9,12 +9,14 @@ use byteview::ByteView;
 use memchr::memchr;
 
 use crate::source::buffers::Buffers;
+use crate::source::byte_order::{ByteOrderMark, WIDE_TEXT};
 use crate::source::direct::RangeReader;
 use crate::source::error::SourceError;
 use crate::source::file_range::{FileRange, PlannedFile};
 use crate::source::lines::{line_start_at_or_after, split_lines};
 use crate::source::task::ReadSummary;
 use crate::source::text_files::Density;
+use crate::source::text_stream::stream_lines;
 use crate::text::Text;
 
 /// Bytes read beyond a range for the end of its last line, at first; more only if that line is longer.
@@ -35,10 +37,26 @@ impl RangeReader for TextRangeReader {
 
     fn read(&self, range: &FileRange, emit: &mut dyn FnMut(Text)) -> Result<ReadSummary, SourceError> {
         let mut file = PlannedFile::open(&self.directory, range)?;
+        if let Some(compression) = range.compression() {
+            let whence = file.path.display().to_string();
+            return file.decompressed(compression, |text| {
+                let failed = |error| SourceError::File { path: whence.clone().into(), offset: 0, error };
+                stream_lines(text, self.max_line_bytes, &whence, emit).map_err(failed)
+            });
+        }
+        let mark = file.byte_order_mark()?;
         let mut buffer = ByteView::default();
-        let lines = self.read_lines(&mut file, &mut buffer)?;
+        let lines = if mark == ByteOrderMark::Wide { None } else { self.read_lines(&mut file, &mut buffer)? };
         file.check_unchanged()?;
-        let Some(lines) = lines else { return Ok(ReadSummary::default()) };
+        if mark == ByteOrderMark::Wide && range.start == 0 {
+            // Once for the file, however it is divided.
+            tracing::warn!("{}: {WIDE_TEXT}", file.path.display());
+            return Ok(ReadSummary { records: 0, failed: 1 });
+        }
+        let Some(mut lines) = lines else { return Ok(ReadSummary::default()) };
+        if range.start == 0 {
+            lines = lines.slice(mark.skipped_bytes()..);
+        }
         let summary = split_lines(&lines, self.max_line_bytes, &file.whence(), emit);
         self.density.add(lines.len() as u64, summary.records + summary.failed);
         drop(lines);
@@ -118,6 +136,29 @@ mod tests {
         assert!(read_in_tasks(bytes.as_bytes(), 10_000, 100_000) == expected);
         let (lines, failed) = read_in_tasks(bytes.as_bytes(), 10_000, 99_999);
         assert_eq!((lines.as_slice(), failed), (["a", "b"].map(String::from).as_slice(), 1));
+    }
+
+    #[test]
+    fn a_byte_order_mark_of_utf8_is_no_part_of_the_first_line() {
+        for task_bytes in 1..20 {
+            let (lines, failed) = read_in_tasks(b"\xef\xbb\xbftea\r\nrum\r\n", task_bytes, 3);
+            assert_eq!((lines, failed), (vec!["tea".to_string(), "rum".to_string()], 0), "tasks of {task_bytes} bytes");
+        }
+        assert_eq!(read_in_tasks(b"\xef\xbb\xbf", 2, 100), (vec![], 0), "a file without a line");
+        assert_eq!(read_in_tasks(b"\xef\xbb\xbf\n", 9, 100), (vec![String::new()], 0), "a file with an empty line");
+        assert_eq!(
+            read_in_tasks(b"a\n\xef\xbb\xbfb\n", 9, 100).0,
+            ["a", "\u{feff}b"],
+            "only a file begins with a mark"
+        );
+    }
+
+    #[test]
+    fn a_file_in_utf16_fails_once_however_it_is_divided() {
+        for task_bytes in 1..20 {
+            let (lines, failed) = read_in_tasks(b"\xff\xfet\0e\0a\0\n\0r\0u\0m\0\n\0", task_bytes, 100);
+            assert_eq!((lines, failed), (vec![], 1), "tasks of {task_bytes} bytes");
+        }
     }
 
     proptest! {

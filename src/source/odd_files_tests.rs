@@ -1,0 +1,158 @@
+//! Files and directories as people have them: byte order marks, compressed files, links, odd names, directories that come and go.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+
+use super::text_files_tests::{Fixture, fixture, fixture_with};
+use super::*;
+use crate::source::compression::Compression;
+use crate::source::compression::tests::compressed;
+
+fn status(f: &Fixture) -> FilesStatus {
+    f.direct.files_status().unwrap()
+}
+
+fn passed_over(f: &Fixture) -> Vec<String> {
+    status(f).passed_over_names.into_iter().map(|(name, why)| format!("{name}: {why}")).collect()
+}
+
+#[test]
+fn a_byte_order_mark_and_carriage_returns_are_no_part_of_the_lines() {
+    let mut f = fixture();
+    f.put("a", 2, "\u{feff}tea\r\nrum\r\n");
+    f.put("b", 1, b"\xff\xfet\0e\0a\0\n\0");
+    assert_eq!(f.batch(u64::MAX), ["tea", "rum"]);
+}
+
+#[test]
+fn compressed_files_are_read_by_their_names() {
+    let mut f = fixture();
+    f.put("a.txt.gz", 4, compressed(Compression::Gzip, b"one\ntwo"));
+    f.put("b.bz2", 3, compressed(Compression::Bzip2, b"\xef\xbb\xbfthree\r\nfour\r\n"));
+    f.put("c.ZST", 2, compressed(Compression::Zstd, b"five\n"));
+    f.put("d.gz", 1, b"");
+    assert_eq!(f.batch(u64::MAX), ["one", "two", "three", "four", "five"]);
+}
+
+#[test]
+fn a_compressed_file_is_one_task_and_waits_for_the_next_batch_where_it_does_not_fit() {
+    let mut f = fixture_with(|files| files.task_bytes(10));
+    let text: String = (0..100).map(|number| format!("line {number}\n")).collect();
+    f.put("a", 3, "first of all\n");
+    f.put("b.gz", 2, compressed(Compression::Gzip, text.as_bytes()));
+    f.put("c", 1, "last\n");
+    assert_eq!(f.batch(50), ["first of all"], "the compressed file is larger than what is left");
+    let ranges = f.offer(50);
+    assert_eq!(ranges.len(), 1, "taken whole, whatever the limit");
+    assert_eq!(f.batch(50).len(), 100);
+    assert_eq!(f.batch(50), ["last"]);
+}
+
+#[test]
+fn a_compressed_file_that_is_cut_off_or_damaged_or_misnamed_is_an_error_that_names_it() {
+    let gz = compressed(Compression::Gzip, b"some lines\nof text\n");
+    let mut damaged = gz.clone();
+    *damaged.iter_mut().nth_back(6).unwrap() ^= 1;
+    for bytes in [&gz[..gz.len() - 3], &damaged, b"plain"] {
+        let mut f = fixture();
+        f.put("a.gz", 1, bytes);
+        let ranges = f.offer(u64::MAX);
+        let error = f.read(&ranges).unwrap_err().to_string();
+        let start =
+            format!("{}: the file cannot be read as gzip, which its name stands for: ", f.path("a.gz").display());
+        assert!(error.starts_with(&start), "{error}");
+    }
+}
+
+#[test]
+fn a_link_is_taken_as_the_file_it_leads_to_and_one_that_leads_nowhere_when_it_does() {
+    let mut f = fixture();
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("there"), "there\n").unwrap();
+    symlink(elsewhere.path().join("there"), f.path("link")).unwrap();
+    symlink(elsewhere.path().join("later"), f.path("dangling")).unwrap();
+    assert_eq!(f.batch(u64::MAX), ["there"]);
+    assert_eq!(f.batch(u64::MAX), [""; 0]);
+    fs::write(elsewhere.path().join("later"), "later\n").unwrap();
+    assert_eq!(f.batch(u64::MAX), ["later"], "nothing has changed in the directory itself");
+    assert_eq!(status(&f), FilesStatus::default());
+}
+
+#[test]
+fn odd_entries_are_passed_over_and_named_and_the_files_beside_them_are_taken() {
+    let mut f = fixture();
+    symlink(f.path("loop"), f.path("loop")).unwrap();
+    fs::create_dir(f.path("sub")).unwrap();
+    symlink(f.path("sub"), f.path("to_sub")).unwrap();
+    let _socket = UnixListener::bind(f.path("socket")).unwrap();
+    f.put("file", 1, "tea\n");
+    assert_eq!(f.batch(u64::MAX), ["tea"]);
+    let told = passed_over(&f);
+    assert_eq!((status(&f).passed_over, told.len()), (4, 4), "{told:?}");
+    assert!(told[0].starts_with("loop: ") && told[0].contains("symbolic link"), "{told:?}");
+    assert_eq!(told[1], "socket: neither a file nor a link to one");
+    assert_eq!(told[2], "sub: a directory: sub-directories are not read");
+    fs::remove_file(f.path("loop")).unwrap();
+    f.put("loop", 0, "a file now\n");
+    assert_eq!(f.batch(u64::MAX), ["a file now"]);
+    assert_eq!(status(&f).passed_over, 3);
+}
+
+#[test]
+fn a_name_may_have_any_bytes() {
+    let mut f = fixture();
+    let name = OsStr::from_bytes(b"caf\xe9 \xff\n");
+    fs::write(f.directory.path().join(name), "one\ntwo\n").unwrap();
+    let ranges = f.offer(u64::MAX);
+    ranges.iter().for_each(|range| f.direct.advance(range).unwrap());
+    let position = f.direct.position().unwrap();
+    f.direct = Direct::new(TextFiles::new(f.directory.path()));
+    f.direct.restore(Some(&position)).unwrap();
+    assert_eq!(f.read(&ranges).unwrap(), ["one", "two"]);
+    assert_eq!(f.batch(u64::MAX), [""; 0], "it is known after a restart");
+}
+
+#[test]
+fn a_directory_that_appears_later_or_is_away_for_a_while_has_no_files_meanwhile() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().join("in");
+    let mut f = Fixture { directory: place, direct: Direct::new(TextFiles::new(&directory).task_bytes(4)) };
+    assert_eq!(f.batch(u64::MAX), [""; 0]);
+    let why = status(&f).unavailable.unwrap();
+    assert!(why.starts_with(&format!("{}: the directory cannot be listed: ", directory.display())), "{why}");
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("a"), "one\n").unwrap();
+    assert_eq!(f.batch(u64::MAX), ["one"]);
+    assert_eq!(status(&f), FilesStatus::default());
+    // In the middle of a file, and for longer than names of missing files are kept.
+    fs::write(directory.join("b"), "lines\n".repeat(2_000)).unwrap();
+    let before = f.batch(1).len();
+    fs::rename(&directory, f.path("away")).unwrap();
+    for _ in 0..40 {
+        assert_eq!(f.batch(1), [""; 0]);
+    }
+    assert!(status(&f).unavailable.is_some());
+    fs::rename(f.path("away"), &directory).unwrap();
+    assert_eq!(before + f.batch(u64::MAX).len(), 2_000, "it goes on where it was, and takes nothing twice");
+    assert_eq!(status(&f), FilesStatus::default());
+}
+
+#[test]
+fn a_file_that_was_taken_in_part_is_waited_for_while_it_is_away() {
+    let mut f = fixture();
+    f.put("a", 2, "one\n".repeat(3_000));
+    let before = f.batch(1).len();
+    f.put("b", 1, "other\n");
+    fs::rename(f.path("a"), f.path(".a")).unwrap();
+    for _ in 0..40 {
+        assert_eq!(f.batch(u64::MAX), [""; 0], "files are taken in their order");
+    }
+    let why = status(&f).unavailable.unwrap();
+    assert!(why.contains("the file was taken up to byte 4096 of 12000 and cannot be read on"), "{why}");
+    fs::rename(f.path(".a"), f.path("a")).unwrap();
+    assert_eq!(before + f.batch(u64::MAX).len(), 3_001);
+    assert_eq!(status(&f).unavailable, None);
+}
