@@ -126,6 +126,7 @@ impl Receiver for AcknowledgedLines {
 
     async fn on_start(&mut self, context: ReceiverContext<Text>) -> Result<(), ReceiverError> {
         let mut stream = TcpStream::connect(&self.address).await?;
+        context.keep_alive(&stream)?;
         stream.set_nodelay(true)?;
         let mut position = context.stored_position().unwrap_or_default();
         stream.write_all(format!("{position}\n").as_bytes()).await?;

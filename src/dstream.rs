@@ -301,7 +301,8 @@ impl<'c, T> DStream<'c, T> {
     /// The window of a stream that is remembered for at least so long.
     pub(crate) fn remembered_window(&self, duration: Duration) -> Window {
         let slide = self.graph.slide(self.node);
-        let at_least = u64::try_from(duration.max(self.graph.remember).as_millis()).unwrap_or(u64::MAX);
+        let at_least = duration.max(self.graph.remember).as_nanos().div_ceil(1_000_000);
+        let at_least = u64::try_from(at_least).unwrap_or(u64::MAX);
         Window { length_ms: at_least.div_ceil(slide.0).max(1).saturating_mul(slide.0), slide }
     }
 }

@@ -45,6 +45,7 @@ mod codec;
 mod disk;
 mod error;
 mod id;
+mod place;
 mod text;
 // Bugs that tests plant; nothing of it is in a build without the feature `testing`.
 mod planted;

@@ -17,6 +17,7 @@ use crate::listener::ListenerThread;
 use crate::listener::events::StreamingStopped;
 use crate::query::StateHandle;
 use crate::recovery::report::RecoveryReport;
+use crate::remote::StopSignal;
 use crate::source::ReceiverStatus;
 use crate::state::schema::Schema;
 
@@ -33,6 +34,8 @@ use crate::state::schema::Schema;
 pub struct Running {
     shared: Arc<Shared>,
     sender: Sender<DriverMessage>,
+    /// Ends the waits of a job in object storage when it is stopped hard.
+    signal: StopSignal,
     graph: Arc<Graph>,
     width: Width,
     recovery: RecoveryReport,
@@ -58,7 +61,7 @@ pub enum Phase {
 
 impl Running {
     pub(crate) fn start(mut job: Job, graph: Arc<Graph>, sender: Sender<DriverMessage>) -> Result<Self> {
-        let (shared, width) = (job.shared.clone(), job.settings.width);
+        let (shared, width, signal) = (job.shared.clone(), job.settings.width, job.settings.stop_signal());
         let (listeners, clock) = (job.settings.listeners.clone(), job.settings.clock.clone());
         let listeners = ListenerThread::start(listeners, job.settings.listener_queue, shared.clone())?;
         job.events = listeners.events();
@@ -87,7 +90,7 @@ impl Running {
             }
         };
         let driver = thread.thread().id();
-        Ok(Self { shared, sender, graph, width, recovery, driver, thread: Mutex::new(Some(thread)) })
+        Ok(Self { shared, sender, signal, graph, width, recovery, driver, thread: Mutex::new(Some(thread)) })
     }
 
     /// What recovery found and did.
@@ -152,12 +155,23 @@ impl Running {
     /// Stops the job and waits for its end. Gracefully: receives no more, computes what was received, takes a checkpoint, and
     /// leaves nothing to replay. Not gracefully: at once; the next start recovers.
     ///
+    /// While the store of a job in object storage does not answer, a graceful stop waits for it, as long as
+    /// [`object_store_patience`](crate::StreamingContextBuilder::object_store_patience) says. Stopping the job hard ends that wait, too:
+    /// by `stop(false)` from another thread, a second SIGINT, or dropping the handle.
+    ///
     /// # Errors
     /// The job's error, when it has failed or fails while it stops.
     pub fn stop(&self, graceful: bool) -> Result<()> {
+        self.ask_to_stop(graceful);
+        self.await_termination()
+    }
+
+    fn ask_to_stop(&self, graceful: bool) {
+        if !graceful {
+            self.signal.raise();
+        }
         // A driver that has ended takes no message; its outcome is there.
         drop(self.sender.send(DriverMessage::Stop { graceful }));
-        self.await_termination()
     }
 
     /// Waits for the end of the job: by [`stop`](Self::stop), by a signal, or by an error.
@@ -275,7 +289,7 @@ fn join(thread: JoinHandle<()>) {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        drop(self.sender.send(DriverMessage::Stop { graceful: false }));
+        self.ask_to_stop(false);
         self.join();
     }
 }

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::manifest::{ManifestDamage, VERSION};
-use super::retention::{Keep, KeepRule, retained};
+use super::retention::{Keep, KeepRule, boundary};
 use super::{ChainError, ChainFacts, Link, Manifest, ManifestDraft};
 use crate::disk::{Disk, Step};
 use crate::id::{Epoch, ManifestSequence, Sequence, Uid};
@@ -133,26 +133,26 @@ impl ManifestChain {
 
         // The boundary that this manifest states is the one that follows from the chain with this manifest in it.
         let manifest = draft.at(sequence, parent_crc, self.facts.boundary());
-        let mut facts = self.facts.clone();
+        let is_first = newest.is_none();
         let link = |manifest: Manifest, crc| Link::Sound { manifest: Box::new(manifest), crc };
-        facts.links.insert(sequence, link(manifest.clone(), 0));
-        let boundary = retained(&facts, self.keep.now()).boundary;
+        self.facts.links.insert(sequence, link(manifest.clone(), 0));
+        let boundary = boundary(&self.facts, self.keep.now());
         let manifest = Manifest { boundary, ..manifest };
-
-        let bytes = manifest.to_bytes().map_err(|reason| ChainError::Encode { sequence, reason })?;
-        let file = directory.join(file_name(sequence));
-        if newest.is_none() {
-            disk.create_dir_all(Step::DirectoryCreate, &directory)
-                .map_err(|source| io_error("create", &directory, source))?;
-        }
-        create(disk, &file, &bytes, manifest.epoch)?;
-        refuse_if_overtaken(disk, &directory, sequence, manifest.epoch)?;
-
-        facts.links.insert(sequence, link(manifest, crc32fast::hash(&bytes)));
-        let counted = facts.links.split_off(&boundary);
-        facts.superseded.extend(std::mem::replace(&mut facts.links, counted).into_keys());
-        self.facts = facts;
+        match create_durably(disk, &directory, is_first, &manifest) {
+            Ok(crc) => self.facts.links.insert(sequence, link(manifest, crc)),
+            Err(error) => {
+                self.facts.links.remove(&sequence);
+                return Err(error);
+            }
+        };
+        self.supersede_below(boundary);
         Ok(self.proof(sequence))
+    }
+
+    /// Counts the manifests below the boundary no longer.
+    fn supersede_below(&mut self, boundary: ManifestSequence) {
+        let counted = self.facts.links.split_off(&boundary);
+        self.facts.superseded.extend(std::mem::replace(&mut self.facts.links, counted).into_keys());
     }
 
     /// The job's directory.
@@ -175,9 +175,7 @@ impl ManifestChain {
     /// [`DeleteBeforeManifest`](crate::planted::PlantedBug::DeleteBeforeManifest).
     pub(super) fn supersede_early(&mut self) {
         if self.keep.count > 1 {
-            let boundary = retained(&self.facts, Keep::newest(self.keep.count - 1)).boundary;
-            let counted = self.facts.links.split_off(&boundary);
-            self.facts.superseded.extend(std::mem::replace(&mut self.facts.links, counted).into_keys());
+            self.supersede_below(boundary(&self.facts, Keep::newest(self.keep.count - 1)));
         }
     }
 
@@ -196,6 +194,19 @@ impl ManifestChain {
             oldest_positions: oldest_counted.map(|manifest| manifest.point.positions.clone()).unwrap_or_default(),
         }
     }
+}
+
+/// Creates a manifest in the directory of manifests: the commit point. Returns the CRC of its bytes.
+fn create_durably(disk: &dyn Disk, directory: &Path, is_first: bool, manifest: &Manifest) -> Result<u32, ChainError> {
+    let (sequence, epoch) = (manifest.sequence, manifest.epoch);
+    let bytes = manifest.to_bytes().map_err(|reason| ChainError::Encode { sequence, reason })?;
+    if is_first {
+        disk.create_dir_all(Step::DirectoryCreate, directory)
+            .map_err(|source| io_error("create", directory, source))?;
+    }
+    create(disk, &directory.join(file_name(sequence)), &bytes, epoch)?;
+    refuse_if_overtaken(disk, directory, sequence, epoch)?;
+    Ok(crc32fast::hash(&bytes))
 }
 
 /// Creates the file, and finds out what an answer other than success means.

@@ -1,6 +1,6 @@
 //! What the chain of manifests says: facts that were read, and pure questions to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 #[cfg(feature = "cli")]
@@ -52,6 +52,8 @@ pub(crate) struct KnownCheckpoint<'a> {
     /// The first manifest that names it.
     pub sequence: ManifestSequence,
     pub manifest: &'a Manifest,
+    /// The newest manifest that names it: a claim may have given it a new lineage and a new log.
+    pub newest: &'a Manifest,
     pub files: &'a CheckpointFiles,
     pub standing: Standing,
 }
@@ -128,14 +130,21 @@ impl ChainFacts {
     /// The distinct checkpoints that the chain names, newest first, each with its standing.
     pub fn checkpoints(&self) -> Vec<KnownCheckpoint<'_>> {
         let mut known: Vec<KnownCheckpoint<'_>> = Vec::new();
+        // Places in `known`, by directory: a chain that is kept for days has many thousand manifests.
+        let mut places: HashMap<&str, usize> = HashMap::new();
         let mut lineage = None;
         for (&sequence, link) in &self.links {
             let Some(manifest) = link.manifest() else { continue };
             let begins_lineage = lineage.replace(manifest.point.lineage).is_some_and(|it| it != manifest.point.lineage);
-            if let Some(files) = &manifest.checkpoint
-                && !known.iter().any(|checkpoint| checkpoint.files.directory == files.directory)
-            {
-                known.push(KnownCheckpoint { sequence, manifest, files, standing: Standing::Usable });
+            if let Some(files) = &manifest.checkpoint {
+                let place = *places.entry(&files.directory).or_insert(known.len());
+                match known.get_mut(place) {
+                    Some(checkpoint) => checkpoint.newest = manifest,
+                    None => {
+                        let standing = Standing::Usable;
+                        known.push(KnownCheckpoint { sequence, manifest, newest: manifest, files, standing });
+                    }
+                }
             }
             // Also where the rollback itself cannot be read: a claim after it names the same lineage.
             if begins_lineage || manifest.kind == ManifestKind::Rollback {
@@ -167,13 +176,6 @@ impl ChainFacts {
         let manifest = draft.at(sequence, parent_crc, self.boundary());
         chain.links.insert(sequence, Link::Sound { manifest: Box::new(manifest), crc: 0 });
         chain
-    }
-
-    /// The newest manifest that names a checkpoint: its newest word, since a claim may have given it a new lineage and a new log.
-    pub fn newest_naming(&self, files: &CheckpointFiles) -> Option<&Manifest> {
-        let names =
-            |manifest: &&Manifest| manifest.checkpoint.as_ref().is_some_and(|it| it.directory == files.directory);
-        self.links.values().rev().filter_map(Link::manifest).find(names)
     }
 
     /// The directories of the checkpoints that manifests from `first` on name; one comes as often as it is named.

@@ -63,6 +63,12 @@ pub(super) struct Retained {
 
 /// What stays when these usable checkpoints are to.
 pub(super) fn retained(facts: &ChainFacts, keep: Keep) -> Retained {
+    let boundary = boundary(facts, keep);
+    Retained { boundary, directories: facts.directories(boundary).map(str::to_string).collect() }
+}
+
+/// The first manifest that counts when these usable checkpoints are to stay.
+pub(super) fn boundary(facts: &ChainFacts, keep: Keep) -> ManifestSequence {
     let checkpoints = facts.checkpoints();
     let usable = checkpoints.iter().filter(|checkpoint| checkpoint.standing == Standing::Usable);
     let usable: Vec<_> = usable.map(|it| (it.sequence, it.manifest.point.last_batch_time)).collect();
@@ -71,11 +77,10 @@ pub(super) fn retained(facts: &ChainFacts, keep: Keep) -> Retained {
     let oldest_kept = usable.get(keep.count.max(young) - 1).map(|(sequence, _)| *sequence);
     let damaged_since = |from: ManifestSequence| facts.damaged().any(|(sequence, ..)| sequence >= from);
     let current = facts.boundary();
-    let boundary = match oldest_kept {
+    match oldest_kept {
         Some(oldest) if oldest > current && !damaged_since(oldest) => oldest,
         _ => current,
-    };
-    Retained { boundary, directories: facts.directories(boundary).map(str::to_string).collect() }
+    }
 }
 
 /// Which of the directories on disk may go: those that no counting manifest names and that this epoch or an older one

@@ -126,7 +126,7 @@ impl Checkpoints {
             let batch = checkpoint.manifest.point.batch;
             match checkpoint.standing {
                 Standing::Usable => known.push(Known {
-                    manifest: chain.newest_naming(checkpoint.files).unwrap_or(checkpoint.manifest).clone(),
+                    manifest: checkpoint.newest.clone(),
                     files: checkpoint.files.clone(),
                     path: store.path().join(CHECKPOINTS).join(&checkpoint.files.directory),
                     pinned: false,

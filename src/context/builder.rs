@@ -17,10 +17,11 @@ use crate::driver::settings::{DEFAULT_ATTEMPTS, DEFAULT_LAZY_ABOVE, DEFAULT_LIST
 use crate::dstream::GraphBuilder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::listener::{Listeners, StreamingListener};
+use crate::place::{absolute, directory_name, url_problem};
 use crate::planted::Planted;
 #[cfg(feature = "testing")]
 use crate::planted::PlantedBug;
-use crate::remote::{GROUP_INTERVAL, RemoteJob, RemoteLocation, RemotePlace};
+use crate::remote::{GROUP_INTERVAL, RemoteJob, RemoteLocation, RemotePlace, StopSignal};
 use crate::source::ReceiverSettings;
 use crate::wal::WalSettings;
 
@@ -37,6 +38,8 @@ use crate::wal::WalSettings;
 pub struct StreamingContextBuilder {
     settings: JobSettings,
     interval: Duration,
+    recovery_target: Duration,
+    keep_for: Option<Duration>,
     checkpoint_every: Option<u64>,
     remember: Duration,
     version: Option<String>,
@@ -67,10 +70,10 @@ impl StreamingContextBuilder {
             remote_disk: None,
             interval_ms: 0,
             checkpoint_every: 0,
-            recovery_target_ms: 1_000,
+            recovery_target_ms: 0,
             lazy_above: DEFAULT_LAZY_ABOVE,
             state_memory: None,
-            load_held: Arc::default(),
+            load_held: crate::state::Held::default(),
             keep: 2,
             keep_for_ms: None,
             width: Width { workers, partitions: 8 },
@@ -94,6 +97,8 @@ impl StreamingContextBuilder {
         Self {
             settings,
             interval: Duration::from_secs(1),
+            recovery_target: Duration::from_secs(1),
+            keep_for: None,
             checkpoint_every: None,
             remember: Duration::ZERO,
             version: None,
@@ -107,7 +112,8 @@ impl StreamingContextBuilder {
         self
     }
 
-    /// The directory that holds all that the job keeps: log, checkpoints, manifests. It is made where it is missing.
+    /// The directory that holds all that the job keeps: log, checkpoints, manifests. It is made where it is missing. A relative path is
+    /// relative to the current directory of the moment at which the context is built; so are all other paths that a program names.
     ///
     /// Or a place in object storage, from which another machine can go on: `s3://bucket/prefix`, `gs://…`, `az://…` (each with its cargo
     /// feature: `aws`, `gcp`, `azure`), `file:///directory`. Credentials, endpoint and region come from the environment, as
@@ -138,7 +144,8 @@ impl StreamingContextBuilder {
     }
 
     /// Where a job in object storage keeps its working copy: the state that it works on, and what it fetches. It may be empty, or be lost; by
-    /// default `.floodmark/<name of the job>` in the current directory.
+    /// default `.floodmark/<name of the job>` in the current directory of the moment at which the context is built; a `/` or `%` in the
+    /// name, and a dot at its beginning, are written as in URLs (`%2F`, `%25`, `%2E`).
     pub fn working_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.working_copy = Some(directory.into());
         self
@@ -163,7 +170,8 @@ impl StreamingContextBuilder {
         self
     }
 
-    /// How long calls of the object store may fail before the job stops; 5 minutes by default. Meanwhile it waits: nothing is lost.
+    /// How long calls of the object store may fail before the job stops, in whole milliseconds; 5 minutes by default. Meanwhile it
+    /// waits: nothing is lost.
     pub fn object_store_patience(mut self, duration: Duration) -> Self {
         self.remote.give_up_after = Some(duration);
         self
@@ -185,7 +193,7 @@ impl StreamingContextBuilder {
         self
     }
 
-    /// The time between two batches; 1 s by default, at least 1 ms. Batches are aligned with the epoch.
+    /// The time between two batches, in whole milliseconds; 1 s by default. Batches are aligned with the epoch.
     pub fn batch_interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
@@ -207,8 +215,10 @@ impl StreamingContextBuilder {
     }
 
     /// How long recomputing after a crash may take; 1 s by default. Checkpoints are brought forward to keep it.
-    pub fn recovery_target(self, target: Duration) -> Self {
-        self.set(|settings| settings.recovery_target_ms = target.as_millis() as u64)
+    /// In whole milliseconds.
+    pub fn recovery_target(mut self, target: Duration) -> Self {
+        self.recovery_target = target;
+        self
     }
 
     /// A restart does not wait for state that takes so many bytes on disk, or more: its first batch begins at once, keys are looked
@@ -239,7 +249,7 @@ impl StreamingContextBuilder {
 
     /// For how long checkpoints are kept, by the times of their batches and the job's [clock](Self::clock); besides the newest ones, of which
     /// [`keep_checkpoints`](Self::keep_checkpoints) says how many: what either protects stays, also in object storage. Not set by
-    /// default. What lies between two checkpoints that are kept stays in the log, so a long time needs room for it
+    /// default; in whole milliseconds. What lies between two checkpoints that are kept stays in the log, so a long time needs room for it
     /// ([`log_quota`](Self::log_quota)); a single checkpoint is kept for good by `floodmark pin`.
     ///
     /// ```
@@ -256,8 +266,9 @@ impl StreamingContextBuilder {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn keep_checkpoints_for(self, duration: Duration) -> Self {
-        self.set(|settings| settings.keep_for_ms = Some(duration.as_millis() as u64))
+    pub fn keep_checkpoints_for(mut self, duration: Duration) -> Self {
+        self.keep_for = Some(duration);
+        self
     }
 
     /// The number of worker threads; by default the number of processors. Results do not depend on it.
@@ -308,6 +319,25 @@ impl StreamingContextBuilder {
     /// Whether the rate of the sources follows what the batches took (a PID controller, as in Spark); on by default.
     pub fn backpressure(self, on: bool) -> Self {
         self.set(|settings| settings.backpressure = on)
+    }
+
+    /// TCP keepalive of the connections of socket sources: after `idle` without traffic the system probes the peer every `interval`,
+    /// and the connection is broken after so many unanswered `probes`; 60 s, 10 s and 6 by default, so that a peer that vanished
+    /// without closing the connection is noticed after 2 minutes. The receiver then shows the error and connects again. In whole
+    /// seconds; 0 probes switch it off. Receivers of your own set it by
+    /// [`ReceiverContext::keep_alive`](crate::ReceiverContext::keep_alive).
+    pub fn tcp_keepalive(self, idle: Duration, interval: Duration, probes: u32) -> Self {
+        self.set(|settings| {
+            let tcp = &mut settings.receiver.tcp;
+            (tcp.keepalive_idle, tcp.keepalive_interval, tcp.keepalive_probes) = (idle, interval, probes);
+        })
+    }
+
+    /// The time after which a socket source gives up a connection on which nothing comes in, shows that as an error, and connects
+    /// again; not set by default, since a source may have nothing to send for long. The time in which the job itself
+    /// reads nothing, since its backlog is full, does not count against a peer that has sent something.
+    pub fn socket_idle_timeout(self, timeout: Duration) -> Self {
+        self.set(|settings| settings.receiver.tcp.idle_timeout = Some(timeout))
     }
 
     /// How often a batch is tried before the job stops, when user code panics; 4 by default.
@@ -389,7 +419,14 @@ impl StreamingContextBuilder {
     #[cfg(feature = "testing")]
     #[doc(hidden)]
     pub fn hold_background_load(self, held: Arc<std::sync::atomic::AtomicBool>) -> Self {
-        self.set(|settings| settings.load_held = held)
+        self.set(|settings| settings.load_held.work = held)
+    }
+
+    /// Lets the background load of a lazy restart wait twice at this barrier: when its work has ended, and before it reports how.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn hold_background_report(self, barrier: Arc<std::sync::Barrier>) -> Self {
+        self.set(|settings| settings.load_held.report = Some(barrier))
     }
 
     /// Plants a bug in the job, which tests of its recovery must find.
@@ -422,10 +459,13 @@ impl StreamingContextBuilder {
     /// # Errors
     /// `Configuration`, with the setting and its value, when one is unusable.
     pub fn build(self) -> Result<StreamingContext> {
-        let Self { mut settings, interval, checkpoint_every, remember, version, working_copy, remote } = self;
+        let Self { mut settings, interval, checkpoint_every, remember, version, working_copy, remote, .. } = self;
         let given = settings.location.clone();
         find_remote(&mut settings, working_copy, remote)?;
-        settings.interval_ms = interval.as_millis() as u64;
+        settings.location = absolute(std::mem::take(&mut settings.location));
+        settings.interval_ms = whole_ms("batch_interval", interval)?;
+        settings.recovery_target_ms = whole_ms("recovery_target", self.recovery_target)?;
+        settings.keep_for_ms = self.keep_for.map(|time| whole_ms("keep_checkpoints_for", time)).transpose()?;
         let wrong = |problem: String| Err(Error::new(ErrorKind::Configuration, problem));
         if settings.interval_ms == 0 {
             return wrong(format!("the batch interval is {interval:?}: expected at least 1 ms"));
@@ -453,6 +493,9 @@ impl StreamingContextBuilder {
                 settings.receiver.max_rate.unwrap_or_default()
             ));
         }
+        if let Some(problem) = settings.receiver.tcp.problem() {
+            return wrong(problem);
+        }
         settings.version = match version {
             Some(version) => version,
             None => build_fingerprint()?,
@@ -461,6 +504,15 @@ impl StreamingContextBuilder {
         let graph = GraphBuilder::new(settings.interval_ms, remember, settings.disk.clone());
         Ok(StreamingContext { settings, given, checkpoint_every, graph, sources: RefCell::default() })
     }
+}
+
+/// A duration in milliseconds. A fraction of one is refused: nothing here is finer, and it would be cut without a word.
+fn whole_ms(setting: &str, duration: Duration) -> Result<u64> {
+    let ms = u64::try_from(duration.as_millis()).ok().filter(|ms| Duration::from_millis(*ms) == duration);
+    ms.ok_or_else(|| {
+        let problem = format!("{setting} is {duration:?}: expected whole milliseconds");
+        Error::new(ErrorKind::Configuration, problem)
+    })
 }
 
 /// Takes a location that is a URL for one in object storage; the job's directory is then its working copy.
@@ -478,10 +530,24 @@ fn find_remote(settings: &mut JobSettings, working_copy: Option<PathBuf>, wish: 
         }
         return Ok(());
     };
-    settings.location = working_copy.unwrap_or_else(|| PathBuf::from(".floodmark").join(&settings.name));
+    settings.location = match working_copy {
+        Some(directory) => directory,
+        None => {
+            let wrong = |problem| {
+                let problem = format!("{problem}; give the job a working_directory()");
+                Error::new(ErrorKind::Configuration, problem)
+            };
+            PathBuf::from(".floodmark").join(directory_name(&settings.name).map_err(wrong)?)
+        }
+    };
+    if let Some(problem) = url_problem(&settings.location) {
+        return Err(Error::new(ErrorKind::Configuration, format!("the working directory cannot be used: {problem}")));
+    }
     let give_up_after = wish.give_up_after.unwrap_or(Duration::from_secs(5 * 60));
+    whole_ms("object_store_patience", give_up_after)?;
     let clock = wish.clock.unwrap_or_else(|| Arc::new(SystemClock::default()));
-    settings.remote = Some(RemoteJob { place, log_blocks: wish.log_blocks, give_up_after, clock });
+    let stop = StopSignal::default();
+    settings.remote = Some(RemoteJob { place, log_blocks: wish.log_blocks, give_up_after, clock, stop });
     if wish.log_blocks {
         settings.wal.group_interval = settings.wal.group_interval.or(Some(GROUP_INTERVAL));
     }

@@ -23,6 +23,7 @@ use crate::dstream::GraphBuilder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BatchId;
 use crate::listener::{Events, Listeners};
+use crate::place::absolute;
 use crate::recovery::schema::JobSchema;
 use crate::replay::{Fork, Replay, ReplaySettings};
 use crate::running::Running;
@@ -126,7 +127,7 @@ impl StreamingContext {
         let location = location.into();
         let context = create(Self::builder(app_name).checkpoint(&location))?;
         let found = &context.given;
-        if *found != location {
+        if absolute(found.clone()) != absolute(location.clone()) {
             return Err(Error::new(
                 ErrorKind::Configuration,
                 format!(

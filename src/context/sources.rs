@@ -1,6 +1,5 @@
 //! The sources of a job: the methods that declare them.
 
-use std::net::ToSocketAddrs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,10 +11,11 @@ use crate::dstream::DStream;
 use crate::id::Uid;
 use crate::operator::reference::Reference;
 use crate::operator::union::union_of;
+use crate::place::url_problem;
 use crate::source::{
     BinaryFiles, Decoder, Direct, DirectSource, FramesReader, Framing, LinesReader, MAX_FRAME_BYTES, MAX_RECORD_LENGTH,
     Queue, RawRecords, Receiver, ReceiverSource, RecordsReader, ReferenceInput, ReferenceLoader, ReferenceReader,
-    SocketFrames, SourceNode, TaskReader, TextFiles,
+    SocketFrames, SourceNode, TaskReader, TextFiles, address_problem,
 };
 use crate::text::Text;
 
@@ -23,7 +23,10 @@ impl StreamingContext {
     /// The lines that a server sends, as [`Text`]. Spark: `socketTextStream`.
     ///
     /// A line ends at `\n`; a `\r` before it is dropped; a last line without an end counts at the end of the stream. Bytes that
-    /// are not UTF-8 fail their line with a counted, reported error. A refused or closed connection is tried again after 2 s.
+    /// are not UTF-8 fail their line with a counted, reported error. A refused or closed connection, and a host that does not resolve,
+    /// are tried again after 2 s. A peer that vanishes without closing the connection is noticed by
+    /// [TCP keepalive](crate::StreamingContextBuilder::tcp_keepalive), one that stalls by the
+    /// [idle time-out](crate::StreamingContextBuilder::socket_idle_timeout), if there is one.
     ///
     /// Unreliable receiver: a crash of the driver may cost what was not yet logged; what was logged counts exactly once.
     ///
@@ -42,7 +45,7 @@ impl StreamingContext {
     /// their lengths; it is a decoder by itself, to which a function can be added. Bytes are logged as they came and decoded on
     /// the workers. A frame longer than the limit (1 MiB unless the framing says otherwise) is dropped; it, and a frame that the
     /// decoder refuses, is no record: it is counted and reported, and the others go on. A frame that the end of the stream cuts
-    /// off is dropped and reported. A refused or closed connection is tried again after 2 s.
+    /// off is dropped and reported. Connections are tried again as for [`socket_text_stream`](Self::socket_text_stream).
     ///
     /// Unreliable receiver: a crash of the driver may cost what was not yet logged; what was logged counts exactly once. Keeps
     /// nothing in a checkpoint.
@@ -97,6 +100,7 @@ impl StreamingContext {
     /// # Ok::<(), floodmark::Error>(())
     /// ```
     pub fn text_file_stream(&self, uid: &str, directory: impl Into<PathBuf>) -> DStream<'_, Text> {
+        let directory = self.local_directory(uid, directory.into());
         self.direct_stream(uid, TextFiles::new(directory))
     }
 
@@ -137,7 +141,16 @@ impl StreamingContext {
                 "the record length of source \"{uid}\" is {record_length} bytes: expected 1 to {MAX_RECORD_LENGTH}"
             ));
         }
+        let directory = self.local_directory(uid, directory.into());
         self.direct_stream(uid, BinaryFiles::new(directory, record_length))
+    }
+
+    /// The directory of a source, which is reported when the job starts if it is a URL.
+    fn local_directory(&self, uid: &str, directory: PathBuf) -> PathBuf {
+        if let Some(problem) = url_problem(&directory) {
+            self.graph.report_problem(format!("the directory of source \"{uid}\" cannot be used: {problem}"));
+        }
+        directory
     }
 
     /// A stream that the program fills itself; each push is a block. Spark: `queueStream`, but what is pushed is logged, so it
@@ -277,8 +290,10 @@ impl StreamingContext {
         framing: Framing,
         reader: Arc<dyn TaskReader<T>>,
     ) -> DStream<'_, T> {
-        if let Err(error) = address.to_socket_addrs() {
-            self.graph.report_problem(format!("the address \"{address}\" of source \"{uid}\" cannot be used: {error}"));
+        // The name is resolved by the receiver whenever it connects: a start waits for no name server.
+        if let Some(problem) = address_problem(address) {
+            self.graph
+                .report_problem(format!("the address \"{address}\" of source \"{uid}\" cannot be used: {problem}"));
         }
         self.receive(uid, SocketFrames::new(address, framing), reader)
     }

@@ -249,3 +249,104 @@ fn the_checkpoint_interval_of_a_stream_holds_also_where_the_job_wants_fewer() {
     }
     assert_eq!(job.running().status().checkpoints, 2);
 }
+
+#[test]
+fn a_host_that_does_not_resolve_holds_up_neither_the_start_nor_the_schema_nor_other_sources() {
+    let place = tempfile::tempdir().unwrap();
+    let context = StreamingContext::builder("job").checkpoint(place.path().join("state")).build().unwrap();
+    context.socket_text_stream("feed", "feed.no-such-host.invalid:9999").print(0);
+    let (numbers, stream) = context.queue_stream::<u64>("numbers");
+    stream.print(0);
+    context.schema().unwrap();
+    let running = context.start().unwrap();
+    numbers.push(vec![1, 2]).unwrap();
+    running.wait_until(|status| status.records == 2).unwrap();
+    running.stop(true).unwrap();
+}
+
+/// What a builder is refused with.
+fn refused(builder: StreamingContextBuilder) -> String {
+    let error = builder.build().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Configuration);
+    error.to_string()
+}
+
+#[test]
+fn durations_in_fractions_of_a_millisecond_are_refused_by_name() {
+    let odd = Duration::from_micros(1_900);
+    let place = tempfile::tempdir().unwrap();
+    let builder = || StreamingContext::builder("job").checkpoint(place.path().join("state"));
+    let bucket = || StreamingContext::builder("job").checkpoint("memory://odd").working_directory(place.path());
+    for (setting, builder) in [
+        ("batch_interval", builder().batch_interval(odd)),
+        ("recovery_target", builder().recovery_target(odd)),
+        ("keep_checkpoints_for", builder().keep_checkpoints_for(odd)),
+        ("object_store_patience", bucket().object_store_patience(odd)),
+    ] {
+        assert_eq!(refused(builder), format!("{setting} is 1.9ms: expected whole milliseconds"));
+    }
+    let error = refusal(|context| {
+        let (_, pairs) = context.queue_stream::<(u64, u64)>("pairs");
+        let spec = crate::StateSpec::new("sums").timeout(odd);
+        pairs.map_with_state(spec, |_, _, _: &mut crate::KeyedState<u64>| ()).print(0);
+    });
+    assert_eq!(error, "the timeout of \"sums\" is 1.9ms: expected whole milliseconds");
+}
+
+#[test]
+fn a_stream_is_remembered_for_at_least_as_long_as_was_asked_for() {
+    let place = tempfile::tempdir().unwrap();
+    let builder = StreamingContext::builder("job").checkpoint(place.path()).batch_interval(Duration::from_millis(1));
+    let context = builder.remember(Duration::from_micros(1_900)).build().unwrap();
+    let (_, numbers) = context.queue_stream::<u64>("numbers");
+    assert_eq!(numbers.remembered_window(Duration::ZERO).length_ms, 2);
+}
+
+#[test]
+fn a_location_that_is_almost_a_url_is_refused_with_the_right_spelling() {
+    for (location, spelling) in [
+        ("file:/data/x", "file:///data/x"),
+        ("file:data/x", "file:///data/x"),
+        ("s3:/bucket/x", "s3://bucket/x"),
+        ("s3:bucket/x", "s3://bucket/x"),
+        ("S3://bucket/x", "s3://bucket/x"),
+        ("s3a://bucket/x", "s3://bucket/x"),
+        ("GS:/bucket", "gs://bucket"),
+        ("hdfs:/data", "./hdfs:/data"),
+    ] {
+        let error = refused(StreamingContext::builder("job").checkpoint(location));
+        assert!(error.contains(location) && error.contains(spelling), "{location}: {error}");
+    }
+    let error = refused(StreamingContext::builder("job").checkpoint("memory://x").working_directory("file:/tmp/x"));
+    assert!(error.contains("working directory") && error.contains("is a URL"), "{error}");
+}
+
+#[test]
+fn directories_of_sources_and_sinks_that_are_urls_are_refused() {
+    let error = refusal(|context| context.text_file_stream("files", "s3://bucket/in").print(0));
+    assert!(error.starts_with("the directory of source \"files\" cannot be used: s3://bucket/in is a URL"), "{error}");
+    let error = refusal(|context| context.binary_records_stream("files", "file:/in", 8).print(0));
+    assert!(error.contains("file:/in is a URL"), "{error}");
+    let saved =
+        |context: &StreamingContext| context.queue_stream::<u64>("n").1.save_as_text_files("out", "s3:/b/out", "txt");
+    let error = refusal(saved);
+    assert!(error.contains("s3:/b/out is a URL"), "{error}");
+    let place = tempfile::tempdir().unwrap();
+    let context = StreamingContext::builder("job").checkpoint(place.path().join("state")).build().unwrap();
+    context.queue_stream::<u64>("n").1.sink("out", crate::FileSink::new("hdfs://host/out"));
+    let error = context.start().unwrap_err();
+    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    assert!(format!("{error} {cause}").contains("hdfs://host/out is a URL"), "{error}: {cause}");
+}
+
+#[test]
+fn the_working_copy_of_a_job_stays_in_its_directory_whatever_the_job_is_called() {
+    let here = std::env::current_dir().unwrap().join(".floodmark");
+    for name in ["../outside", "x/../../y", "..", ".", "/abs/path", "word count"] {
+        let context = StreamingContext::builder(name).checkpoint("memory://names").build().unwrap();
+        assert_eq!(context.settings.location.parent(), Some(here.as_path()), "{name}");
+    }
+    assert!(
+        refused(StreamingContext::builder(&"/".repeat(100)).checkpoint("memory://names")).contains("working_directory")
+    );
+}

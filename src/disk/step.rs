@@ -32,16 +32,16 @@ pub enum Step {
     /// A directory in which other steps work is created.
     DirectoryCreate,
     /// An object is put into an object store.
-    #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))] // object storage is to come
+    #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))] // only simulated stores take it
     StorePut,
     /// An object is deleted from an object store.
-    #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))] // object storage is to come
+    #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))] // only simulated stores take it
     StoreDelete,
     /// A verb of the command that writes makes a copy, moves a file or writes down what it did.
     #[cfg_attr(not(any(test, feature = "cli", feature = "testing")), allow(dead_code))]
     Operation,
     /// The objects of an object store are listed. It changes nothing, but a list may be behind.
-    #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))] // object storage is to come
+    #[cfg_attr(not(any(test, feature = "testing")), allow(dead_code))] // only simulated stores take it
     StoreList,
 }
 

@@ -42,7 +42,7 @@ impl Driver {
         let _runtime = self.runtime.enter();
         let listen = |kind| signal(kind).map_err(|error| environment("listen to signals", error));
         let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-        let sender = self.sender.clone();
+        let (sender, stop) = (self.sender.clone(), self.settings.stop_signal());
         self.runtime.spawn(async move {
             let mut interrupted = false;
             loop {
@@ -51,6 +51,9 @@ impl Driver {
                     _ = interrupt.recv() => !std::mem::replace(&mut interrupted, true),
                 };
                 tracing::info!(graceful, "stopping on a signal");
+                if !graceful {
+                    stop.raise();
+                }
                 if sender.send(DriverMessage::Stop { graceful }).is_err() {
                     return;
                 }

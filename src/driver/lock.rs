@@ -42,9 +42,10 @@ impl DirectoryLock {
             Err(TryLockError::Error(error)) => return Err(failed("lock", error)),
         }
         let owner = format!("process {}\n", std::process::id());
-        file.set_len(0)
-            .and_then(|()| file.rewind())
+        // Over the bytes that are there, which needs no room on a full disk.
+        file.rewind()
             .and_then(|()| file.write_all(owner.as_bytes()))
+            .and_then(|()| file.set_len(owner.len() as u64))
             .map_err(|error| failed("write", error))?;
         Ok(Self(file))
     }

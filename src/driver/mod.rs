@@ -12,6 +12,8 @@ mod checkpoints;
 mod done;
 mod failure;
 mod fallback;
+#[cfg(test)]
+mod full_disk_tests;
 mod history;
 pub(crate) mod inputs;
 mod letters;
@@ -21,6 +23,7 @@ pub(crate) mod message;
 mod plan;
 mod planted;
 pub(crate) mod questions;
+mod room;
 pub(crate) mod settings;
 pub(crate) mod start;
 pub(crate) mod status;
@@ -177,6 +180,7 @@ impl Driver {
     /// Runs until the job has stopped, or fails; says how it was stopped.
     pub fn run(mut self) -> Result<Ending> {
         let outcome = self.serve();
+        let outcome = self.unless_cut_off(outcome);
         let orderly = outcome.is_ok() && !self.stopped_hard;
         let closed = self.close(orderly);
         outcome.and(closed).map(|()| if orderly { Ending::Graceful } else { Ending::Hard })

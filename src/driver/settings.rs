@@ -11,7 +11,7 @@ use crate::disk::Disk;
 use crate::id::Uid;
 use crate::listener::Listeners;
 use crate::planted::Planted;
-use crate::remote::{RemoteDisk, RemoteJob};
+use crate::remote::{RemoteDisk, RemoteJob, StopSignal};
 use crate::replay::ReplaySettings;
 use crate::source::ReceiverSettings;
 use crate::state::Held;
@@ -79,6 +79,11 @@ pub(crate) struct JobSettings {
 }
 
 impl JobSettings {
+    /// The signal by which a hard stop ends waits for the object store. A job at a directory has none.
+    pub fn stop_signal(&self) -> StopSignal {
+        self.remote.as_ref().map(|remote| remote.stop.clone()).unwrap_or_default()
+    }
+
     /// Which checkpoints are kept.
     pub fn keep_rule(&self) -> KeepRule {
         KeepRule { count: self.keep, younger_than_ms: self.keep_for_ms.map(|age_ms| (age_ms, self.clock.clone())) }

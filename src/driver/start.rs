@@ -2,7 +2,7 @@
 //!
 //! A job in object storage first fetches what its working copy lacks ([`RemoteDisk::fetch`]), and takes the log over there behind its claim;
 //! if the life before has put more meanwhile, it observes anew. So it does where it has lost the claim to one whose log it has taken: of two that
-//! begin a job in the same moment one goes on.
+//! begin a job in the same moment one goes on. So it does, too, where an older driver has published something between the fetch and the claim.
 //!
 //! | apply, in this order | a crash after it leaves |
 //! |---|---|
@@ -12,6 +12,7 @@
 //! | (object storage) the log is taken over | a claim; the life before may still put groups, which the next start finds |
 //! | sinks are fenced | sinks that wait for this epoch or a larger one |
 //! | the log goes on in a new segment | carried frames, durable; the next start finds them proven |
+//! | segments that no retained manifest needs are removed | fewer of them; the next start or checkpoint goes on |
 //! | initial state as a checkpoint | the same start again, or the checkpoint |
 //!
 //! Then the batches since the checkpoint are recomputed, and only after that receivers start.
@@ -28,6 +29,7 @@ use crate::driver::fallback::Fallback;
 use crate::driver::inputs::DirectInput;
 use crate::driver::lock::DirectoryLock;
 use crate::driver::message::DriverMessage;
+use crate::driver::room::with_room;
 use crate::driver::settings::JobSettings;
 use crate::driver::status::Shared;
 use crate::driver::takeover::Taken;
@@ -193,7 +195,7 @@ impl Job {
     ) -> std::result::Result<Applied, (Option<Box<Job>>, Error)> {
         // Where there is something to go back to, every byte is checked in the background.
         let checkpoint = decision.from.as_ref().and_then(|from| from.checkpoint.as_ref());
-        let store = match open_store(&self.settings, checkpoint, fallback.is_none()) {
+        let store = match with_room(&self.settings, || open_store(&self.settings, checkpoint, fallback.is_none())) {
             Ok(store) => Arc::new(store),
             Err(error) => return Err((Some(Box::new(self)), error)),
         };

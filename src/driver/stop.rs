@@ -1,5 +1,8 @@
 //! Stopping. Gracefully: receive no more, compute what was received, take a checkpoint, leave nothing to replay. Hard: end at
 //! once; recovery does the rest.
+//!
+//! A hard stop does not wait for an object store: it cuts off what is under way there, and leaves what a crash of the process in that
+//! step leaves (the table at the head of `remote/disk.rs`). A graceful stop waits for the store; a hard one ends it.
 
 use crate::driver::message::DriverMessage;
 use crate::driver::{Driver, Stopping};
@@ -27,6 +30,18 @@ impl Driver {
             drop(sender.send(DriverMessage::ReceiversStopped(stopped)));
         });
         Ok(())
+    }
+
+    /// A hard stop ends every wait for an object store, by an error of what waited. Then the job was stopped, and has not failed.
+    pub(super) fn unless_cut_off(&mut self, outcome: Result<()>) -> Result<()> {
+        match outcome {
+            Err(error) if error.kind() == ErrorKind::Environment && self.settings.stop_signal().has_cut_off() => {
+                tracing::info!(%error, "stopped hard while the object store did not answer");
+                self.stopped_hard = true;
+                Ok(())
+            }
+            outcome => outcome,
+        }
     }
 
     pub(super) fn receivers_stopped(&mut self, stopped: Result<()>) -> Result<()> {

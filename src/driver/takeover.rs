@@ -11,8 +11,8 @@ use crate::batch::event::PlannedTask;
 use crate::batch::timing::Timing;
 use crate::block::{BlockRef, BlockTracker};
 use crate::checkpoint::{
-    ChainFacts, CheckpointFile, CheckpointFiles, Checkpointer, CheckpointerSettings, JobPoint, ManifestChain,
-    ManifestDraft, ManifestKind, OperatorEntry,
+    ChainError, ChainFacts, CheckpointFile, CheckpointFiles, Checkpointer, CheckpointerSettings, JobPoint,
+    ManifestChain, ManifestDraft, ManifestKind, OperatorEntry, PublishedManifest,
 };
 use crate::clock::ClockWatch;
 use crate::codec::decode;
@@ -23,6 +23,7 @@ use crate::driver::fallback::{Fallback, LazyStart};
 use crate::driver::history::{History, PastBatch};
 use crate::driver::inputs::Inputs;
 use crate::driver::message::DriverMessage;
+use crate::driver::room::with_room;
 use crate::driver::settings::JobSettings;
 use crate::driver::start::{Job, chain_failed, environment};
 use crate::driver::{CheckpointClock, Driver, Stopping, Tick};
@@ -36,7 +37,7 @@ use crate::recovery::refusal::Refusal;
 use crate::remote::Opened;
 use crate::source::{PidRateEstimator, PidSettings};
 use crate::state::{OperatorNumber, StateStore};
-use crate::wal::Wal;
+use crate::wal::{TruncationRight, Wal};
 
 /// What taking over came to.
 pub(super) enum Taken {
@@ -70,12 +71,12 @@ impl Job {
         let operators = self.number_operators(stored, decision);
         let point = self.standpoint(decision, log, &operators);
         let checkpoint = decision.from.as_ref().and_then(|from| from.checkpoint.clone());
-        let chain = match self.claim(facts.chain, decision, &point, checkpoint.clone(), nonce) {
-            Err(error) if error.kind() == ErrorKind::Fenced && self.may_claim_again()? => {
+        let (chain, claim) = match self.claim(facts.chain, decision, &point, checkpoint.clone(), nonce) {
+            Err(error) if self.may_claim_again(&error)? => {
                 wal.into_iter().for_each(Wal::abandon);
                 return Ok(Taken::Behind(Box::new(self)));
             }
-            claimed => claimed?,
+            claimed => claimed.map_err(chain_failed)?,
         };
         let next_batch = decision.next_batch;
         if !fresh_log && self.open_remote_log(epoch, nonce)? == Opened::Behind {
@@ -88,6 +89,7 @@ impl Job {
             wal = Some(resumed.map_err(Error::from)?);
         }
         let wal = wal.expect("created or resumed");
+        self.truncate(&wal, &claim)?;
 
         let inputs = self.restore_inputs(decision, &point.positions)?;
         let last_planned = decision.replay.last().map(|last| last.plan.time);
@@ -171,9 +173,17 @@ impl Job {
             .map_err(|overtaken| Error::caused_by(ErrorKind::Fenced, "the log cannot be taken over", overtaken))
     }
 
-    /// Whether whoever has won the claim cannot go on, since the log is ours.
-    fn may_claim_again(&self) -> Result<bool> {
-        self.settings.remote_disk.as_ref().map_or(Ok(false), |remote| Ok(remote.may_claim_again()?))
+    /// Returns whether a failed claim is to be tried again, on what is stored by then. It is when an older driver was first, which
+    /// has published something since this start looked and is fenced by the next claim; and when the log is ours, so that
+    /// the driver that won the claim cannot continue.
+    fn may_claim_again(&self, error: &ChainError) -> Result<bool> {
+        match error {
+            ChainError::Fenced { ours, theirs, .. } if theirs < ours => Ok(true),
+            ChainError::Fenced { .. } => {
+                self.settings.remote_disk.as_ref().map_or(Ok(false), |remote| Ok(remote.may_claim_again()?))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Where the job stands before the replay.
@@ -193,7 +203,8 @@ impl Job {
         point
     }
 
-    /// Rejects what is unusable, then claims the epoch: from here on every older driver is fenced (I-8).
+    /// Rejects what is unusable, then claims the epoch: from here on every older driver is fenced (I-8). Returns the chain, and the
+    /// claim as the newest manifest in it.
     fn claim(
         &self,
         facts: ChainFacts,
@@ -201,19 +212,38 @@ impl Job {
         point: &JobPoint,
         checkpoint: Option<CheckpointFiles>,
         nonce: WriterNonce,
-    ) -> Result<ManifestChain> {
+    ) -> std::result::Result<(ManifestChain, PublishedManifest), ChainError> {
         let mut chain = ManifestChain::new(&self.settings.location, facts, self.settings.keep_rule());
         let rejections = decision.rejected.iter().map(|rejected| ManifestKind::Rejection {
             of: rejected.sequence,
             directory: rejected.directory.clone(),
             reason: rejected.reason.clone(),
         });
-        for kind in rejections.chain([ManifestKind::Claim]) {
+        let mut publish = |kind: ManifestKind| {
             let (point, checkpoint) = (point.clone(), checkpoint.clone());
             let draft = ManifestDraft { epoch: decision.epoch, nonce, kind, point, checkpoint };
-            chain.publish(&*self.settings.disk, draft).map_err(chain_failed)?;
+            with_room(&self.settings, || chain.publish(&*self.settings.disk, draft.clone()))
+        };
+        for rejection in rejections {
+            publish(rejection)?;
         }
-        Ok(chain)
+        let claim = publish(ManifestKind::Claim)?;
+        Ok((chain, claim))
+    }
+
+    /// Removes the segments of the log that no retained manifest needs, so that a job that ended on a full disk or log has room
+    /// before its receivers start. The claim is durable, so this is the same step as after a checkpoint (I-5).
+    fn truncate(&self, wal: &Wal, claim: &PublishedManifest) -> Result<()> {
+        // A replay works on a fork, which goes as a whole.
+        if self.settings.replay.is_some() {
+            return Ok(());
+        }
+        let right = TruncationRight::from_published_manifest(claim.oldest_needed());
+        let freed = wal.truncate_before(right).map_err(|error| environment("truncate the log", error))?;
+        if freed > 0 {
+            tracing::info!(freed, "removed segments of the log that no checkpoint needs");
+        }
+        Ok(())
     }
 
     /// The number of every operator, those of the program and those that were given up. A number is never used twice.

@@ -3,6 +3,7 @@
 use std::marker::PhantomData;
 use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::codec::{Key, Record, encode};
 use crate::dataflow::blame;
@@ -99,6 +100,9 @@ impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
     ) -> MapWithStateDStream<'c, K, S, U> {
         let spec = spec.into().timed();
         let uid = spec.uid.clone();
+        if let Some(timeout) = spec.timeout.filter(|timeout| is_fractional(*timeout)) {
+            self.graph.report_problem(format!("the timeout of \"{uid}\" is {timeout:?}: expected whole milliseconds"));
+        }
         let operator = Shuffled(MapWithState { spec, map: Arc::new(map), types: PhantomData::<fn(V) -> U> });
         MapWithStateDStream { mapped: self.stateful(&uid, operator), types: PhantomData }
     }
@@ -154,6 +158,11 @@ impl<K: Key, S: State> Narrow for Snapshots<K, S> {
     fn lower(&self, _side: u32, _context: &WorkerContext, downstream: Downstream) -> ErasedPush {
         ErasedPush::of(downstream.into_typed::<(K, S)>())
     }
+}
+
+/// Returns whether a time-out is no whole number of milliseconds; one that is longer than time itself is none at all.
+fn is_fractional(timeout: Duration) -> bool {
+    u64::try_from(timeout.as_millis()).is_ok_and(|ms| Duration::from_millis(ms) != timeout)
 }
 
 struct MapWithState<K, V, S, U, F> {

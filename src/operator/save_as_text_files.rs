@@ -15,7 +15,8 @@ impl<T: Record + Display> DStream<'_, T> {
     ///
     /// The prefix may lead through directories, which are made. The time is the batch's, in milliseconds since 1970 (after
     /// a window, the time of its boundary), and an empty suffix is left out. A directory holds a file `part-<partition>` for
-    /// each partition that has records, none for an empty batch; and `_SUCCESS`, which tells other programs that the batch
+    /// each partition that has records, none for an empty batch (which has its directory, as in Spark: that it is there says that
+    /// the batch is over); and `_SUCCESS`, which tells other programs that the batch
     /// is whole. What the batch is made of stands in `_batch`.
     ///
     /// Exactly once: the directory appears as a whole, after the batch is committed, and is never changed; a batch that

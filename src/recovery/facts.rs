@@ -144,8 +144,7 @@ fn candidates(job: &Path, chain: &ChainFacts) -> Vec<Candidate> {
     let mut candidates: Vec<Candidate> = usable
         .map(|known| Candidate {
             sequence: known.sequence,
-            // The newest word on it: a claim may have given it a new lineage and a new log.
-            point: chain.newest_naming(known.files).unwrap_or(known.manifest).point.clone(),
+            point: known.newest.point.clone(),
             checkpoint: Some(known.files.clone()),
             damage: verify_files(&job.join(CHECKPOINTS).join(&known.files.directory), &known.files.files, false)
                 .err()

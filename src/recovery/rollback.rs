@@ -22,8 +22,7 @@ use crate::id::{BatchId, Epoch, Lineage, WriterNonce};
 pub(crate) fn targets(chain: &ChainFacts) -> Vec<&Manifest> {
     let known = chain.checkpoints().into_iter();
     let not_rejected = known.filter(|checkpoint| !matches!(checkpoint.standing, Standing::Rejected { .. }));
-    let mut targets: Vec<&Manifest> =
-        not_rejected.map(|known| chain.newest_naming(known.files).unwrap_or(known.manifest)).collect();
+    let mut targets: Vec<&Manifest> = not_rejected.map(|known| known.newest).collect();
     targets.extend(chain.links.values().filter_map(Link::manifest).find(|manifest| manifest.checkpoint.is_none()));
     targets.sort_by_key(|manifest| std::cmp::Reverse(manifest.point.batch));
     targets

@@ -178,12 +178,15 @@ impl RemoteDisk {
             }
             Created::Theirs(theirs) => {
                 let theirs = Envelope::from_bytes(&manifest_name(sequence), &theirs)?;
-                self.log.note_overtaken(Overtaken {
-                    object: manifest_name(sequence),
-                    who: theirs.writer.who,
-                    ours: manifest.epoch,
-                    theirs: theirs.writer.epoch,
-                });
+                // An older driver that was first has not taken over: it only published before our claim.
+                if theirs.writer.epoch >= manifest.epoch {
+                    self.log.note_overtaken(Overtaken {
+                        object: manifest_name(sequence),
+                        who: theirs.writer.who,
+                        ours: manifest.epoch,
+                        theirs: theirs.writer.epoch,
+                    });
+                }
                 // The chain reads the working copy to see who was there first.
                 match self.local.create_whole(step, path, &theirs.manifest) {
                     Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),

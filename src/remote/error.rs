@@ -23,6 +23,9 @@ pub enum RemoteError {
         "cannot {doing} in {place}: the store has been failing for {failing_ms} ms, in {tries} tries; the last one: {last}"
     )]
     Unavailable { doing: String, place: String, failing_ms: u64, tries: u32, last: String },
+    /// The job was stopped hard while a call waited for the store. What the call did is unknown.
+    #[error("cannot {doing} in {place}: the job was stopped meanwhile")]
+    Stopped { doing: String, place: String },
     /// The credentials are missing or do not allow it.
     #[error(
         "cannot {doing} in {place}: access denied: {last}; the credentials (from the environment or the builder's options) must be \
@@ -76,6 +79,7 @@ impl From<RemoteError> for io::Error {
         let kind = match &error {
             RemoteError::Location { .. } => io::ErrorKind::InvalidInput,
             RemoteError::Unavailable { .. } => io::ErrorKind::TimedOut,
+            RemoteError::Stopped { .. } => io::ErrorKind::ConnectionAborted,
             RemoteError::Denied { .. } => io::ErrorKind::PermissionDenied,
             RemoteError::Unsupported { .. } => io::ErrorKind::Unsupported,
             RemoteError::Damaged { .. } | RemoteError::Version { .. } => io::ErrorKind::InvalidData,
@@ -100,6 +104,7 @@ impl From<RemoteError> for Error {
             | RemoteError::Unsupported { .. } => ErrorKind::Configuration,
             RemoteError::Damaged { .. } => ErrorKind::Damaged,
             RemoteError::Version { .. } => ErrorKind::Incompatible,
+            RemoteError::Stopped { .. } => ErrorKind::Stopped,
             RemoteError::Unavailable { .. }
             | RemoteError::Denied { .. }
             | RemoteError::CommitUnknown { .. }

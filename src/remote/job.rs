@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 
-use super::{Bucket, BucketSettings, RemoteDisk, RemoteError, RemoteLocation};
+use super::{Bucket, BucketSettings, RemoteDisk, RemoteError, RemoteLocation, StopSignal};
 use crate::clock::Clock;
 use crate::disk::Disk;
 
@@ -33,6 +33,8 @@ pub(crate) struct RemoteJob {
     pub give_up_after: Duration,
     /// Measures that; the store has a time of its own, whatever drives the job's batches.
     pub clock: Arc<dyn Clock>,
+    /// Ends every wait for the store when the job is stopped hard.
+    pub stop: StopSignal,
 }
 
 impl RemoteJob {
@@ -41,8 +43,8 @@ impl RemoteJob {
     /// # Errors
     /// As [`Bucket::open`].
     pub fn open(&self, local: Arc<dyn Disk>, working_copy: &Path) -> Result<RemoteDisk, RemoteError> {
-        let clock = self.clock.clone();
-        let settings = BucketSettings { clock, give_up_after: self.give_up_after, ..BucketSettings::default() };
+        let (clock, stop) = (self.clock.clone(), self.stop.clone());
+        let settings = BucketSettings { clock, give_up_after: self.give_up_after, stop, ..BucketSettings::default() };
         let bucket = match &self.place {
             RemotePlace::Location(location) => Bucket::open(location, settings)?,
             RemotePlace::Store(store, prefix) => Bucket::on(store.clone(), prefix, settings),

@@ -16,6 +16,7 @@ use object_store::multipart::MultipartStore;
 
 use super::error::{RemoteError, whole_text};
 use crate::disk::{Disk, LocalDisk, Step};
+use crate::place;
 
 /// A place in an object store.
 #[derive(Clone)]
@@ -57,15 +58,25 @@ pub(super) struct Stores {
 impl RemoteLocation {
     /// Reads a location; nothing where the text is a local path.
     pub fn parse(text: &str) -> Result<Option<Self>, RemoteError> {
-        let Some((scheme, rest)) = text.split_once("://") else { return Ok(None) };
         let invalid = |reason: &str| RemoteError::Location { location: text.into(), reason: reason.into() };
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return match place::scheme(text) {
+                Some((scheme, rest)) => Err(invalid(&near_url(text, &scheme, rest))),
+                None => Ok(None),
+            };
+        };
         let scheme = match scheme {
             "s3" => Scheme::S3,
             "gs" => Scheme::Gs,
             "az" => Scheme::Az,
             "file" => Scheme::File,
             "memory" => Scheme::Memory,
-            _ => return Err(invalid("expected s3://, gs://, az://, file:// or memory://, or a local path")),
+            _ => {
+                let spelling = right_spelling(&scheme.to_ascii_lowercase(), rest);
+                let spelling = spelling.map_or_else(String::new, |spelling| format!("; is {spelling} meant?"));
+                let expected = "expected s3://, gs://, az://, file:// or memory://, or a local path";
+                return Err(invalid(&format!("{expected}{spelling}")));
+            }
         };
         if scheme == Scheme::File {
             if !rest.starts_with('/') {
@@ -212,6 +223,26 @@ impl RemoteLocation {
     fn invalid(&self, reason: String) -> RemoteError {
         RemoteError::Location { location: self.to_string(), reason }
     }
+}
+
+/// What is wrong with a location that is almost a URL, and how it is written. Without this it would be a local directory.
+fn near_url(text: &str, scheme: &str, rest: &str) -> String {
+    let spelling = right_spelling(scheme, rest).map_or_else(String::new, |spelling| format!("{spelling}, or "));
+    format!("expected {spelling}./{text} for a local directory of this name")
+}
+
+/// How a location with this scheme is written, by whichever name others know the scheme.
+fn right_spelling(scheme: &str, rest: &str) -> Option<String> {
+    let below = rest.trim_start_matches('/');
+    let scheme = match scheme {
+        "s3" | "s3a" | "s3n" => "s3",
+        "gs" | "gcs" => "gs",
+        "az" | "azure" => "az",
+        "memory" => "memory",
+        "file" => return Some(format!("file:///{below}")),
+        _ => return None,
+    };
+    Some(format!("{scheme}://{below}"))
 }
 
 /// One client in its two roles.

@@ -29,6 +29,7 @@ mod probe;
 mod rebuild;
 mod retry;
 mod settings;
+mod stop;
 #[cfg(feature = "cli")]
 mod salvage;
 mod upload;
@@ -54,4 +55,5 @@ pub use error::RemoteError;
 pub use location::RemoteLocation;
 pub use retry::ObjectStoreHealth;
 pub use settings::BucketSettings;
+pub use stop::StopSignal;
 pub use upload::Upload;

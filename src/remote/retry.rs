@@ -1,4 +1,4 @@
-//! Tries, waits and the limit of both; and how the store is doing.
+//! Tries, waits and the limit of both; and how the store is doing. A [`StopSignal`] ends every try and every wait.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,6 +10,7 @@ use rand::{Rng, SeedableRng};
 
 use super::error::{Answer, RemoteError, whole_text};
 use super::settings::BucketSettings;
+use super::stop::StopSignal;
 use crate::clock::Clock;
 
 /// The first wait; each that follows is twice as long, up to [`LONGEST_WAIT_MS`]. Of each a random half is left out.
@@ -40,6 +41,7 @@ pub struct ObjectStoreHealth {
 /// What all calls of a bucket share of their patience.
 pub(super) struct Patience {
     clock: Arc<dyn Clock>,
+    stop: StopSignal,
     answer_within: Duration,
     jitter: Mutex<StdRng>,
     health: Mutex<ObjectStoreHealth>,
@@ -54,6 +56,7 @@ impl Patience {
         let jitter = settings.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64);
         Self {
             clock: settings.clock.clone(),
+            stop: settings.stop.clone(),
             answer_within: settings.answer_within,
             jitter: Mutex::new(jitter),
             health: Mutex::default(),
@@ -81,6 +84,7 @@ impl Patience {
         let answer = tokio::select! {
             biased;
             answer = request => answer,
+            () = self.stop.raised() => return Err(stopped()),
             () = self.clock.sleep(self.answer_within) => {
                 let source = format!("no answer within {} ms", self.answer_within.as_millis()).into();
                 Err(Error::Generic { store: "object storage", source })
@@ -154,17 +158,23 @@ impl Tries {
         let now_ms = self.patience.clock.monotonic_ms();
         let since_ms = *self.failing_since_ms.get_or_insert(now_ms);
         let wait_ms = self.next_wait_ms();
-        if answer.is_refusal() || now_ms - since_ms + wait_ms > self.limit_ms {
+        if self.patience.stop.is_raised() || answer.is_refusal() || now_ms - since_ms + wait_ms > self.limit_ms {
             return false;
         }
         tracing::debug!(doing = %self.doing, failures = self.failures, wait_ms, %error, "object storage: trying again");
-        self.patience.clock.sleep(Duration::from_millis(wait_ms)).await;
-        true
+        tokio::select! {
+            () = self.patience.stop.raised() => false,
+            () = self.patience.clock.sleep(Duration::from_millis(wait_ms)) => true,
+        }
     }
 
     /// What to say when the call is given up.
     pub fn given_up(&self) -> RemoteError {
         let (doing, place) = (self.doing.clone(), self.place.clone());
+        if self.patience.stop.is_raised() {
+            self.patience.stop.cut_off();
+            return RemoteError::Stopped { doing, place };
+        }
         let (answer, last) = self.last.clone().unwrap_or((Answer::Unclear, "nothing was tried".into()));
         match answer {
             Answer::Denied | Answer::NotYetAllowed => RemoteError::Denied { doing, place, last },
@@ -181,6 +191,10 @@ impl Tries {
     /// The same for a create that may have been done.
     pub fn unknown(&self, name: &str) -> RemoteError {
         let last = self.last.as_ref().map_or_else(String::new, |(_, last)| last.clone());
+        if self.patience.stop.is_raised() {
+            self.patience.stop.cut_off();
+            return RemoteError::Stopped { doing: self.doing.clone(), place: self.place.clone() };
+        }
         let (name, place) = (name.to_string(), self.place.clone());
         RemoteError::CommitUnknown { name, place, failing_ms: self.failing_ms(), tries: self.failures, last }
     }
@@ -193,6 +207,11 @@ impl Tries {
         let longest = FIRST_WAIT_MS.saturating_mul(1 << self.failures.saturating_sub(1).min(20)).min(LONGEST_WAIT_MS);
         lock(&self.patience.jitter).random_range(longest / 2..=longest)
     }
+}
+
+/// A request that a hard stop has cut off.
+fn stopped() -> Error {
+    Error::Generic { store: "object storage", source: "the job was stopped".into() }
 }
 
 impl fmt::Debug for Patience {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::StopSignal;
 use crate::clock::{Clock, SystemClock};
 
 /// What a [`Bucket`](super::Bucket) is opened with.
@@ -22,6 +23,8 @@ pub struct BucketSettings {
     pub in_parts_beyond: u64,
     /// The length of a part, up and down. Stores ask for 5 MiB at least, but for the last one.
     pub part_size: u64,
+    /// Ends every call at once, whatever its patience.
+    pub stop: StopSignal,
     /// Draws the jitter of the waits; none means a seed of its own.
     pub seed: Option<u64>,
 }
@@ -36,6 +39,7 @@ impl Default for BucketSettings {
             parallel: 4,
             in_parts_beyond: 16 << 20,
             part_size: 8 << 20,
+            stop: StopSignal::default(),
             seed: None,
         }
     }

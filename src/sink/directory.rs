@@ -39,6 +39,7 @@ use super::summary::{BatchSummary, PartSummary};
 use super::{Fence, PublishedBatch, Sink, SinkError};
 use crate::disk::{Disk, DiskFile, LocalDisk, Step};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage};
+use crate::place::{absolute, url_problem};
 
 /// The file that says what a batch is made of.
 pub(super) const SUMMARY: &str = "_batch";
@@ -55,6 +56,9 @@ pub(crate) struct BatchDirectories<F> {
 
 impl<T, F: PartFormat<T>> Sink<T> for BatchDirectories<F> {
     fn fence(&mut self, epoch: Epoch, lineage: Lineage) -> Result<Option<BatchId>, SinkError> {
+        if let Some(problem) = url_problem(&self.directory) {
+            return Err(SinkError::io("create", &self.directory)(io::Error::new(ErrorKind::InvalidInput, problem)));
+        }
         self.disk.create_dir_all(Step::SinkFence, &self.directory).map_err(SinkError::io("create", &self.directory))?;
         let _lock = self.lock()?;
         let held = self.read_fence()?;
@@ -91,9 +95,10 @@ impl<T, F: PartFormat<T>> Sink<T> for BatchDirectories<F> {
 }
 
 impl<F> BatchDirectories<F> {
-    /// A sink in this directory, which is created, with its parents, by the first fence.
+    /// A sink in this directory, which is created, with its parents, by the first fence. A relative path is relative to the current
+    /// directory of this moment.
     pub fn new(directory: PathBuf, layout: Layout, format: F) -> Self {
-        Self { directory, layout, format, disk: Arc::new(LocalDisk) }
+        Self { directory: absolute(directory), layout, format, disk: Arc::new(LocalDisk) }
     }
 
     /// The same sink behind another door to the disk.

@@ -13,6 +13,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::id::{BatchId, BatchTime, Epoch};
+use crate::place::url_problem;
 
 /// How the batches in a directory, and what is kept beside them, are named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,9 @@ impl Layout {
     /// directory, too; or what is wrong with the prefix or the suffix.
     pub fn by_time(prefix: &Path, suffix: &str) -> Result<(PathBuf, Self), String> {
         let text = prefix.to_str().ok_or_else(|| format!("the prefix {} is not UTF-8", prefix.display()))?;
+        if let Some(problem) = url_problem(prefix) {
+            return Err(problem);
+        }
         let (directory, name) = match text.rsplit_once('/') {
             Some(("", name)) => ("/", name),
             Some(parts) => parts,

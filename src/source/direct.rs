@@ -127,7 +127,9 @@ pub trait RangeReader: Send + Sync {
     /// Hands every record of `range` to `emit`, in order. May be asked twice for the same range, on any worker.
     ///
     /// # Errors
-    /// When the range cannot be read as it was planned; the attempt fails.
+    /// When the range cannot be read as it was planned. The job then ends with this error: a batch that was planned cannot be computed
+    /// without its input, and reading it again at once would hardly give another answer. So a reader repeats by itself what may
+    /// succeed later, such as a request over a network.
     fn read(&self, range: &Self::Range, emit: &mut dyn FnMut(Self::Item)) -> Result<ReadSummary, SourceError>;
 }
 

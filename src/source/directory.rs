@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::clock::{Clock, SystemClock};
+use crate::place::absolute;
 use crate::source::compression::Compression;
 use crate::source::error::SourceError;
 use crate::source::file_name::FileName;
@@ -120,7 +121,7 @@ struct PartialFile {
 impl Directory {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
-            path: path.into(),
+            path: absolute(path.into()),
             max_files_per_batch: MAX_FILES_PER_BATCH,
             waiting: BTreeMap::new(),
             waiting_names: HashSet::new(),

@@ -30,6 +30,7 @@ mod socket;
 mod store;
 mod supervisor;
 mod task;
+mod tcp;
 mod text_files;
 mod text_range;
 mod text_stream;
@@ -81,3 +82,6 @@ pub(crate) use socket::SocketFrames;
 pub(crate) use stage::SourceNode;
 pub(crate) use supervisor::{ReceiverSource, Supervisor};
 pub(crate) use task::{TaskBytes, TaskPayload, TaskReader};
+#[cfg(test)]
+pub(crate) use tcp::TcpSettings;
+pub(crate) use tcp::address_problem;

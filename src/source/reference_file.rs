@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::clock::{Clock, SystemClock};
 use crate::codec::{Key, Record};
+use crate::place::absolute;
 use crate::source::byte_order::{ByteOrderMark, WIDE_TEXT};
 use crate::source::compression::Compression;
 use crate::source::error::SourceError;
@@ -76,7 +77,7 @@ impl<F> ReferenceFile<F> {
     where
         F: FnMut(&str) -> Option<(K, V)> + Send + 'static,
     {
-        Self { path: path.into(), parse_line, clock: Arc::new(SystemClock::default()), seen: None }
+        Self { path: absolute(path.into()), parse_line, clock: Arc::new(SystemClock::default()), seen: None }
     }
 
     #[cfg(test)]

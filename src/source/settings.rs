@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::source::tcp::TcpSettings;
+
 /// Settings of one receiver.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct ReceiverSettings {
@@ -14,6 +16,8 @@ pub(crate) struct ReceiverSettings {
     pub restart_delay: Duration,
     /// Records per second that are never exceeded.
     pub max_rate: Option<f64>,
+    /// Of receivers that connect to a server.
+    pub tcp: TcpSettings,
 }
 
 impl Default for ReceiverSettings {
@@ -23,6 +27,7 @@ impl Default for ReceiverSettings {
             block_bytes: 1 << 20,
             restart_delay: Duration::from_secs(2),
             max_rate: None,
+            tcp: TcpSettings::default(),
         }
     }
 }

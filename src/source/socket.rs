@@ -13,12 +13,13 @@ use crate::source::frame_buffer::FrameBuffer;
 use crate::source::framing::Framing;
 use crate::source::receiver::{Receiver, ReceiverContext, ReceiverError};
 use crate::source::store::BlockStore;
+use crate::source::tcp::IdleTimer;
 
 /// Connects to a server and takes every frame that it sends.
 ///
 /// The socket is read as fast as the job allows and not at all when the backlog is full, so that the sender is slowed.
-/// When the connection is refused or breaks, the error is shown and the receiver connects again after the restart delay; after
-/// an end of the stream likewise, silently. The sender gets no acknowledgement: what was read and not yet logged is lost in
+/// When the name does not resolve, the connection is refused or breaks, or nothing comes in for the idle time-out, the error is
+/// shown and the receiver connects again after the restart delay; after an end of the stream likewise, silently. The sender gets no acknowledgement: what was read and not yet logged is lost in
 /// a crash.
 ///
 /// A block's payload is the bytes that came in; they are decoded where they are used.
@@ -40,16 +41,21 @@ impl<T: Record> Receiver for SocketFrames<T> {
     type Item = T;
 
     async fn on_start(&mut self, context: ReceiverContext<T>) -> Result<(), ReceiverError> {
+        let store = context.block_store();
+        let tcp = store.settings().tcp;
+        let mut idle = IdleTimer::start(store.clock().clone(), tcp.idle_timeout);
         let connected = tokio::select! {
             () = context.stopped() => return Ok(()),
             connected = TcpStream::connect(&self.address) => connected,
+            error = idle.over() => Err(error),
         };
         let stream = connected.map_err(|error| format!("cannot connect to {}: {error}", self.address))?;
+        tcp.keep_alive(&stream).map_err(|error| format!("{}: TCP keepalive cannot be set: {error}", self.address))?;
+        idle.restart();
         tracing::info!(source = %context.uid(), address = %self.address, "connected");
-        let store = context.block_store();
         let buffer = FrameBuffer::new(store.settings().block_bytes, self.framing.clone());
         let framing = &self.framing;
-        Connection { store, address: &self.address, framing, stream, buffer, allowed: 0 }.receive().await
+        Connection { store, address: &self.address, framing, stream, buffer, idle, allowed: 0 }.receive().await
     }
 
     fn restarts_at_end(&self) -> bool {
@@ -64,6 +70,7 @@ struct Connection<'a> {
     framing: &'a Framing,
     stream: TcpStream,
     buffer: FrameBuffer,
+    idle: IdleTimer,
     /// Whole frames in the buffer that the rate has let pass.
     allowed: u64,
 }
@@ -97,10 +104,11 @@ impl Connection<'_> {
                     block_is_due = None;
                 }
                 passed = self.store.rate().acquire_up_to(waiting), if waiting > 0 => self.allowed += passed,
-                read = read_when_open(self.store, &mut self.stream, &mut self.buffer), if waiting == 0 => match read {
+                read = read_when_open(self.store, &mut self.stream, &mut self.buffer, &mut self.idle), if waiting == 0 => match read {
                     Ok(0) => return self.end().await,
                     Ok(count) => {
                         taken_bytes += count as u64;
+                        self.idle.restart();
                         self.take_in(count, taken_bytes).await?;
                     }
                     Err(error) => {
@@ -174,11 +182,19 @@ fn unpositioned((payload, frames): (ByteView, u64)) -> (Option<crate::id::Positi
 }
 
 /// Reads what there is, if the backlog has room. Nothing is lost when this is dropped while it waits.
+///
+/// Fails when nothing has come in for the idle time-out. What came in while the backlog had no room is read first, so a job that is
+/// slow does not take its peer for one that stalls.
 async fn read_when_open(
     store: &BlockStore,
     stream: &mut TcpStream,
     buffer: &mut FrameBuffer,
+    idle: &mut IdleTimer,
 ) -> std::io::Result<usize> {
     store.gate_open().await;
-    stream.read(buffer.space()).await
+    tokio::select! {
+        biased;
+        read = stream.read(buffer.space()) => read,
+        error = idle.over() => Err(error),
+    }
 }

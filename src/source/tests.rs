@@ -458,6 +458,84 @@ async fn a_socket_faster_than_the_job_is_not_read() {
 }
 
 #[tokio::test]
+async fn a_peer_that_stalls_is_given_up_after_the_idle_timeout_and_asked_again() {
+    let f = fixture(ReceiveLimits::default(), &[]);
+    let tcp = TcpSettings { idle_timeout: Some(Duration::from_secs(3600)), ..TcpSettings::default() };
+    let settings = ReceiverSettings { tcp, ..ReceiverSettings::default() };
+    let (supervisor, listener, mut peer) = socket(&f, settings, 100).await;
+    f.clock.advance(Duration::from_secs(3000));
+    peer.write_all(b"late\n").await.unwrap();
+    while f.log.blocks().is_empty() {
+        f.clock.advance(Duration::from_millis(200));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(supervisor.status()[0].counts.errors, 0, "what comes in starts the time anew");
+    f.clock.advance(Duration::from_secs(3600));
+    until(|| supervisor.status()[0].counts.errors == 1).await;
+    let error = supervisor.status()[0].counts.last_error.clone().unwrap();
+    assert!(error.contains("the connection broke after 5 bytes: nothing came in for 3600s"), "{error}");
+    until(|| supervisor.status()[0].state == ReceiverState::Waiting).await;
+    f.clock.advance(Duration::from_secs(2));
+    let (mut again, _) = listener.accept().await.unwrap();
+    again.write_all(b"again\n").await.unwrap();
+    while f.log.blocks().len() < 2 {
+        f.clock.advance(Duration::from_millis(200));
+        tokio::task::yield_now().await;
+    }
+    supervisor.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_peer_that_the_job_does_not_read_is_not_taken_for_one_that_stalls() {
+    let f = fixture(ReceiveLimits { backlog: 64 << 10, ..ReceiveLimits::default() }, &[]);
+    let tcp = TcpSettings { idle_timeout: Some(Duration::from_secs(30)), ..TcpSettings::default() };
+    let settings = ReceiverSettings { block_bytes: 16 << 10, tcp, ..ReceiverSettings::default() };
+    let (supervisor, _listener, mut peer) = socket(&f, settings, 100).await;
+    let sent = tokio::spawn(async move {
+        for _ in 0..(16 << 20) / 64 {
+            peer.write_all(b"this line has sixty-four bytes, its end counted as one of them.\n").await.unwrap();
+        }
+    });
+    let mut advanced = 0;
+    while !sent.is_finished() {
+        until(|| !f.intake.gate().is_open() || sent.is_finished()).await;
+        for _ in 0..500 {
+            tokio::task::yield_now().await; // the peer fills the socket
+        }
+        if !f.intake.gate().is_open() {
+            f.clock.advance(Duration::from_secs(3600));
+            advanced += 1;
+        }
+        f.tracker.take(BatchLimits { records: u64::MAX, bytes: u64::MAX });
+    }
+    assert!(advanced > 2, "{advanced}");
+    sent.await.unwrap();
+    assert_eq!(supervisor.status()[0].counts.errors, 0, "{:?}", supervisor.status()[0].counts.last_error);
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_connection_of_a_socket_source_has_a_keepalive_timer() {
+    let f = fixture(ReceiveLimits::default(), &[]);
+    let (supervisor, listener, peer) = socket(&f, ReceiverSettings::default(), 100).await;
+    // What the system says of the receiver's end, by its port: the timer `02` is keepalive.
+    let of_receiver = format!(":{:04X}", peer.peer_addr().unwrap().port());
+    let to_listener = format!(":{:04X}", listener.local_addr().unwrap().port());
+    let timer = || {
+        let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+        let lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut of_ours = lines.filter(|words| words[1].ends_with(&of_receiver) && words[2].ends_with(&to_listener));
+        of_ours.next().map(|words| words[5].to_string())
+    };
+    // The connection is accepted before the receiver hears of it.
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(timer().is_some_and(|timer| timer.starts_with("02:")), "{:?}", timer());
+    supervisor.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_socket_keeps_to_its_max_rate() {
     let f = fixture(ReceiveLimits::default(), &[]);
     let settings = ReceiverSettings { max_rate: Some(1000.0), ..ReceiverSettings::default() };

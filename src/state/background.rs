@@ -75,7 +75,9 @@ impl BackgroundLoad {
                 let panic = panic_message(&*panic);
                 Err(Error::new(ErrorKind::UserCode, format!("stored state was not decoded: {panic}")))
             });
-            if shared.step() {
+            shared.before_report();
+            // At once, also during a batch: whoever looks for a partition finds its sender gone already.
+            if !shared.is_stopped() {
                 done(outcome);
             }
         })?;

@@ -1,15 +1,21 @@
 //! How fast the background may go: as fast as it can while no batch is under way, a quarter of the time beside one.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Barrier, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long the background stands back for a batch before it does its next piece of work: beside batches without a pause it gets
 /// on, too.
 const STAND_BACK: Duration = Duration::from_millis(8);
 
-/// A test's hand on the background: while it is true, nothing is done that nobody waits for.
-pub(crate) type Held = Arc<AtomicBool>;
+/// How a test holds the background load.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held {
+    /// While it is true, the background does nothing that nobody waits for.
+    pub work: Arc<AtomicBool>,
+    /// The background waits here twice: when its work has ended, and before it reports how.
+    pub report: Option<Arc<Barrier>>,
+}
 
 /// Shared by the driver, which says what is going on, and one background thread, which asks at every piece of work.
 #[derive(Debug, Default)]
@@ -55,9 +61,22 @@ impl Pace {
         self.say(|now| now.stopped = true);
     }
 
+    /// Returns whether the background was told to stop.
+    pub fn is_stopped(&self) -> bool {
+        self.now().stopped
+    }
+
+    /// Holds the report back where a test asks for that.
+    pub fn before_report(&self) {
+        if let Some(barrier) = &self.held.report {
+            barrier.wait();
+            barrier.wait();
+        }
+    }
+
     /// Stands back, if need be, before the next piece of work. Says whether to go on.
     pub fn step(&self) -> bool {
-        let held = |now: &mut Now| self.held.load(Ordering::Relaxed) && !now.hurried && !now.stopped;
+        let held = |now: &mut Now| self.held.work.load(Ordering::Relaxed) && !now.hurried && !now.stopped;
         while held(&mut self.now()) {
             drop(self.changed.wait_timeout_while(self.now(), STAND_BACK, held).unwrap_or_else(PoisonError::into_inner));
         }

@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 use std::ops::{ControlFlow, RangeInclusive};
 use std::panic::resume_unwind;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 
 use super::key::StoreKeys;
 use super::loader::unread;
@@ -107,20 +107,19 @@ impl<K: Key, S: Record> Rest<K, S> {
         self.loaded.is_some()
     }
 
-    /// The whole partition, if the background is through with it; with `wait` once it is.
+    /// Returns the whole partition if the background has loaded it; with `wait`, blocks until it has.
+    ///
+    /// A background load that ended early leaves the table partial: the keys that it lacks are still looked up. The load itself
+    /// reports why it ended.
     ///
     /// # Errors
-    /// When the background ended without: what went wrong is told by the load itself.
+    /// With `wait`, when the background load ended without this partition.
     pub fn loaded(&self, wait: bool) -> Result<Option<StateTable<K, S>>, Error> {
         let Some(loaded) = &self.loaded else { return Ok(None) };
         if wait {
             return loaded.recv().map(Some).map_err(|_| self.abandoned());
         }
-        match loaded.try_recv() {
-            Ok(whole) => Ok(Some(whole)),
-            Err(TryRecvError::Empty) => Ok(None),
-            Err(TryRecvError::Disconnected) => Err(self.abandoned()),
-        }
+        Ok(loaded.try_recv().ok())
     }
 
     /// Visits what the store has and the table does not know; what becomes something else is put into the table.

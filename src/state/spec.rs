@@ -125,7 +125,7 @@ impl<K: Key, S: Record> StateSpec<K, S> {
     }
 
     /// After how long without a record of its own a key of [`map_with_state`](crate::DStream::map_with_state) is handed to the
-    /// function once more and forgotten. Spark: `StateSpec.timeout`. Other operators know no timeout.
+    /// function once more and forgotten, in whole milliseconds. Spark: `StateSpec.timeout`. Other operators know no timeout.
     ///
     /// ```
     /// use std::time::Duration;

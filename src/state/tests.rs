@@ -547,3 +547,28 @@ fn what_was_not_touched_leaves_first_and_what_changed_never() {
         left.len() - 20
     );
 }
+
+#[test]
+fn the_log_file_of_the_store_under_the_tables_does_not_grow_with_the_checkpoints() {
+    let directory = tempfile::tempdir().unwrap();
+    let live = directory.path().join("live");
+    let store = StateStore::create(&live).unwrap();
+    let mut table = Table::new();
+    let mut log_bytes = |checkpoints: std::ops::Range<u32>| {
+        for number in checkpoints {
+            put(&mut table, number, Some("value"));
+            store.ingest(vec![(OperatorNumber(1), table.freeze())]).unwrap();
+            store.checkpoint(&directory.path().join(number.to_string())).unwrap();
+            fs::remove_dir_all(directory.path().join(number.to_string())).unwrap();
+        }
+        let logs = fs::read_dir(&live).unwrap().map(|entry| entry.unwrap());
+        let logs = logs.filter(|entry| entry.file_name().to_string_lossy().starts_with("LOG"));
+        logs.map(|entry| entry.metadata().unwrap().len()).sum::<u64>()
+    };
+    let after_ten = log_bytes(0..10);
+    let after_three_hundred = log_bytes(10..300);
+    let log = fs::read_to_string(live.join("LOG")).unwrap();
+    let tail: Vec<&str> = log.lines().rev().take(4).collect();
+    // What merges say of themselves may be in it, but nothing for each checkpoint.
+    assert!(after_three_hundred < after_ten + 290 * 20, "{after_ten}, then {after_three_hundred}: {tail:#?}");
+}

@@ -83,7 +83,8 @@ pub use tail::Tail;
 pub use truncation::TruncationRight;
 
 use queue::{Request, SummedFrame};
-use shared::{Segment, Shared, give_up_reserve, is_full};
+use shared::{Segment, Shared};
+pub(crate) use shared::{give_up_reserve, is_full};
 use writer::{Writer, closing_mark};
 
 /// The handle of an open log; clones share it. The last one to go closes the log without a mark.

@@ -193,7 +193,7 @@ impl Shared {
 }
 
 /// Gives up the reserve of the log in `directory`, if it is still there; false if it is not.
-pub(super) fn give_up_reserve(disk: &dyn Disk, directory: &Path) -> Result<bool, WalError> {
+pub(crate) fn give_up_reserve(disk: &dyn Disk, directory: &Path) -> Result<bool, WalError> {
     let file = directory.join(RESERVE);
     match disk.remove(Step::WalTruncate, &file) {
         Ok(()) => Ok(true),
@@ -203,7 +203,7 @@ pub(super) fn give_up_reserve(disk: &dyn Disk, directory: &Path) -> Result<bool,
 }
 
 /// Whether an error says that there is no space.
-pub(super) fn is_full(error: &io::Error) -> bool {
+pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 

@@ -67,9 +67,14 @@ impl<H> Started<H> {
     /// Ticks, and waits until the batch is published.
     pub fn run_batch(&self) -> Result<(), Error> {
         let before = self.running.status().planned;
+        self.tick();
+        self.running.wait_until(|status| status.planned > before && status.published == status.planned).map(drop)
+    }
+
+    /// Moves the clock to the next tick.
+    pub fn tick(&self) {
         let interval = INTERVAL.as_millis() as u64;
         self.clock.advance_to(self.clock.epoch_ms() / interval * interval + interval);
-        self.running.wait_until(|status| status.planned > before && status.published == status.planned).map(drop)
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use floodmark::{BatchId, ErrorKind, MemorySink, Queue, StreamingContext, StreamingContextBuilder};
@@ -243,6 +243,43 @@ fn damage_that_the_background_meets_sends_the_job_back_without_a_restart() {
 #[test]
 fn damage_that_a_look_up_meets_sends_the_job_back_in_the_middle_of_a_batch() {
     goes_back(&(0..KEYS).map(|key| (key, 11)).collect::<Vec<Pair>>(), true);
+}
+
+/// A record with this key makes its batch wait until the background load has failed.
+const WAITS_FOR_THE_LOAD: u64 = u64::MAX;
+
+#[test]
+fn a_batch_that_ends_between_a_failed_load_and_its_report_stands_and_the_job_goes_back() {
+    let (place, sink) = (Place::default(), MemorySink::default());
+    crashed(&place, &sink);
+    newest_tables(&place.path()).iter().for_each(|path| flip(path, |_| vec![100]));
+
+    let (restart, barrier, has_waited) = (Restart::held(), Arc::new(Barrier::new(2)), Arc::new(AtomicBool::new(false)));
+    let declare = |context: &StreamingContext| {
+        let (queue, pairs) = context.queue_stream::<Pair>("pairs");
+        let (barrier, has_waited, held) = (barrier.clone(), has_waited.clone(), restart.clone());
+        let others = pairs.filter(move |(key, _)| {
+            if *key == WAITS_FOR_THE_LOAD && !has_waited.swap(true, Ordering::SeqCst) {
+                held.release();
+                barrier.wait();
+            }
+            *key != WAITS_FOR_THE_LOAD
+        });
+        others.map_with_state("sums", add).sink("out", sink.clone());
+        queue
+    };
+    let configure = |builder| restart.configure(builder).hold_background_report(barrier.clone());
+    let life = place.start(configure, declare).unwrap();
+    life.handles.push(vec![(WAITS_FOR_THE_LOAD, 0)]).unwrap();
+    life.tick();
+    // A job that fails here waits for the background, and that for the barrier: so not without a limit.
+    let published = |status: &floodmark::Status| status.published == BatchId(8);
+    let outcome = life.running.wait_until_timeout(published, Duration::from_secs(30));
+    barrier.wait();
+    let status = outcome.unwrap().expect("the batch is published before the load reports its failure");
+    assert_eq!(status.checkpoints_given_up, 0);
+    life.running.wait_until(|status| status.checkpoints_given_up == 1 && !status.loading).unwrap();
+    life.running.stop(true).unwrap();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use floodmark::{
     Clock, Error, ErrorKind, ManualClock, ObjectStoreHealth, Receiver, ReceiverContext, ReceiverError, Running, Status,
     StreamingContext, StreamingListener,
 };
-use recovery_tests::store::{Refusal, Strike, StrikingStore};
+use recovery_tests::store::{Refusal, Request, Strike, StrikingStore};
 
 use crate::files::start as start_elsewhere;
 use crate::kit::{Life, Machine, Sent, World};
@@ -158,4 +158,64 @@ fn in_an_outage_receivers_are_held_back_and_memory_is_bounded() {
     println!("{more} KiB were taken in during an outage of {PATIENCE:?}");
     // 32 MiB under way to the log, as many in its queue, a group, and the block in the making.
     assert!(more < 80 << 10, "{more} KiB");
+}
+
+/// How a job is stopped hard while its store does not answer.
+#[derive(Clone, Copy, Debug)]
+enum HardStop {
+    Alone,
+    ByDropping,
+    /// While a graceful stop waits.
+    AfterAGracefulOne,
+}
+
+/// Runs `act` on a thread of its own; fails if it has not ended after a minute, which is far below the store's patience.
+fn ends_promptly<T: Send + 'static>(what: &str, act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, outcome) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(act()));
+    outcome.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("{what}: it waits for the store"))
+}
+
+#[test]
+fn a_hard_stop_during_an_outage_ends_promptly_without_an_error_and_a_restart_is_exact() {
+    let strikes = [Strike::Refuse(Refusal::Broken), Strike::Swallow, Strike::Silence];
+    let stops = [HardStop::Alone, HardStop::ByDropping, HardStop::AfterAGracefulOne];
+    for (strike, stop) in strikes.into_iter().flat_map(|strike| stops.map(|stop| (strike, stop))) {
+        let what = format!("{strike:?}, {stop:?}");
+        let (world, mut sent, heard) = (World::default(), Sent::default(), Heard::default());
+        let (store, clock) = (StrikingStore::around(Arc::new(world.store.clone())), ManualClock::at(1_700_000_000_000));
+        let machine = Machine::new();
+        let life = Arc::new(start(&world, &machine, &store, &clock, &heard));
+        life.run_batches("before", 3, &mut sent).unwrap();
+        // The plan of the next batch waits for the store; its clock stands still, so the patience never ends.
+        store.always(Some(strike));
+        let asked = store.asked(Request::Put);
+        world.clock.advance_to(world.clock.epoch_ms() + 100);
+        while store.asked(Request::Put) == asked {
+            std::thread::yield_now();
+        }
+        let graceful = matches!(stop, HardStop::AfterAGracefulOne).then(|| {
+            let life = life.clone();
+            std::thread::spawn(move || life.running.stop(true))
+        });
+        if matches!(stop, HardStop::ByDropping) {
+            ends_promptly(&what, move || drop(life));
+        } else {
+            let stopped = ends_promptly(&what, move || {
+                let stopped = life.running.stop(false);
+                (stopped, life.running.phase())
+            });
+            stopped.0.unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(stopped.1, floodmark::Phase::Stopped, "{what}");
+        }
+        if let Some(graceful) = graceful {
+            ends_promptly(&what, move || graceful.join().unwrap()).unwrap();
+        }
+
+        store.always(None);
+        let machine = machine.restarted(); // its directory stays as long as it does
+        let life = start(&world, &machine, &store, &clock, &heard);
+        life.run_batches("after", 2, &mut sent).unwrap_or_else(|error| panic!("{what}: {error}"));
+        world.check(&life, &sent).unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+    }
 }

@@ -170,6 +170,37 @@ fn of_two_drivers_that_begin_a_job_in_the_same_moment_one_goes_on_and_never_two(
 }
 
 #[test]
+fn a_start_that_loses_its_claim_to_an_older_driver_looks_again_and_goes_on() {
+    let (world, mut sent) = (World::default(), Sent::default());
+    let old = world.start(&Machine::new()).unwrap();
+    old.run_batches("old", 3, &mut sent).unwrap();
+    // The new driver has fetched what there is, and is about to put its claim.
+    let pause = Arc::new(Pause::default());
+    let door = FaultyDisk::watched(Arc::new(LocalDisk), pause.clone());
+    door.arm_at(Point { step: Step::StorePut, nth: 1 }, Fault::Hold);
+    let machine = Machine::behind(door);
+    let new = std::thread::scope(|scope| {
+        let starting = scope.spawn(|| world.start(&machine));
+        assert!(pause.is_held(|| starting.is_finished()));
+        // The old one publishes a checkpoint meanwhile, under the name of that claim.
+        let before = old.running.status().checkpoint;
+        old.run_batches("old meanwhile", 2, &mut sent).unwrap();
+        assert!(old.running.status().checkpoint > before);
+        pause.release();
+        starting.join().unwrap()
+    });
+    let new = new.unwrap_or_else(|error| panic!("{} {error}", error.kind()));
+    new.run_batches("new", 3, &mut sent).unwrap();
+    world.check(&new, &sent).unwrap();
+    let error = match old.send("too late", &mut sent).and_then(|()| old.tick()) {
+        Ok(batch) => panic!("the old driver has published batch {batch}"),
+        Err(_) => old.running.await_termination().unwrap_err(),
+    };
+    assert_eq!(error.kind(), ErrorKind::Fenced, "{error}");
+    world.check(&new, &sent).unwrap();
+}
+
+#[test]
 fn a_driver_that_is_paused_before_a_deletion_and_woken_deletes_nothing_that_is_needed() {
     let mut held = 0;
     while pause_at(World::default(), Step::StoreDelete, held + 1) {

@@ -180,7 +180,7 @@ fn newest_usable(store: &Path, chain: &ChainFacts) -> Option<Manifest> {
     for known in known {
         let directory = store.join(CHECKPOINTS).join(&known.files.directory);
         if verify_files(&directory, &known.files.files, true).is_ok() {
-            return Some(chain.newest_naming(known.files).unwrap_or(known.manifest).clone());
+            return Some(known.newest.clone());
         }
     }
     let mut manifests = chain.links.values().filter_map(|link| link.manifest());
