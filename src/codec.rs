@@ -2,6 +2,8 @@
 //!
 //! One configuration for everything that is stored, so that a byte means the same in the log, a manifest and a state table.
 
+mod strict;
+
 use std::any::Any;
 
 use bincode::config::{Configuration, standard};
@@ -9,9 +11,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::xxh3_64;
 
+use self::strict::Strict;
 use crate::text::Text;
 
-/// What can travel through a stream: a plain value that serde can carry.
+/// A record of a stream: a plain value that serde can encode and decode.
+///
+/// A type that is logged by a receiver must come back from its encoding, and have the same encoding each time: without hash maps
+/// and hash sets, and without serde attributes that leave fields out or need a self-describing format. Samples of the type are
+/// tried before a job starts, and a type that fails is refused by name; `docs/guarantees.md` has the rules.
 ///
 /// ```
 /// fn takes_records<T: floodmark::Record>(_: T) {}
@@ -21,6 +28,10 @@ pub trait Record: Clone + Send + Sync + Serialize + DeserializeOwned + 'static {
 impl<T: Clone + Send + Sync + Serialize + DeserializeOwned + 'static> Record for T {}
 
 /// A record by which others can be grouped.
+///
+/// Keys are told apart by their encodings, so keys that are equal must have equal encodings; a type of which samples show that
+/// they do not is refused when the job starts. Floats follow the type's own `==`: where 0.0 equals −0.0, or one NaN another,
+/// they are one key, which is kept as 0.0, or as one NaN. A type in which a NaN does not equal itself is refused.
 ///
 /// ```
 /// fn takes_keys<K: floodmark::Key>(_: K) {}
@@ -39,9 +50,10 @@ pub struct DecodeError(String);
 /// Appends the encoding of `value` to `bytes`.
 ///
 /// # Errors
-/// When the type's own serde code fails (a sequence of unknown length, for example).
+/// When the type's own serde code fails, or does what cannot be read back (a sequence of unknown length, a field that is left
+/// out).
 pub fn encode_into<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) -> Result<(), bincode::error::EncodeError> {
-    bincode::serde::encode_into_std_write(value, bytes, CONFIGURATION).map(|_| ())
+    bincode::serde::encode_into_std_write(Strict::<T, false>(value), bytes, CONFIGURATION).map(|_| ())
 }
 
 /// The encoding of `value`.
@@ -52,6 +64,35 @@ pub fn encode<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, bincode::erro
     let mut bytes = Vec::new();
     encode_into(value, &mut bytes)?;
     Ok(bytes)
+}
+
+/// The encoding of `value` with 0.0 for −0.0, and with one NaN for all.
+///
+/// # Errors
+/// As [`encode_into`].
+pub fn encode_with_one_zero<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, bincode::error::EncodeError> {
+    bincode::serde::encode_to_vec(Strict::<T, true>(value), CONFIGURATION)
+}
+
+/// The encoding of `value`, to be compared and never to be read back: fields may be left out.
+///
+/// # Errors
+/// When the type's own serde code fails (a sequence of unknown length, for example).
+pub fn encode_loosely<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, bincode::error::EncodeError> {
+    let mut bytes = Vec::new();
+    encode_loosely_into(value, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// As [`encode_loosely`], behind what is in `bytes`.
+///
+/// # Errors
+/// As [`encode_loosely`].
+pub fn encode_loosely_into<T: Serialize + ?Sized>(
+    value: &T,
+    bytes: &mut Vec<u8>,
+) -> Result<(), bincode::error::EncodeError> {
+    bincode::serde::encode_into_std_write(value, bytes, CONFIGURATION).map(|_| ())
 }
 
 /// Decodes all of `bytes`; left-over bytes are an error.

@@ -82,7 +82,16 @@ impl GraphBuilder {
     }
 
     fn add(&self, name: impl Into<Arc<str>>, parents: Vec<NodeId>, slide: Slide, operator: Operator) -> NodeId {
-        self.declared.borrow_mut().graph.add(Node { name: name.into(), parents, slide, operator })
+        let name = name.into();
+        let problem = match &operator {
+            Operator::Wide(wide) => wide.type_problem(),
+            Operator::Output(output) => output.type_problem(),
+            Operator::Source(_) | Operator::Narrow(_) | Operator::Snapshots(_) => None,
+        };
+        if let Some(problem) = problem {
+            self.report_problem(format!("\"{name}\": {problem}"));
+        }
+        self.declared.borrow_mut().graph.add(Node { name, parents, slide, operator })
     }
 
     /// Takes note of a uid, which must be the only one of its name.

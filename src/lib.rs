@@ -47,6 +47,8 @@ mod error;
 mod id;
 mod place;
 mod text;
+// What is found out about the types of a job's records, keys and state.
+mod types;
 // Bugs that tests plant; nothing of it is in a build without the feature `testing`.
 mod planted;
 

@@ -32,12 +32,12 @@ pub enum StoreError {
         /// Bytes that a block may have.
         limit: u64,
     },
-    /// A record's own serde code failed.
+    /// A record cannot be encoded so that it can be read again. Nothing of the call was stored.
     #[error("a record of source {source_uid} cannot be encoded: {cause}")]
     Encode {
         /// The source's uid.
         source_uid: String,
-        /// What its serde code said.
+        /// The type, and what is wrong with it.
         cause: String,
     },
 }

@@ -18,6 +18,7 @@ use crate::source::{
     SocketFrames, SourceNode, TaskReader, TextFiles, address_problem,
 };
 use crate::text::Text;
+use crate::types::{as_key, as_logged, as_position};
 
 impl StreamingContext {
     /// The lines that a server sends, as [`Text`]. Spark: `socketTextStream`.
@@ -85,6 +86,7 @@ impl StreamingContext {
     /// # Ok::<(), floodmark::Error>(())
     /// ```
     pub fn raw_socket_stream<T: Record>(&self, uid: &str, address: &str) -> DStream<'_, T> {
+        self.check_type("the records of source", uid, as_logged::<T>().problem);
         self.socket_stream(uid, address, RawRecords::default())
     }
 
@@ -182,6 +184,7 @@ impl StreamingContext {
     /// # }
     /// ```
     pub fn receiver_stream<R: Receiver>(&self, uid: &str, receiver: R) -> DStream<'_, R::Item> {
+        self.check_type("the records of source", uid, as_logged::<R::Item>().problem);
         self.receive(uid, receiver, Arc::new(RecordsReader::default()))
     }
 
@@ -197,6 +200,8 @@ impl StreamingContext {
     /// # }
     /// ```
     pub fn direct_stream<S: DirectSource>(&self, uid: &str, source: S) -> DStream<'_, S::Item> {
+        self.check_type("the ranges of source", uid, as_position::<S::Range>());
+        self.check_type("the position of source", uid, as_position::<S::Position>());
         let direct = Direct::new(source);
         let reader = Arc::new(direct.task_reader());
         let uid = Uid::from(uid);
@@ -245,6 +250,8 @@ impl StreamingContext {
     /// # }
     /// ```
     pub fn reference_data<L: ReferenceLoader>(&self, uid: &str, loader: L) -> Reference<'_, L::Key, L::Value> {
+        self.check_type("the keys of reference data", uid, as_key::<L::Key>().problem);
+        self.check_type("the values of reference data", uid, as_logged::<L::Value>().problem);
         let uid = Uid::from(uid);
         let input = ReferenceInput::new(uid.clone(), loader);
         let joins = input.joins();
@@ -281,6 +288,12 @@ impl StreamingContext {
             self.graph.report_problem("a union of no streams: expected one at least");
         }
         union_of(&self.graph, streams)
+    }
+
+    fn check_type(&self, what: &str, uid: &str, problem: Option<String>) {
+        if let Some(problem) = problem {
+            self.graph.report_problem(format!("{what} \"{uid}\": {problem}"));
+        }
     }
 
     fn receive_frames<T: Record>(

@@ -123,6 +123,11 @@ pub(crate) trait Wide: Send + Sync {
         false
     }
 
+    /// Why it cannot work with its types of keys. Its types of state are in [`state`](Self::state).
+    fn type_problem(&self) -> Option<String> {
+        None
+    }
+
     /// What is known of its state, if it keeps any.
     fn state(&self) -> Option<StateDescriptor> {
         None
@@ -167,6 +172,11 @@ pub(crate) trait Reduce {
 pub(crate) trait Output: Send + Sync {
     /// The end of a stage: keeps what the delivery will need.
     fn collect(&self, context: &WorkerContext, tray: OutputTray) -> ErasedPush;
+
+    /// Why it cannot put out records of its type.
+    fn type_problem(&self) -> Option<String> {
+        None
+    }
 
     /// The other half, on the driver; taken once, when the job starts.
     fn delivery(&self) -> Box<dyn Deliver>;

@@ -7,6 +7,7 @@ use crate::dataflow::chunk::{Chunk, Origin, Records};
 use crate::dataflow::graph::SharedReduce;
 use crate::dataflow::push::{Push, Unit};
 use crate::dataflow::report::Port;
+use crate::types::Keys;
 
 /// How many records a chunk of a shuffle holds at the most: large enough to make its header free, small enough to be worked
 /// on in the cache.
@@ -21,6 +22,11 @@ pub(crate) struct Keyed<K, V> {
 }
 
 impl<K, V> Keyed<K, V> {
+    #[inline]
+    pub fn of((hash, key): (KeyHash, K), value: V) -> Self {
+        Self { hash: hash.0, key, value }
+    }
+
     pub fn hash(&self) -> KeyHash {
         KeyHash(self.hash)
     }
@@ -28,13 +34,13 @@ impl<K, V> Keyed<K, V> {
 
 /// Hashes the key of each pair and sends the pair to its partition.
 pub(crate) struct ShufflePush<K, V> {
-    hasher: KeyHasher,
+    keys: Keys<K>,
     shuffle: Shuffle<K, V>,
 }
 
-impl<K: Record, V: Record> ShufflePush<K, V> {
+impl<K: Key, V: Record> ShufflePush<K, V> {
     pub fn new(port: Port, partitions: u32) -> Self {
-        Self { hasher: KeyHasher::default(), shuffle: Shuffle::new(port, partitions) }
+        Self { keys: Keys::new(), shuffle: Shuffle::new(port, partitions) }
     }
 }
 
@@ -45,7 +51,7 @@ impl<K: Key, V: Record> Push<(K, V)> for ShufflePush<K, V> {
 
     fn push(&mut self, run: &mut Vec<(K, V)>) {
         for (key, value) in run.drain(..) {
-            self.shuffle.send(Keyed { hash: self.hasher.hash(&key).0, key, value });
+            self.shuffle.send(Keyed::of(self.keys.take(key), value));
         }
     }
 
@@ -54,7 +60,8 @@ impl<K: Key, V: Record> Push<(K, V)> for ShufflePush<K, V> {
     }
 }
 
-/// Hands pairs that are in their partition already to the operator that wants them by key.
+/// Hands pairs that are in their partition already, and whose keys were [taken in](Keys) before, to the operator that wants them by
+/// key.
 pub(crate) struct LocalPush<K, V> {
     reduce: SharedReduce,
     side: u32,

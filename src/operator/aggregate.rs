@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::codec::{Key, KeyHasher, Record};
+use crate::codec::{Key, Record};
 use crate::dataflow::blame;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::combine::Combiner;
@@ -13,6 +13,7 @@ use crate::dataflow::push::{Downstream, ErasedPush, Push, Unit};
 use crate::dataflow::report::Port;
 use crate::dataflow::shuffle::{Keyed, LocalPush, Shuffle};
 use crate::dstream::DStream;
+use crate::types::{Keys, as_key};
 
 /// After so many records of a task it is decided whether combining pays in it.
 const TRIAL_RECORDS: usize = 4_096;
@@ -56,7 +57,7 @@ impl<K: Key, V: Record, A: Aggregate<V>> Wide for ByKey<K, V, A> {
         ErasedPush::new::<(K, V)>(CombinePush {
             name: context.name.clone(),
             aggregate: self.aggregate.clone(),
-            hasher: KeyHasher::default(),
+            keys: Keys::new(),
             run: Vec::new(),
             combiner: Combiner::new(),
             shuffle: Shuffle::new(port, context.partitions),
@@ -77,6 +78,10 @@ impl<K: Key, V: Record, A: Aggregate<V>> Wide for ByKey<K, V, A> {
         true
     }
 
+    fn type_problem(&self) -> Option<String> {
+        as_key::<K>().problem
+    }
+
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
         Ok(Box::new(CombineReduce {
             name: context.name.clone(),
@@ -92,7 +97,7 @@ impl<K: Key, V: Record, A: Aggregate<V>> Wide for ByKey<K, V, A> {
 struct CombinePush<K, V, A, C> {
     name: Arc<str>,
     aggregate: Arc<A>,
-    hasher: KeyHasher,
+    keys: Keys<K>,
     run: Vec<Keyed<K, V>>,
     combiner: Combiner<K, C>,
     shuffle: Shuffle<K, C>,
@@ -120,8 +125,8 @@ impl<K: Key, V: Record, A: Aggregate<V>> Push<(K, V)> for CombinePush<K, V, A, A
         // The decision depends on the task's own records only, so a replay decides the same (I-3).
         let trial = self.seen < TRIAL_RECORDS;
         self.seen += run.len();
-        let (hasher, aggregate) = (&mut self.hasher, &*self.aggregate);
-        self.run.extend(run.drain(..).map(|(key, value)| Keyed { hash: hasher.hash(&key).0, key, value }));
+        let (keys, aggregate) = (&mut self.keys, &*self.aggregate);
+        self.run.extend(run.drain(..).map(|(key, value)| Keyed::of(keys.take(key), value)));
         let create = |value| aggregate.create(value);
         if self.pays {
             self.combiner.fold_run(&mut self.run, create, |combined, value| aggregate.add(combined, value));

@@ -7,6 +7,7 @@ use crate::dataflow::report::Port;
 use crate::dataflow::shuffle::{LocalPush, ShufflePush};
 use crate::state::FrozenRun;
 use crate::state::descriptor::StateDescriptor;
+use crate::types::as_key;
 
 /// An operator over pairs, by key. Its [`Reduce`] gets chunks of [`Keyed`](crate::dataflow::shuffle::Keyed) pairs.
 pub(crate) trait ByKey: Send + Sync + 'static {
@@ -61,6 +62,10 @@ impl<O: ByKey> Wide for Shuffled<O> {
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
         self.0.reduce_side(context, downstream)
+    }
+
+    fn type_problem(&self) -> Option<String> {
+        as_key::<O::Key>().problem
     }
 
     fn state(&self) -> Option<StateDescriptor> {

@@ -13,6 +13,7 @@ use crate::dataflow::push::{Downstream, ErasedPush, Unit};
 use crate::dataflow::report::Port;
 use crate::dataflow::shuffle::{Keyed, ShufflePush};
 use crate::dstream::DStream;
+use crate::types::as_key;
 
 impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
     /// For each key that occurs in a batch of this stream or of the other, the values of both, each in the order of its source.
@@ -70,6 +71,10 @@ impl<K: Key, V: Record, W: Record> Wide for Cogroup<K, V, W> {
 
     fn is_partitioned_by_key(&self) -> bool {
         true
+    }
+
+    fn type_problem(&self) -> Option<String> {
+        as_key::<K>().problem
     }
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {

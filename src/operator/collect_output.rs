@@ -1,7 +1,7 @@
 //! The common shape of outputs: what the workers collect of a stream until its batch is committed.
 
 use crate::batch::event::Digest;
-use crate::codec::{KeyHash, Record, encode_into};
+use crate::codec::{KeyHash, Record, encode_loosely_into};
 use crate::dataflow::chunk::Records;
 use crate::dataflow::push::{ErasedPush, Push, Unit};
 use crate::dataflow::report::OutputTray;
@@ -59,7 +59,7 @@ fn digest<T: Record>(records: &[T], scratch: &mut Vec<u8>) -> Digest {
     let mut digest = Digest::default();
     for record in records {
         scratch.clear();
-        encode_into(record, scratch).expect("a record encodes");
+        encode_loosely_into(record, scratch).expect("a record encodes");
         digest.add(KeyHash::of_encoded(scratch).0);
     }
     digest

@@ -13,6 +13,7 @@ use crate::id::{BatchId, BatchTime, Epoch, Lineage};
 use crate::operator::collect_output::{Keep, collect};
 use crate::rdd::Rdd;
 use crate::sink::SinkError;
+use crate::types::as_output;
 
 /// Which batch an [`Rdd`] is.
 ///
@@ -71,6 +72,10 @@ struct ForeachRdd<T, F> {
 impl<T: Record, F: FnMut(Batch, Rdd<T>) + Send + 'static> Output for ForeachRdd<T, F> {
     fn collect(&self, _context: &WorkerContext, tray: OutputTray) -> ErasedPush {
         collect::<T>(Keep::All, tray)
+    }
+
+    fn type_problem(&self) -> Option<String> {
+        as_output::<T>().problem
     }
 
     fn delivery(&self) -> Box<dyn Deliver> {

@@ -16,7 +16,7 @@ use crate::dstream::DStream;
 use crate::id::BatchTime;
 use crate::operator::by_key::{ByKey, Shuffled};
 use crate::operator::keyed_state::KeyedState;
-use crate::state::descriptor::{CHECKED_STATES, StateDescriptor, check_encoding, initial_run};
+use crate::state::descriptor::{StateDescriptor, initial_run};
 use crate::state::spec::{StateSpec, Timed};
 use crate::state::tables::{Fingerprint, OperatorState};
 use crate::state::{Calendar, FrozenRun, Slot, State, StateTable, Tables};
@@ -200,7 +200,6 @@ where
             map: self.map.clone(),
             timeouts,
             used: Vec::new(),
-            unchecked_states: CHECKED_STATES,
             emit: Emit::new(context.name.clone(), records),
             types: PhantomData,
         };
@@ -266,7 +265,6 @@ struct Calls<S, U, F> {
     timeouts: Option<Timeouts>,
     /// The slots that the present batch has used.
     used: Vec<Slot>,
-    unchecked_states: u32,
     emit: Emit<U>,
     types: PhantomData<fn(S)>,
 }
@@ -286,7 +284,6 @@ impl<S: State, U: Record, F> Calls<S, U, F> {
         let used = state.is_changed() || (self.timeouts.is_some() && state.exists());
         let new = state.into_inner();
         if used {
-            check_encoding(&self.name, &mut self.unchecked_states, new.as_ref());
             self.used.push(slot);
         }
         let begins = last_used.is_none() && new.is_some();

@@ -32,6 +32,10 @@ impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
     /// whose last value has left keeps what `inverse` made of it (a zero, for sums) and stays; use
     /// [`reduce_by_key_and_window_filtered`](Self::reduce_by_key_and_window_filtered) to let it go.
     ///
+    /// What `inverse` cannot take out stays: a NaN or an infinity that was merged in once leaves such a sum of floats at NaN for
+    /// good, also after it has left the window, as in Spark. Use [`reduce_by_key_and_window`](Self::reduce_by_key_and_window) where
+    /// such values may come.
+    ///
     /// Wide. Keeps a value per key, and one per key and batch in the window, in state and in checkpoints. A window costs the keys
     /// that entered or left, not those in it; only handing the result on costs all keys, if somebody downstream reads them.
     ///

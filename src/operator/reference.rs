@@ -24,6 +24,7 @@ use crate::state::descriptor::StateDescriptor;
 use crate::state::spec::StateSpec;
 use crate::state::tables::OperatorState;
 use crate::state::{Slot, Tables};
+use crate::types::as_key;
 
 /// The side of the reference's source. It comes first: a version holds for the records of its own batch.
 const REFERENCE: u32 = 0;
@@ -114,6 +115,10 @@ where
             emit: Emit::new(context.name.clone(), downstream.into_typed()),
             types: PhantomData,
         }))
+    }
+
+    fn type_problem(&self) -> Option<String> {
+        as_key::<K>().problem
     }
 
     fn state(&self) -> Option<StateDescriptor> {

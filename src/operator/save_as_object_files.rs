@@ -41,6 +41,10 @@ impl<T: Record> DStream<'_, T> {
     /// ```
     pub fn save_as_object_files(&self, uid: &str, prefix: impl AsRef<Path>, suffix: &str) {
         let place = Layout::by_time(prefix.as_ref(), suffix);
+        if let Some(problem) = crate::types::as_logged::<T>().problem {
+            self.graph.report_problem(format!("save_as_object_files \"{uid}\": {problem}"));
+            return;
+        }
         let format = ObjectFormat::<T>::new().map_err(|reason| {
             let type_name = std::any::type_name::<T>();
             format!("{type_name} has no schema that can be stored: {reason}")

@@ -12,6 +12,7 @@ use crate::dstream::DStream;
 use crate::id::{BatchId, Epoch, Lineage};
 use crate::operator::collect_output::{Keep, collect};
 use crate::sink::{PublishedBatch, Sink, SinkError};
+use crate::types::as_output;
 
 impl<T: Record> DStream<'_, T> {
     /// Publishes every batch to a [`Sink`], in order, after the batch is committed.
@@ -51,6 +52,10 @@ struct SinkOutput<T, S> {
 impl<T: Record, S: Sink<T>> Output for SinkOutput<T, S> {
     fn collect(&self, _context: &WorkerContext, tray: OutputTray) -> ErasedPush {
         collect::<T>(Keep::All, tray)
+    }
+
+    fn type_problem(&self) -> Option<String> {
+        as_output::<T>().problem
     }
 
     fn delivery(&self) -> Box<dyn Deliver> {

@@ -12,5 +12,6 @@ mod slides;
 mod stateless;
 mod stored;
 mod transform;
+mod types;
 mod update_state;
 mod windows;

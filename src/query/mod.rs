@@ -7,7 +7,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::mpsc::{Receiver, channel};
 
-use crate::codec::{Key, KeyHash, KeyHasher, Record, decode, encode};
+use crate::codec::{Key, KeyHash, Record, decode, encode};
 use crate::dataflow::graph::NodeId;
 use crate::dataflow::worker::{EncodedEntry, Select, SelectedKey};
 use crate::driver::message::DriverMessage;
@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::BatchId;
 use crate::operator::foreach_rdd::Batch;
 use crate::running::Running;
+use crate::types::Keys;
 
 /// The committed state of one operator of a running job; see [`Running::state`].
 ///
@@ -158,8 +159,8 @@ impl<'r, K: Key, S: Record> StateHandle<'r, K, S> {
     }
 
     fn select(&self, key: &K) -> SelectedKey {
-        let hash = KeyHasher::default().hash(key);
-        let key = encode(key).expect("a key encodes");
+        let (hash, key) = Keys::new().take(key.clone());
+        let key = encode(&key).expect("a key encodes");
         SelectedKey { partition: hash.bucket(self.running.width().partitions), hash, key }
     }
 
@@ -237,7 +238,7 @@ impl<K: Key, S: Record> StateSnapshot<K, S> {
     /// The state of a key. Costs a binary search.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<&S> {
-        let hash = KeyHasher::default().hash(key);
+        let hash = Keys::new().hash(key);
         let first = self.hashes.partition_point(|before| *before < hash);
         let same = self.hashes[first..].iter().take_while(|found| **found == hash).count();
         self.entries[first..first + same].iter().find(|(found, _)| found == key).map(|(_, state)| state)

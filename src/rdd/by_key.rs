@@ -4,12 +4,13 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
 use super::Rdd;
-use crate::codec::{Key, KeyHasher};
+use crate::codec::Key;
+use crate::types::Keys;
 
 /// Entries by key, in the order in which keys were first met, and where the partitions of the left input ended among them.
 pub(super) struct ByKey<K, E> {
     index: HashTable<usize>,
-    hasher: KeyHasher,
+    keys: Keys<K>,
     hashes: Vec<u64>,
     entries: Vec<(K, E)>,
     ends: Vec<usize>,
@@ -17,19 +18,14 @@ pub(super) struct ByKey<K, E> {
 
 impl<K: Key, E> ByKey<K, E> {
     pub fn new() -> Self {
-        Self {
-            index: HashTable::new(),
-            hasher: KeyHasher::default(),
-            hashes: Vec::new(),
-            entries: Vec::new(),
-            ends: Vec::new(),
-        }
+        Self { index: HashTable::new(), keys: Keys::new(), hashes: Vec::new(), entries: Vec::new(), ends: Vec::new() }
     }
 
     /// The entry of a key, or the key and the place of a new one.
     pub fn entry(&mut self, key: K) -> Place<'_, K, E> {
-        let Self { index, hasher, hashes, entries, .. } = self;
-        let hash = index_hash(hasher.hash(&key).0);
+        let Self { index, keys, hashes, entries, .. } = self;
+        let (hash, key) = keys.take(key);
+        let hash = index_hash(hash.0);
         let same = |&at: &usize| hashes[at] == hash && entries[at].0 == key;
         match index.entry(hash, same, |&at| hashes[at]) {
             Entry::Occupied(at) => Place::Met(&mut entries[*at.get()].1),
@@ -51,7 +47,7 @@ impl<K: Key, E> ByKey<K, E> {
 
     /// Whether the key was met.
     pub fn has(&mut self, key: &K) -> bool {
-        let hash = index_hash(self.hasher.hash(key).0);
+        let hash = index_hash(self.keys.hash(key).0);
         self.index.find(hash, |&at| self.hashes[at] == hash && self.entries[at].0 == *key).is_some()
     }
 

@@ -83,9 +83,7 @@ pub(crate) enum Refusal {
         "\"{uid}\" was {found}, and is {expected} now: give the new operator a uid of its own, and the old state up by drop_state(\"{uid}\")"
     )]
     OperatorKind { uid: Uid, expected: String, found: String },
-    #[error(
-        "{what} of \"{uid}\" cannot be stored: {reason}. Stored state is not self-describing: serde's flatten, untagged and the like cannot be used in it"
-    )]
+    #[error("{what} of \"{uid}\": {reason}")]
     NoSchema { uid: Uid, what: &'static str, reason: String },
 }
 

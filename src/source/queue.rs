@@ -75,7 +75,8 @@ impl<T: Record> Queue<T> {
     /// Adds records as one block and blocks the thread until they are durable; so the job must be running.
     ///
     /// # Errors
-    /// When the log has failed or the job has stopped: the records are not known to be stored.
+    /// When a record cannot be encoded so that it can be read again, or the records are too many for a block: nothing of them is
+    /// stored. When the log has failed or the job has stopped: the records are not known to be stored.
     ///
     /// ```no_run
     /// # fn example(queue: floodmark::Queue<u64>) -> Result<(), floodmark::StoreError> {
@@ -123,8 +124,10 @@ impl<T: Record> Receiver for QueueReceiver<T> {
             let failure = stored.clone().err();
             // Whoever pushed may not wait.
             drop(reply.send(stored));
-            if let Some(failure) = failure {
-                return Err(failure.into());
+            match failure {
+                // That is for whoever pushed: the next push may be fit.
+                None | Some(StoreError::Encode { .. } | StoreError::TooLarge { .. }) => {}
+                Some(failure) => return Err(failure.into()),
             }
         }
     }

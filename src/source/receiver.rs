@@ -12,6 +12,7 @@ use crate::codec::Record;
 use crate::id::{Position, Uid};
 use crate::source::records::RecordBlock;
 use crate::source::store::BlockStore;
+use crate::types::{as_logged, check_record};
 
 /// What ended a receiver; it is reported, and the receiver is started again after the restart delay.
 ///
@@ -78,12 +79,19 @@ pub trait Receiver: Send + 'static {
 pub struct ReceiverContext<T> {
     store: Arc<BlockStore>,
     buffer: Arc<Mutex<RecordBlock>>,
+    /// Samples of the type do not show everything: each record is checked.
+    checks_each: bool,
     item: PhantomData<fn(T)>,
 }
 
 impl<T> Clone for ReceiverContext<T> {
     fn clone(&self) -> Self {
-        Self { store: Arc::clone(&self.store), buffer: Arc::clone(&self.buffer), item: PhantomData }
+        Self {
+            store: Arc::clone(&self.store),
+            buffer: Arc::clone(&self.buffer),
+            checks_each: self.checks_each,
+            item: PhantomData,
+        }
     }
 }
 
@@ -95,7 +103,7 @@ impl<T> fmt::Debug for ReceiverContext<T> {
 
 impl<T: Record> ReceiverContext<T> {
     pub(crate) fn new(store: Arc<BlockStore>) -> Self {
-        Self { store, buffer: Arc::default(), item: PhantomData }
+        Self { store, buffer: Arc::default(), checks_each: as_logged::<T>().is_uncertain, item: PhantomData }
     }
 
     pub(crate) fn block_store(&self) -> &Arc<BlockStore> {
@@ -122,7 +130,7 @@ impl<T: Record> ReceiverContext<T> {
         self.store.admit(1).await?;
         let bytes = {
             let mut buffer = self.buffer();
-            buffer.push(&record).map_err(|cause| self.encode_error(cause))?;
+            self.push(&record, &mut buffer)?;
             buffer.bytes()
         };
         if bytes >= self.store.settings().block_bytes {
@@ -170,7 +178,7 @@ impl<T: Record> ReceiverContext<T> {
         self.store.admit(records.len() as u64).await?;
         let mut block = RecordBlock::default();
         for record in records {
-            block.push(record).map_err(|cause| self.encode_error(cause))?;
+            self.push(record, &mut block)?;
         }
         // What was buffered before came before.
         self.cut().await?;
@@ -266,7 +274,11 @@ impl<T: Record> ReceiverContext<T> {
         self.store.uid()
     }
 
-    fn encode_error(&self, cause: String) -> StoreError {
-        StoreError::Encode { source_uid: self.store.uid().to_string(), cause }
+    /// Adds a record to a block, if it can be read again.
+    fn push(&self, record: &T, block: &mut RecordBlock) -> Result<(), StoreError> {
+        let named = |cause: String| format!("{}: {cause}", std::any::type_name::<T>());
+        let checked = if self.checks_each { check_record(record) } else { Ok(()) };
+        let pushed = checked.and_then(|()| block.push(record).map_err(named));
+        pushed.map_err(|cause| StoreError::Encode { source_uid: self.store.uid().to_string(), cause })
     }
 }

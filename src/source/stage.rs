@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use byteview::ByteView;
 
-use crate::codec::{Record, encode};
+use crate::codec::{Record, encode_loosely};
 use crate::dataflow::blame;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::graph::{RunTask, Source, WorkerContext};
@@ -40,7 +40,7 @@ impl<T: Record> Source for SourceNode<T> {
         let (mut at, mut found) = (0, Vec::new());
         read(&self.uid, &*self.reader, payload, blocks, &mut |candidate: T| {
             if at == record {
-                found = encode(&candidate).expect("a record encodes");
+                found = encode_loosely(&candidate).expect("a record encodes");
             }
             at += 1;
         })?;

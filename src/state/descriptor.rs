@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
-use crate::codec::{Key, KeyHasher, Record, decode, encode};
+use crate::codec::{Key, Record};
 use crate::id::Uid;
 use crate::state::schema::Schema;
 use crate::state::spec::StateSpec;
-use crate::state::{FrozenRun, State, StateTable};
+use crate::state::{FrozenRun, StateTable};
+use crate::types::Keys;
 
 /// A stateful operator as the program declares it; compared with what a checkpoint holds (I-9).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +29,8 @@ impl StateDescriptor {
         Self {
             uid: spec.uid.clone(),
             kind: kind.into(),
-            key_schema: Schema::of::<K>(),
-            state_schema: Schema::of::<S>(),
+            key_schema: Schema::of_key::<K>(),
+            state_schema: Schema::of_state::<S>(),
             seen_schema: Schema::of::<S>(),
             version: spec.version,
             migrations: spec.migrations.iter().map(|migration| (migration.from, migration.schema.clone())).collect(),
@@ -47,32 +48,12 @@ pub(crate) fn initial_run<K: Key, S: Record>(spec: &StateSpec<K, S>) -> Option<F
     if spec.initial.is_empty() {
         return None;
     }
-    let (mut table, mut hasher) = (StateTable::new(), KeyHasher::default());
+    let (mut table, mut keys) = (StateTable::new(), Keys::new());
     for (key, state) in &spec.initial {
-        let slot = table.slot_or_vacant(hasher.hash(key), key);
+        let (hash, key) = keys.take(key.clone());
+        let slot = table.slot_or_vacant(hash, &key);
         table.put(slot, Some(state.clone()), true);
     }
     table.settle();
     Some(table.freeze())
-}
-
-/// How many states of an operator are checked to survive their own encoding, on each worker.
-pub(crate) const CHECKED_STATES: u32 = 64;
-
-/// Checks that a state survives its own encoding, while there are `unchecked` ones: attributes such as `skip_serializing_if`
-/// break it silently otherwise.
-///
-/// # Panics
-/// When it does not: the type is the user's, so this is blamed on the operator.
-pub(crate) fn check_encoding<S: State>(operator: &str, unchecked: &mut u32, state: Option<&S>) {
-    if *unchecked == 0 {
-        return;
-    }
-    *unchecked -= 1;
-    let survives = |state: &S| encode(state).is_ok_and(|bytes| decode::<S>(&bytes).is_ok_and(|again| again == *state));
-    assert!(
-        state.is_none_or(survives),
-        "the state of \"{operator}\" does not survive its own encoding: serde attributes such as skip_serializing_if cannot be \
-         used in stored state"
-    );
 }

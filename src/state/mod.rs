@@ -25,7 +25,6 @@ pub(crate) mod spec;
 mod store;
 mod table;
 pub(crate) mod tables;
-mod trace;
 #[cfg(feature = "cli")]
 pub(crate) mod view;
 
@@ -49,6 +48,11 @@ pub(crate) use tables::Tables;
 use crate::codec::Record;
 
 /// What can be kept per key: a record that can tell whether it changed.
+///
+/// `==` is asked for keys without values in a batch: a state that equals the one before is not a change, and the one before
+/// stays. What is kept is the encoding, so a NaN is a value as any other, and fields with `#[serde(skip)]` have their default
+/// after a restart. A type that holds a hash map or a `BinaryHeap`, whose order a restart would change, is refused when the job
+/// starts.
 ///
 /// ```
 /// fn keeps_state<S: floodmark::State>(_: S) {}

@@ -8,7 +8,8 @@ use std::fmt::Write;
 use serde::de::DeserializeOwned;
 use serde_reflection::{ContainerFormat, Error, Format, Named, Registry, Samples, Tracer, TracerConfig, VariantFormat};
 
-use super::trace::trace;
+use crate::codec::{Key, Record};
+use crate::types::{self, trace};
 
 /// The shape of a type: `str`, `(str, u64)`, `Order { id: u64, items: [str] }`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,8 +21,22 @@ pub(crate) struct Schema {
 }
 
 impl Schema {
+    /// The schema of a type of keys, or why it cannot be one.
+    pub fn of_key<K: Key>() -> Self {
+        Self::of::<K>().unless(types::as_key::<K>().problem)
+    }
+
+    /// The schema of a type of states, or why it cannot be one.
+    pub fn of_state<S: Record>() -> Self {
+        Self::of::<S>().unless(types::as_state::<S>().problem)
+    }
+
+    fn unless(self, problem: Option<String>) -> Self {
+        Self { text: problem.map_or(self.text, Err), ..self }
+    }
+
     /// The schema of `T`, or why it has none that can be stored: serde attributes such as `flatten` and `untagged` need a
-    /// self-describing format, which stored state is not.
+    /// self-describing format, which stored state is not. A part of the type that could not be seen is a `?`.
     pub fn of<T: DeserializeOwned>() -> Self {
         let rendered = |(format, registry): (Format, Registry)| {
             let mut text = String::new();
@@ -46,16 +61,24 @@ impl Schema {
         self.text.as_deref().map_err(String::as_str)
     }
 
-    /// Whether a text that was stored is one of this type.
+    /// Whether a text that was stored is one of this type. Two texts are compared up to where one of them has a `?`.
     pub fn is(&self, stored: &str) -> bool {
-        self.text.as_deref() == Ok(stored) || self.earlier.as_deref() == Some(stored)
+        self.text.as_deref().is_ok_and(|text| agree(text, stored)) || self.earlier.as_deref() == Some(stored)
+    }
+}
+
+fn agree(one: &str, other: &str) -> bool {
+    let known = |text: &str| text.find('?').unwrap_or(usize::MAX);
+    match known(one).min(known(other)) {
+        usize::MAX => one == other,
+        known => one.get(..known).is_some_and(|front| other.get(..known) == Some(front)),
     }
 }
 
 /// More passes than any sensible type needs: each pass sees one more variant of every enum in it.
 const MOST_PASSES: usize = 4_096;
 
-/// The format as it was found before [`trace`]: kept because what it gave is stored.
+/// The format as it was found by an earlier tracer: kept because what it gave is stored.
 fn trace_earlier<T: DeserializeOwned>() -> Result<(Format, Registry), String> {
     // The tracer tells the enums that have more variants only when it is given up, so it starts again with their names.
     let mut enums: Vec<String> = Vec::new();
@@ -245,7 +268,7 @@ mod tests {
             More(Box<Endless>),
         }
         assert!(Schema::of::<Vec<u8>>().is("[u8]"));
-        assert!(super::trace::<Endless>().unwrap_err().contains("without end"));
+        assert!(trace::<Endless>().unwrap_err().contains("without end"));
     }
 
     #[test]

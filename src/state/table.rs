@@ -249,6 +249,11 @@ impl<K: Key, S: Record> StateTable<K, S> {
         self.live
     }
 
+    /// The values that changed since the last freeze.
+    pub fn changed_values(&self) -> impl Iterator<Item = &S> {
+        self.changed.iter().filter_map(|slot| self.entries[*slot as usize].value())
+    }
+
     /// How many entries the next freeze looks at.
     #[cfg(test)]
     pub fn changed(&self) -> usize {

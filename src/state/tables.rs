@@ -2,20 +2,23 @@
 //! does alike: loading, freezing, queries, and the fingerprint of what changed.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::batch::event::Digest;
 use crate::codec::{Key, KeyHash, Record, decode, encode, encode_into};
+use crate::dataflow::blame;
 use crate::dataflow::graph::WorkerContext;
 use crate::error::Result;
 use crate::state::rest::Revised;
 use crate::state::spec::StateSpec;
 use crate::state::{CacheCounts, FrozenRun, Pressure, Rest, StateTable};
+use crate::types::{as_state, check_state};
 
 /// The state of an operator, as the worker's loop deals with it: without its types.
 pub(crate) trait OperatorState {
-    /// The fingerprint of what changed since the last call.
+    /// The fingerprint of what changed since the last call. A state that cannot be stored unwinds, and is blamed on the operator.
     fn take_digest(&mut self) -> Digest;
 
     /// Ends a batch for tables that began partial: merges what was loaded meanwhile. With `all` it waits for the rest, which must be
@@ -59,6 +62,8 @@ pub(crate) struct Tables<K, S> {
     counts: CacheCounts,
     fingerprint: Fingerprint,
     view: View<S>,
+    /// Samples of the type do not show everything: each state that changes is checked.
+    checks_each: bool,
 }
 
 /// A table, and what it lacks while it is partial.
@@ -72,20 +77,36 @@ struct Partition<K, S> {
 type View<S> = fn(&S) -> Option<Vec<u8>>;
 
 /// The fingerprint of what changed in a batch.
-#[derive(Default)]
 pub(crate) struct Fingerprint {
+    /// The operator's.
+    name: Arc<str>,
     digest: Digest,
     scratch: Vec<u8>,
 }
 
 impl Fingerprint {
+    fn new(name: &Arc<str>) -> Self {
+        Self { name: name.clone(), digest: Digest::default(), scratch: Vec::new() }
+    }
+
     /// Takes in a change: `what` is what the key became, or what came to it.
+    ///
+    /// # Panics
+    /// When it cannot be stored: the type is the user's, so this is blamed on the operator.
     pub fn note<W: Serialize>(&mut self, hash: KeyHash, what: &W) {
         self.scratch.clear();
         self.scratch.extend_from_slice(&hash.0.to_le_bytes());
-        encode_into(what, &mut self.scratch).expect("a state encodes");
+        if let Err(error) = encode_into(what, &mut self.scratch) {
+            cannot_be_stored(&self.name, &format!("{}: {error}", std::any::type_name::<W>()));
+        }
         self.digest.add(KeyHash::of_encoded(&self.scratch).0);
     }
+}
+
+#[cold]
+fn cannot_be_stored(operator: &Arc<str>, why: &str) -> ! {
+    blame::enter(operator);
+    panic!("a state of \"{operator}\" cannot be stored: {why}");
 }
 
 impl<K: Key, S: Record> Tables<K, S> {
@@ -108,7 +129,18 @@ impl<K: Key, S: Record> Tables<K, S> {
             Ok(Partition { number, table, rest: None })
         });
         let partitions = partitions.collect::<Result<_>>()?;
-        Ok(Self { partitions, stored: 0, counts: CacheCounts::default(), fingerprint: Fingerprint::default(), view })
+        Ok(Self::over(context, partitions, 0, view))
+    }
+
+    fn over(context: &WorkerContext, partitions: Vec<Partition<K, S>>, stored: i64, view: View<S>) -> Self {
+        Self {
+            partitions,
+            stored,
+            counts: CacheCounts::default(),
+            fingerprint: Fingerprint::new(&context.name),
+            view,
+            checks_each: as_state::<S>().is_uncertain,
+        }
     }
 
     /// As [`load_seen_as`](Self::load_seen_as), for an operator that [brings](Self::bring) the keys that it touches: where this start is
@@ -125,7 +157,7 @@ impl<K: Key, S: Record> Tables<K, S> {
         let partitions: Vec<_> = partitions.collect();
         let counts_stored = partitions.iter().any(|partition| partition.number == 0);
         let stored = if counts_stored { stored.cast_signed() } else { 0 };
-        Ok(Self { partitions, stored, counts: CacheCounts::default(), fingerprint: Fingerprint::default(), view })
+        Ok(Self::over(context, partitions, stored, view))
     }
 
     /// As [`load`](Self::load), for an operator that visits every key, but can do so [in the store](Self::visit_absent): its tables are
@@ -198,6 +230,12 @@ impl<K: Key, S: Record> Tables<K, S> {
 
 impl<K: Key, S: Record> OperatorState for Tables<K, S> {
     fn take_digest(&mut self) -> Digest {
+        if self.checks_each {
+            let mut changed = self.partitions.iter().flat_map(|partition| partition.table.changed_values());
+            if let Some(why) = changed.find_map(|state| check_state(state).err()) {
+                cannot_be_stored(&self.fingerprint.name, &why);
+            }
+        }
         std::mem::take(&mut self.fingerprint.digest)
     }
 

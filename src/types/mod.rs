@@ -1,0 +1,116 @@
+//! What is found out about the types of a job before it starts: their shapes, and whether they can be keys, state, logged
+//! records or output.
+//!
+//! A type is known by its serde code alone. The [`tracer`] deserializes it from nothing, which shows its shape, and makes samples
+//! of it; the [`samples`](check) are encoded and decoded again, and compared byte by byte. What is found holds for the type, so it is
+//! found once in a process.
+//!
+//! | role | what a sample must show |
+//! |---|---|
+//! | logged record | it comes back from its encoding, and has the same encoding each time |
+//! | state | also, its encoding does not depend on how it came to be |
+//! | key | also, keys that are equal have equal encodings, and a key equals itself |
+//! | output | it has the same encoding each time, as far as it can be sampled |
+//!
+//! A type of which not all can be sampled is *uncertain*: its values are checked one by one as they come.
+
+mod check;
+mod keys;
+mod scalar;
+mod tracer;
+
+#[cfg(test)]
+mod tests;
+
+use std::any::TypeId;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use serde::de::DeserializeOwned;
+use serde_reflection::{Format, Registry};
+
+use crate::codec::{Key, Record};
+
+pub(crate) use keys::Keys;
+
+/// The format of `T` and of all containers in it. Parts that could not be seen are unknown.
+///
+/// # Errors
+/// Why it has none: its serde code asks for what only a self-describing format can give.
+pub(crate) fn trace<T: DeserializeOwned>() -> Result<(Format, Registry), String> {
+    tracer::trace::<T>().map(|trace| (trace.format, trace.registry))
+}
+
+/// What samples of a type have shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Findings {
+    /// Why the type cannot be used, with its name and the way out.
+    pub problem: Option<String>,
+    /// Samples do not show everything: each value has to be checked.
+    pub is_uncertain: bool,
+    /// As a key: 0.0 and −0.0 in it are equal, or several NaNs, so they must get one encoding.
+    pub has_one_zero: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    Logged,
+    State,
+    Key,
+    Output,
+}
+
+/// Findings about a type for each of its roles, in this process.
+static FOUND: Mutex<BTreeMap<(TypeId, Role), Findings>> = Mutex::new(BTreeMap::new());
+
+fn once<T: 'static>(role: Role, find: impl FnOnce() -> Findings) -> Findings {
+    let known = || FOUND.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(found) = known().get(&(TypeId::of::<T>(), role)) {
+        return found.clone();
+    }
+    // Without the lock: this is the user's serde code, and may be slow.
+    let found = find();
+    known().insert((TypeId::of::<T>(), role), found.clone());
+    found
+}
+
+/// Whether a type can be a record that is logged.
+pub(crate) fn as_logged<T: Record>() -> Findings {
+    once::<T>(Role::Logged, check::logged::<T>)
+}
+
+/// Whether a type can be a state, or a part of it.
+pub(crate) fn as_state<S: Record>() -> Findings {
+    once::<S>(Role::State, check::state::<S>)
+}
+
+/// Whether a type can be a key.
+pub(crate) fn as_key<K: Key>() -> Findings {
+    once::<K>(Role::Key, check::key::<K>)
+}
+
+/// Whether a type can be put out.
+pub(crate) fn as_output<T: Record>() -> Findings {
+    once::<T>(Role::Output, check::output::<T>)
+}
+
+/// Whether the values of a type come back from what is stored. It may be another encoding each time.
+pub(crate) fn as_position<T: serde::Serialize + DeserializeOwned>() -> Option<String> {
+    check::position::<T>()
+}
+
+/// Checks one record of an uncertain type: that it comes back, and has the same encoding each time.
+///
+/// # Errors
+/// Why it cannot be logged, with the name of the type.
+pub(crate) fn check_record<T: Record>(record: &T) -> Result<(), String> {
+    check::value(record, false)
+}
+
+/// Checks one state of an uncertain type: that it comes back, and has the encoding that it came from each time.
+///
+/// # Errors
+/// Why it cannot be kept, with the name of the type.
+pub(crate) fn check_state<S: Record>(state: &S) -> Result<(), String> {
+    check::value(state, true)
+}
