@@ -37,7 +37,8 @@ mod dstream_tests;
 mod query;
 mod running;
 
-// What everything stands on: identifiers, encodings, errors, time, threads that give way, and the door to the disk.
+// What everything stands on: identifiers, encodings, errors, time, threads that give way, the door to the disk, and calls of
+// user code.
 mod background;
 mod bytes;
 mod clock;
@@ -49,6 +50,7 @@ mod place;
 mod text;
 // What is found out about the types of a job's records, keys and state.
 mod types;
+mod user_code;
 // Bugs that tests plant; nothing of it is in a build without the feature `testing`.
 mod planted;
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::codec::{Key, Record};
 use crate::dataflow::engine::Width;
 use crate::dataflow::graph::Graph;
+use crate::driver::guard::guarded;
 use crate::driver::message::DriverMessage;
 use crate::driver::start::Job;
 use crate::driver::status::{Shared, Status};
@@ -63,22 +64,19 @@ impl Running {
     pub(crate) fn start(mut job: Job, graph: Arc<Graph>, sender: Sender<DriverMessage>) -> Result<Self> {
         let (shared, width, signal) = (job.shared.clone(), job.settings.width, job.settings.stop_signal());
         let (listeners, clock) = (job.settings.listeners.clone(), job.settings.clock.clone());
+        let grace = job.settings.stop_grace;
         let listeners = ListenerThread::start(listeners, job.settings.listener_queue, shared.clone())?;
         job.events = listeners.events();
         let outcome = shared.clone();
         let thread = std::thread::Builder::new()
             .name("driver".into())
             .spawn(move || {
-                let ended =
-                    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.run())).unwrap_or_else(|panic| {
-                        let panic = crate::dataflow::blame::panic_message(&*panic);
-                        Err(Error::new(ErrorKind::Stopped, format!("the driver panicked, which is a bug: {panic}")))
-                    });
+                let ended = guarded(|| job.run());
                 if let Err(error) = &ended {
                     tracing::error!(%error, "the job has failed");
                 }
                 // Listeners hear everything before anybody hears of the end.
-                listeners.end(StreamingStopped::new(ended.as_ref(), clock.epoch_ms()));
+                listeners.end(StreamingStopped::new(ended.as_ref(), clock.epoch_ms()), grace);
                 outcome.end(&ended.map(drop));
             })
             .map_err(|error| Error::caused_by(ErrorKind::Environment, "the driver cannot be started", error))?;
@@ -158,6 +156,10 @@ impl Running {
     /// While the store of a job in object storage does not answer, a graceful stop waits for it, as long as
     /// [`object_store_patience`](crate::StreamingContextBuilder::object_store_patience) says. Stopping the job hard ends that wait, too:
     /// by `stop(false)` from another thread, a second SIGINT, or dropping the handle.
+    ///
+    /// Receivers, functions of the job and listeners that do not return are waited for no longer than the
+    /// [grace period](crate::StreamingContextBuilder::stop_grace). A graceful stop computes what was received, however long that takes;
+    /// a hard stop, from another thread or by a second SIGINT, ends it.
     ///
     /// # Errors
     /// The job's error, when it has failed or fails while it stops.

@@ -30,11 +30,11 @@ use super::{
     PublishedManifest,
 };
 use crate::background::give_way;
-use crate::dataflow::blame::panic_message;
 use crate::disk::{Disk, Step};
 use crate::id::{BatchId, BatchTime, Epoch, WriterNonce};
 use crate::planted::{Planted, PlantedBug};
 use crate::state::{FrozenRun, OperatorNumber, StateStore};
+use crate::user_code::panic_message;
 
 /// The directory of checkpoints inside of a job's directory.
 pub(super) const CHECKPOINTS: &str = "checkpoints";

@@ -13,7 +13,9 @@ use crate::dataflow::engine::Width;
 #[cfg(feature = "testing")]
 use crate::disk::Disk;
 use crate::disk::LocalDisk;
-use crate::driver::settings::{DEFAULT_ATTEMPTS, DEFAULT_LAZY_ABOVE, DEFAULT_LISTENER_QUEUE, JobSettings, KEY_GROUPS};
+use crate::driver::settings::{
+    DEFAULT_ATTEMPTS, DEFAULT_LAZY_ABOVE, DEFAULT_LISTENER_QUEUE, DEFAULT_STOP_GRACE, JobSettings, KEY_GROUPS,
+};
 use crate::dstream::GraphBuilder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::listener::{Listeners, StreamingListener};
@@ -86,6 +88,7 @@ impl StreamingContextBuilder {
             dropped: Vec::new(),
             goes_on_without_log: false,
             signals: false,
+            stop_grace: DEFAULT_STOP_GRACE,
             listeners: Listeners::default(),
             listener_queue: DEFAULT_LISTENER_QUEUE,
             wal: WalSettings::default(),
@@ -347,6 +350,10 @@ impl StreamingContextBuilder {
 
     /// After the last attempt, finds the records that make the batch fail, sets them aside (in `dead-letters/` and in the log),
     /// and goes on without them. Off by default: the job stops.
+    ///
+    /// A record whose [decoder](crate::Decoder) panics is set aside, too. The job stops all the same where the batch fails without its
+    /// records, where more than 64 of them would have to go, and where what follows a record cannot be read without it: that of a typed
+    /// record whose own serde code panics, or of a [reader](crate::RangeReader) that does.
     pub fn dead_letters(self) -> Self {
         self.set(|settings| settings.dead_letters = true)
     }
@@ -380,6 +387,25 @@ impl StreamingContextBuilder {
     /// SIGTERM, and the first SIGINT, stop the job gracefully; a second SIGINT stops it hard.
     pub fn install_signal_handlers(self) -> Self {
         self.set(|settings| settings.signals = true)
+    }
+
+    /// How long a stop waits for user code that does not return; 10 s by default. It is real time, whatever the job's
+    /// [clock](Self::clock).
+    ///
+    /// When it is over at a graceful stop, the future of a receiver that has not returned is dropped, and a receiver that blocks its
+    /// thread is left behind: what it had stored counts, what it stores later is refused with
+    /// [`StoreError::Stopped`](crate::StoreError::Stopped), and the stop goes on. A hard stop, and a new attempt at a batch, leave the
+    /// threads of workers behind that are in a function of the job. At the end of the job events are dropped that listeners have not
+    /// heard by then. Threads that are left behind end when the code returns; [`Status::left_behind`](crate::Status::left_behind) names
+    /// them. Functions that run on the job's own thread (sinks, direct sources, loaders) are always waited for: while one of them runs,
+    /// nobody else may drive the job.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// let builder = floodmark::StreamingContext::builder("job").stop_grace(Duration::from_secs(25));
+    /// ```
+    pub fn stop_grace(self, grace: Duration) -> Self {
+        self.set(|settings| settings.stop_grace = grace)
     }
 
     /// Adds a listener, which hears what happens in the job; several may be added. Spark: `addStreamingListener`.

@@ -3,19 +3,21 @@
 //! The driver stands outside of the workers and talks to each through a channel. An engine lives until it is stopped or a
 //! batch fails; after a failure everything it says is void, and a new one is started from the newest checkpoint.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::Thread;
+use std::time::Duration;
 
 use timely::WorkerConfig;
 use timely::communication::Config as Communication;
 
+use crate::dataflow::blame::Sight;
 use crate::dataflow::freezing::FrozenOperators;
 use crate::dataflow::graph::Graph;
 use crate::dataflow::push::BatchContext;
 use crate::dataflow::report::WorkerReport;
 use crate::dataflow::task::{BlockReader, Task};
-use crate::dataflow::worker::{self, FromWorker, StateQuery, ToWorker, WorkerSeat};
+use crate::dataflow::worker::{self, FromWorker, Presence, StateQuery, ToWorker, WorkerSeat};
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::loader::StateLoader;
 
@@ -51,13 +53,24 @@ pub(crate) struct Engine {
     inboxes: Vec<Sender<ToWorker>>,
     threads: Vec<Thread>,
     guards: Option<timely::communication::WorkerGuards<()>>,
+    workers: Vec<Watched>,
+    /// Disconnected when all workers have ended.
+    present: Receiver<()>,
+    /// How long the end waits for user code that runs.
+    patience: Duration,
     next_execution: u64,
+}
+
+/// A worker as others see it.
+struct Watched {
+    sight: Sight,
+    presence: Weak<Presence>,
 }
 
 impl Engine {
     /// Starts the workers and waits until all of them have loaded their state.
     ///
-    /// `tell` gets what happens from then on.
+    /// `tell` gets what happens from then on. When the engine ends, user code has `patience` to return.
     ///
     /// # Errors
     /// When threads cannot be started, or state cannot be loaded.
@@ -66,29 +79,46 @@ impl Engine {
         width: Width,
         loader: StateLoader,
         blocks: BlockReader,
+        patience: Duration,
         tell: impl Fn(EngineEvent) + Send + Sync + 'static,
     ) -> Result<Self> {
-        let (inboxes, outboxes): (Vec<_>, Vec<_>) = (0..width.workers).map(|_| channel()).unzip();
         let (ready, readiness) = channel();
-        let seats = Seats {
-            graph,
-            width,
-            loader,
-            blocks,
-            outboxes: Mutex::new(outboxes.into_iter().map(Some).collect()),
-            ready,
-        };
-        let tell: Arc<dyn Fn(EngineEvent) + Send + Sync> = Arc::new(tell);
+        let (here, present) = channel();
+        let tell = translated(ready, tell);
+        let (mut inboxes, mut seats, mut workers) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..width.workers {
+            let (inbox, outbox) = channel();
+            let seat = WorkerSeat {
+                graph: graph.clone(),
+                partitions: width.partitions,
+                loader: loader.clone(),
+                blocks: blocks.clone(),
+                inbox: outbox,
+                tell: tell.clone(),
+                sight: Sight::default(),
+                presence: Arc::new(Presence(here.clone())),
+            };
+            inboxes.push(inbox);
+            workers.push(Watched { sight: seat.sight.clone(), presence: Arc::downgrade(&seat.presence) });
+            seats.push(Some(seat));
+        }
+        drop((here, loader));
         let communication =
             if width.workers == 1 { Communication::Thread } else { Communication::Process(width.workers as usize) };
         let config = timely::Config { communication, worker: WorkerConfig::default() };
-        let guards = timely::execute(config, move |worker| worker::run(worker, seats.take(worker.index(), &tell)))
+        // A thread that does not return keeps this closure, so each takes its seat out of it.
+        let seats = Mutex::new(seats);
+        let seat = move |worker: usize| {
+            seats.lock().expect("no panic while seated")[worker].take().expect("each seat is taken once")
+        };
+        let guards = timely::execute(config, move |worker| worker::run(worker, seat(worker.index())))
             .map_err(|message| Error::new(ErrorKind::Environment, format!("workers cannot be started: {message}")))?;
-        let mut engine = Self { width, inboxes, threads: Vec::new(), guards: Some(guards), next_execution: 0 };
+        let (threads, guards) = (Vec::new(), Some(guards));
+        let mut engine = Self { width, inboxes, threads, guards, workers, present, patience, next_execution: 0 };
         match engine.wait_until_ready(&readiness) {
             Ok(()) => Ok(engine),
             Err(error) => {
-                engine.stop();
+                engine.end();
                 Err(error)
             }
         }
@@ -135,23 +165,34 @@ impl Engine {
         self.unpark();
     }
 
-    /// Ends all workers and waits for them.
-    pub fn stop(mut self) {
-        self.end();
+    /// Ends all workers and waits for them; not longer than the engine's patience for those that are in user code. Says which
+    /// threads were left behind: whatever they still say is void, and they end when the code returns.
+    pub fn stop(mut self) -> Vec<String> {
+        self.end()
     }
 
-    fn end(&mut self) {
+    fn end(&mut self) -> Vec<String> {
+        let Some(guards) = self.guards.take() else { return Vec::new() };
         for inbox in &self.inboxes {
             drop(inbox.send(ToWorker::Stop));
         }
         self.unpark();
-        if let Some(guards) = self.guards.take() {
-            for result in guards.join() {
-                if let Err(error) = result {
-                    tracing::error!(%error, "a worker thread ended in a panic");
-                }
+        if self.present.recv_timeout(self.patience) == Err(RecvTimeoutError::Timeout) {
+            let present = self.workers.iter().enumerate().filter(|(_, worker)| worker.presence.strong_count() > 0);
+            let left: Vec<String> =
+                present.map(|(index, worker)| format!("worker {index}, in \"{}\"", worker.sight.operator())).collect();
+            if !left.is_empty() {
+                // Dropping the guards would wait for the threads.
+                std::mem::forget(guards);
+                return left;
             }
         }
+        for result in guards.join() {
+            if let Err(error) = result {
+                tracing::error!(%error, "a worker thread ended in a panic");
+            }
+        }
+        Vec::new()
     }
 
     fn unpark(&self) {
@@ -165,49 +206,30 @@ impl Drop for Engine {
     }
 }
 
-/// Gives every worker its place.
-struct Seats {
-    graph: Arc<Graph>,
-    width: Width,
-    loader: StateLoader,
-    blocks: BlockReader,
-    outboxes: Mutex<Vec<Option<Receiver<ToWorker>>>>,
+/// What a worker says, to whom it concerns: the start of the engine, or whoever runs it.
+fn translated(
     ready: Sender<Result<Thread>>,
-}
-
-impl Seats {
-    fn take(&self, worker: usize, tell: &Arc<dyn Fn(EngineEvent) + Send + Sync>) -> WorkerSeat {
-        let inbox =
-            self.outboxes.lock().expect("no panic while seated")[worker].take().expect("each seat is taken once");
-        let (ready, tell) = (self.ready.clone(), tell.clone());
-        let translate = move |message| match message {
-            FromWorker::Ready(thread) => drop(ready.send(Ok(thread))),
-            FromWorker::NotReady(error) => drop(ready.send(Err(error))),
-            FromWorker::Done { execution, report } => tell(EngineEvent::Done { execution, report }),
-            FromWorker::Frozen(frozen) => tell(EngineEvent::Frozen(frozen)),
-            FromWorker::Panicked { execution, operator, panic } => {
-                tell(EngineEvent::Panicked { execution, operator, panic })
-            }
-            FromWorker::SourceFailed(error) => tell(EngineEvent::SourceFailed(error)),
-            FromWorker::StateFailed(error) => tell(EngineEvent::StateFailed(error)),
-            FromWorker::Gone => {
-                drop(ready.send(Err(Error::new(ErrorKind::UserCode, "a worker panicked while it loaded its state"))));
-                tell(EngineEvent::Panicked {
-                    execution: None,
-                    operator: "the dataflow".into(),
-                    panic: "a worker thread ended".into(),
-                });
-            }
-        };
-        WorkerSeat {
-            graph: self.graph.clone(),
-            partitions: self.width.partitions,
-            loader: self.loader.clone(),
-            blocks: self.blocks.clone(),
-            inbox,
-            tell: Arc::new(translate),
+    tell: impl Fn(EngineEvent) + Send + Sync + 'static,
+) -> Arc<dyn Fn(FromWorker) + Send + Sync> {
+    Arc::new(move |message| match message {
+        FromWorker::Ready(thread) => drop(ready.send(Ok(thread))),
+        FromWorker::NotReady(error) => drop(ready.send(Err(error))),
+        FromWorker::Done { execution, report } => tell(EngineEvent::Done { execution, report }),
+        FromWorker::Frozen(frozen) => tell(EngineEvent::Frozen(frozen)),
+        FromWorker::Panicked { execution, operator, panic } => {
+            tell(EngineEvent::Panicked { execution, operator, panic })
         }
-    }
+        FromWorker::SourceFailed(error) => tell(EngineEvent::SourceFailed(error)),
+        FromWorker::StateFailed(error) => tell(EngineEvent::StateFailed(error)),
+        FromWorker::Gone => {
+            drop(ready.send(Err(Error::new(ErrorKind::Environment, "a worker ended before it was ready"))));
+            tell(EngineEvent::Panicked {
+                execution: None,
+                operator: "the dataflow".into(),
+                panic: "a worker thread ended".into(),
+            });
+        }
+    })
 }
 
 /// Spreads tasks over workers, each to the one with the fewest bytes so far. Results do not depend on it (I-3).

@@ -75,7 +75,7 @@ impl Lowering<'_> {
             probe: probe::Handle::new(),
             batches: Batches::default(),
             reports: Reports::default(),
-            freezing: Freezing::default(),
+            freezing: Freezing::new(self.graph),
             reduces: Vec::new(),
             failure: Rc::default(),
         };
@@ -93,6 +93,7 @@ impl Lowering<'_> {
                 }
                 Operator::Wide(wide) if !self.graph.runs_in_place(id) => {
                     let head = self.downstream(id, &lowered.reports, &mut chain)?;
+                    blame::enter(&context.name);
                     let chunks = scope.concatenate(arriving.remove(&id).unwrap_or_default());
                     let root: SharedReduce = Rc::new(RefCell::new(wide.reduce_side(&context, head)?));
                     chain.in_place.push((id, root.clone()));
@@ -152,6 +153,7 @@ impl Lowering<'_> {
             Operator::Output(output) => output.collect(&context, OutputTray { node: id, reports: reports.clone() }),
             Operator::Wide(wide) if self.graph.runs_in_place(id) => {
                 let head = self.downstream(id, reports, chain)?;
+                blame::enter(&context.name);
                 let reduce: SharedReduce = Rc::new(RefCell::new(wide.reduce_side(&context, head)?));
                 chain.in_place.push((id, reduce.clone()));
                 wide.local_side(reduce)
@@ -248,8 +250,8 @@ fn wide_stage<'s>(
                 let held = capabilities.as_mut().expect("capabilities are held until the input is closed");
                 let mut by_partition = in_source_order(gathered.remove(&execution).unwrap_or_default());
                 blame::enter_execution(execution);
-                blame::enter(&name);
                 freezing.before_touching(&in_place);
+                blame::enter(&name);
                 let due = batch.timing.due(input_slide);
                 for (&partition, time) in owned.iter().flat_map(|partition| due.map(|time| (partition, time))) {
                     let unit = Unit::of_partition(partition, time, batch.clone());

@@ -4,21 +4,23 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError};
 use std::thread::Thread;
 
 use timely::worker::Worker;
 
 use crate::codec::KeyHash;
-use crate::dataflow::blame;
+use crate::dataflow::blame::{self, Sight};
 use crate::dataflow::freezing::FrozenOperators;
 use crate::dataflow::graph::{Graph, NodeId};
 use crate::dataflow::lower::{Lowered, Lowering};
 use crate::dataflow::push::BatchContext;
 use crate::dataflow::report::WorkerReport;
 use crate::dataflow::task::{BlockReader, Task};
+use crate::error::{Error, ErrorKind};
 use crate::state::StateFailure;
 use crate::state::loader::StateLoader;
+use crate::user_code::panic_message;
 
 /// What the driver tells a worker.
 pub(crate) enum ToWorker {
@@ -63,7 +65,7 @@ pub(crate) enum FromWorker {
     /// The dataflow stands, its state is loaded; from now on `thread` must be unparked after a message.
     Ready(Thread),
     /// The state could not be loaded.
-    NotReady(crate::Error),
+    NotReady(Error),
     /// All workers are through with this execution; this is what this one did.
     Done { execution: u64, report: WorkerReport },
     /// What this worker has for the checkpoint, once it was told to freeze.
@@ -71,9 +73,9 @@ pub(crate) enum FromWorker {
     /// User code panicked; the worker has dropped its dataflow.
     Panicked { execution: Option<u64>, operator: String, panic: String },
     /// The input of a task could not be had.
-    SourceFailed(crate::Error),
+    SourceFailed(Error),
     /// Stored state could not be read; the worker has dropped its dataflow.
-    StateFailed(crate::Error),
+    StateFailed(Error),
     /// The thread is about to end without having been told to.
     Gone,
 }
@@ -86,7 +88,13 @@ pub(crate) struct WorkerSeat {
     pub blocks: BlockReader,
     pub inbox: Receiver<ToWorker>,
     pub tell: Arc<dyn Fn(FromWorker) + Send + Sync>,
+    pub sight: Sight,
+    /// Dropped when the worker has ended.
+    pub presence: Arc<Presence>,
 }
+
+/// Says that a worker has not ended. All of an engine's workers have ended when nothing can be sent on the channel any more.
+pub(crate) struct Presence(#[allow(dead_code)] pub Sender<()>);
 
 /// Tells the driver that the thread ends, unless it was told to.
 struct Farewell {
@@ -104,47 +112,57 @@ impl Drop for Farewell {
 
 /// Runs a worker until it is told to stop, or fails. The dataflow is dropped before this returns.
 pub(crate) fn run(worker: &mut Worker, seat: WorkerSeat) {
-    let mut farewell = Farewell { tell: seat.tell.clone(), expected: false };
-    let lowering = Lowering {
-        graph: &seat.graph,
-        worker: worker.index() as u32,
-        workers: worker.peers() as u32,
-        partitions: seat.partitions,
-        loader: seat.loader.clone(),
-        blocks: seat.blocks.clone(),
-    };
+    let WorkerSeat { graph, partitions, loader, blocks, inbox, tell, sight, presence } = seat;
+    let mut farewell = Farewell { tell: tell.clone(), expected: false };
+    sight.watch_this_thread();
+    let (index, workers) = (worker.index() as u32, worker.peers() as u32);
     let dataflow = worker.next_dataflow_index();
-    match worker.dataflow::<u64, _, _>(|scope| lowering.build(scope)) {
+    // The loader goes with the lowering: the store can be closed although a worker does not return from the user's code.
+    let lowering = Lowering { graph: &graph, worker: index, workers, partitions, loader, blocks };
+    let built = catch_unwind(AssertUnwindSafe(|| worker.dataflow::<u64, _, _>(|scope| lowering.build(scope))));
+    drop(lowering);
+    match built.unwrap_or_else(|panic| Err(not_loaded(panic))) {
         Ok(mut lowered) => {
-            (seat.tell)(FromWorker::Ready(std::thread::current()));
-            if let Err(failure) = serve(worker, &seat, &mut lowered) {
-                (seat.tell)(failure);
-                wait_for_stop(&seat);
+            tell(FromWorker::Ready(std::thread::current()));
+            if let Err(failure) = serve(worker, &graph, &inbox, &*tell, &mut lowered) {
+                tell(failure);
+                wait_for_stop(&inbox);
             }
         }
         Err(error) => {
-            (seat.tell)(FromWorker::NotReady(error));
+            tell(FromWorker::NotReady(error));
             // The dataflow is incomplete, so it is never stepped.
-            wait_for_stop(&seat);
+            wait_for_stop(&inbox);
         }
     }
     worker.drop_dataflow(dataflow);
     farewell.expected = true;
+    drop(presence);
 }
 
 /// Serves until it is told to stop, or until a failure after which the dataflow is never stepped again: it would go on as if the batch
 /// were done.
-fn serve(worker: &mut Worker, seat: &WorkerSeat, lowered: &mut Lowered) -> Result<(), FromWorker> {
+fn serve(
+    worker: &mut Worker,
+    graph: &Graph,
+    inbox: &Receiver<ToWorker>,
+    tell: &dyn Fn(FromWorker),
+    lowered: &mut Lowered,
+) -> Result<(), FromWorker> {
     let mut next_done = 0_u64;
     loop {
         loop {
-            match seat.inbox.try_recv() {
+            match inbox.try_recv() {
                 Ok(ToWorker::Run { batch, tasks }) => begin_batch(lowered, batch, tasks),
                 Ok(ToWorker::Freeze) => {
                     let frozen = catch_unwind(AssertUnwindSafe(|| lowered.freezing.finish())).map_err(failure_of)?;
-                    (seat.tell)(FromWorker::Frozen(frozen));
+                    tell(FromWorker::Frozen(frozen));
                 }
-                Ok(ToWorker::Query(query)) => answer(lowered, &query).map_err(FromWorker::StateFailed)?,
+                Ok(ToWorker::Query(query)) => {
+                    blame::enter(&graph.node(query.node).name);
+                    let answered = catch_unwind(AssertUnwindSafe(|| answer(lowered, &query))).map_err(failure_of)?;
+                    answered.map_err(FromWorker::StateFailed)?;
+                }
                 Ok(ToWorker::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
                 Err(TryRecvError::Empty) => break,
             }
@@ -155,7 +173,7 @@ fn serve(worker: &mut Worker, seat: &WorkerSeat, lowered: &mut Lowered) -> Resul
         }
         while lowered.batches.borrow().contains_key(&next_done) && !lowered.probe.less_equal(&next_done) {
             lowered.batches.borrow_mut().remove(&next_done);
-            (seat.tell)(FromWorker::Done { execution: next_done, report: lowered.reports.take(next_done) });
+            tell(FromWorker::Done { execution: next_done, report: lowered.reports.take(next_done) });
             next_done += 1;
         }
     }
@@ -167,8 +185,19 @@ fn failure_of(panic: Box<dyn Any + Send>) -> FromWorker {
         Ok(failure) => FromWorker::StateFailed(failure.0),
         Err(panic) => {
             let (execution, operator) = blame::running();
-            FromWorker::Panicked { execution, operator, panic: blame::panic_message(&*panic) }
+            FromWorker::Panicked { execution, operator, panic: panic_message(&*panic) }
         }
+    }
+}
+
+/// What a caught panic was while the dataflow was built.
+fn not_loaded(panic: Box<dyn Any + Send>) -> Error {
+    match failure_of(panic) {
+        FromWorker::StateFailed(error) => error,
+        FromWorker::Panicked { operator, panic, .. } => {
+            Error::new(ErrorKind::UserCode, format!("\"{operator}\" panicked while its state was loaded: {panic}"))
+        }
+        _ => unreachable!("a panic is the user's or a read that failed"),
     }
 }
 
@@ -184,7 +213,7 @@ fn begin_batch(lowered: &mut Lowered, batch: BatchContext, tasks: Vec<Task>) {
     }
 }
 
-fn answer(lowered: &Lowered, query: &StateQuery) -> crate::error::Result<()> {
+fn answer(lowered: &Lowered, query: &StateQuery) -> Result<(), Error> {
     let mut entries = Vec::new();
     if let Some((_, reduce)) = lowered.reduces.iter().find(|(node, _)| *node == query.node) {
         let reduce = reduce.borrow();
@@ -202,6 +231,6 @@ fn answer(lowered: &Lowered, query: &StateQuery) -> crate::error::Result<()> {
     Ok(())
 }
 
-fn wait_for_stop(seat: &WorkerSeat) {
-    while !matches!(seat.inbox.recv(), Ok(ToWorker::Stop) | Err(_)) {}
+fn wait_for_stop(inbox: &Receiver<ToWorker>) {
+    while !matches!(inbox.recv(), Ok(ToWorker::Stop) | Err(_)) {}
 }

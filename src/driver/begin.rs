@@ -4,12 +4,14 @@ use crate::batch::event::BatchEvent;
 use crate::checkpoint::{CheckpointRequest, JobPoint};
 use crate::driver::Driver;
 use crate::driver::checkpoints::{entries_of, operator_entry};
+use crate::driver::guard::guarded;
 use crate::driver::start::{Job, environment};
 use crate::error::Result;
 use crate::id::{BatchId, Uid};
 use crate::planted::PlantedBug;
 use crate::recovery::decide::Decision;
 use crate::state::{FrozenRun, OperatorNumber};
+use crate::user_code;
 
 impl Driver {
     /// The first steps of this life on the log, up to a dataflow with its state loaded.
@@ -45,7 +47,7 @@ impl Driver {
     /// Ends a life that did not come to receiving, and all its threads, so that the job can be started again at once, by this
     /// process or another.
     pub(super) fn abandon(mut self) -> Job {
-        if let Err(error) = self.end_threads() {
+        if let Err(error) = guarded(|| self.end_threads()) {
             tracing::error!(%error, "a start that failed ended in a second error");
         }
         // Nobody has a handle on the job yet, so nothing but words of the life that has ended can wait here.
@@ -81,7 +83,8 @@ impl Driver {
                 kept.push((descriptor.uid.clone(), known));
                 entry.clone()
             } else {
-                let run = wide.initial_state();
+                let whose = format!("the initial state of \"{}\"", descriptor.uid);
+                let run = user_code::call(whose, || wide.initial_state())?;
                 let entries = run.as_ref().map_or(0, |run| run.len() as u64);
                 runs.extend(run.map(|run| (known.number, run)));
                 operator_entry(&descriptor, known.number, entries)

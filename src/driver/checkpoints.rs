@@ -142,6 +142,7 @@ impl Driver {
         while self.checkpoint.pending.is_some() {
             match self.inbox.recv().expect("the driver holds a sender itself") {
                 DriverMessage::Checkpoint(done) => self.checkpoint_done(done)?,
+                DriverMessage::Stop { graceful: false } => return Err(self.interrupted()),
                 message => later.push(message),
             }
         }

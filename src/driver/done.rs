@@ -7,10 +7,8 @@
 //! | after publishing, before that is logged | the same | published again: sinks are idempotent |
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::batch::event::{BatchEvent, Commit, Digest};
-use crate::dataflow::blame::panic_message;
 use crate::dataflow::chunk::{Origin, Records};
 use crate::dataflow::graph::{Delivery, NodeId};
 use crate::dataflow::report::{OutputPart, WorkerReport};
@@ -22,6 +20,7 @@ use crate::planted::PlantedBug;
 use crate::sink::SinkError;
 use crate::source::BatchSample;
 use crate::state::{CacheCounts, Pressure};
+use crate::user_code;
 
 /// What all workers together did in a batch.
 #[derive(Default)]
@@ -201,10 +200,8 @@ impl Driver {
             let name = &self.graph.node(*node).name;
             let parts = outputs.remove(node).unwrap_or_default().into_iter().map(|(_, records)| records).collect();
             let told = OutputWord::started(&self.events, &*self.settings.clock, delivery, name);
-            let published = catch_unwind(AssertUnwindSafe(|| deliver.publish(delivery, parts)));
-            let published = published
+            let published = user_code::catch(|| deliver.publish(delivery, parts))
                 .map_err(|panic| {
-                    let panic = panic_message(&*panic);
                     Error::new(ErrorKind::UserCode, format!("\"{name}\" panicked with batch {batch}: {panic}"))
                 })
                 .and_then(|published| published.map_err(|error| sink_failed(name, batch, error)));

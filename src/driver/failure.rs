@@ -26,7 +26,8 @@ impl Driver {
         if self.lazy.is_some() {
             loader = loader.with_background(tasks.clone());
         }
-        self.engine = Some(Engine::start(self.graph.clone(), self.settings.width, loader, self.blocks.clone(), tell)?);
+        let (graph, blocks, patience) = (self.graph.clone(), self.blocks.clone(), self.settings.stop_grace);
+        self.engine = Some(Engine::start(graph, self.settings.width, loader, blocks, patience, tell)?);
         self.start_background(&tasks)
     }
 
@@ -59,7 +60,7 @@ impl Driver {
             lazy.rest();
         }
         if let Some(engine) = self.engine.take() {
-            engine.stop();
+            self.shared.leave_behind(engine.stop());
         }
     }
 
@@ -72,16 +73,21 @@ impl Driver {
         let attempt = self.record_failure(batch, &operator, &panic)?;
         if attempt < self.settings.attempts {
             self.restart_engine()?;
-            self.history.get_mut(batch).attempts += 1;
-            let attempt = self.history.get(batch).attempts;
-            self.log_events(&[BatchEvent::AttemptStarted { batch, attempt }])?;
-            return Ok(());
+            return self.begin_attempt(batch);
         }
-        if self.settings.dead_letters {
+        if self.settings.dead_letters && !self.history.get(batch).is_unexplained {
             return self.set_letters_aside(batch);
         }
         let message = format!("batch {batch} failed {attempt} times; \"{operator}\" panicked: {panic}");
         Err(Error::new(ErrorKind::UserCode, message))
+    }
+
+    /// Counts an attempt that begins, in the log too.
+    pub(super) fn begin_attempt(&mut self, batch: BatchId) -> Result<()> {
+        let past = self.history.get_mut(batch);
+        past.attempts += 1;
+        let attempt = past.attempts;
+        self.log_events(&[BatchEvent::AttemptStarted { batch, attempt }]).map(drop)
     }
 
     /// Counts a failed attempt, in the log too; says how many there were since the job started.

@@ -25,6 +25,8 @@ pub(crate) struct PastBatch {
     pub failed: u32,
     /// Attempts whose beginning is in the log.
     pub attempts: u32,
+    /// It has failed as often as allowed, but on trial it did not: no record was found to set aside.
+    pub is_unexplained: bool,
 }
 
 impl PastBatch {
@@ -125,6 +127,7 @@ mod tests {
             ticked_ms: None,
             failed: 0,
             attempts: 1,
+            is_unexplained: false,
         }
     }
 

@@ -176,5 +176,6 @@ fn skipped(known: &[DeadLetter], found: &[DeadLetter], source: &Uid, task: u32) 
 }
 
 fn failed(uid: &Uid, doing: &str, error: SourceError) -> Error {
-    Error::caused_by(ErrorKind::Environment, format!("source \"{uid}\" cannot {doing}"), error)
+    let kind = if error.is_panic() { ErrorKind::UserCode } else { ErrorKind::Environment };
+    Error::caused_by(kind, format!("source \"{uid}\" cannot {doing}"), error)
 }

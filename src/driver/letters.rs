@@ -1,6 +1,11 @@
 //! Dead letters: where the job chose so, the records that no attempt survives are found by halving and set aside, durably and
 //! with their batch, and the job goes on without them.
 //!
+//! A record whose decoder panics is set aside as any other. Where nothing after it can be read without it (records of a type whose
+//! own serde code panics, and readers of the user's own), the job ends, as it does where a batch fails without its records: then the
+//! panic has another cause, an idle key for example. Where the batch fails no more while the culprit is looked for, it gets all of its
+//! attempts once more.
+//!
 //! | a crash | leaves | caught by the row |
 //! |---|---|---|
 //! | while looking for culprits | a plan, failed attempts | recomputed; looked for again |
@@ -28,6 +33,13 @@ struct Panic {
     message: String,
 }
 
+impl Panic {
+    /// The error with which it ends the job.
+    fn ends(&self, what: &str) -> Error {
+        Error::new(ErrorKind::UserCode, format!("{what}; \"{}\" panicked: {}", self.operator, self.message))
+    }
+}
+
 impl Driver {
     /// Finds the records that make the batch fail, sets them aside, and lets the batch be computed without them.
     pub(super) fn set_letters_aside(&mut self, batch: BatchId) -> Result<()> {
@@ -35,21 +47,45 @@ impl Driver {
         let known = self.history.get(batch).letters.len();
         let mut letters = self.history.get(batch).letters.clone();
         while let Some(panic) = self.attempt(batch, Trial { letters: letters.clone(), ..Trial::whole() })? {
+            if letters.len() == known {
+                self.check_that_records_matter(batch)?;
+            }
             if letters.len() >= MOST_LETTERS {
-                let message = format!(
-                    "batch {batch} fails even without {MOST_LETTERS} records; \"{}\" panicked: {}",
-                    panic.operator, panic.message
-                );
-                return Err(Error::new(ErrorKind::UserCode, message));
+                return Err(panic.ends(&format!("batch {batch} fails even without {MOST_LETTERS} records")));
             }
             let letter = self.find_culprit(batch, &letters, &panic)?;
-            tracing::warn!(%batch, source = %letter.source, task = letter.task, record = letter.record, "a record is set aside");
+            let DeadLetter { source, task, record, .. } = &letter;
+            if letters.iter().any(|known| (&known.source, &known.task, &known.record) == (source, task, record)) {
+                let what = format!(
+                    "batch {batch} fails at record {record} of task {task} of source \"{source}\", which cannot be set aside: \
+                     nothing after it can be read without it"
+                );
+                return Err(panic.ends(&what));
+            }
+            tracing::warn!(%batch, %source, task, record, "a record is set aside");
             letters.push(letter);
+        }
+        if letters.len() == known {
+            tracing::warn!(%batch, "the batch fails no more, and no record is set aside: it is tried again");
+            let past = self.history.get_mut(batch);
+            (past.failed, past.is_unexplained) = (0, true);
+            self.restart_engine()?;
+            return self.begin_attempt(batch);
         }
         self.write_letters(batch, &letters, known)?;
         self.log_events(&[BatchEvent::DeadLettered { batch, letters: letters.clone() }])?;
         self.history.get_mut(batch).letters = letters;
         self.restart_engine()
+    }
+
+    /// A batch that fails without any of its records has no culprit among them.
+    fn check_that_records_matter(&mut self, batch: BatchId) -> Result<()> {
+        let first = self.tasks_of(batch).into_iter().next().map(|(source, task)| (source, task, 0));
+        let trial = Trial { is_trial: true, until: first, ..Trial::default() };
+        match self.attempt(batch, trial)? {
+            None => Ok(()),
+            Some(panic) => Err(panic.ends(&format!("batch {batch} fails even without its records"))),
+        }
     }
 
     /// The record that ends the shortest part of the batch that fails, by halving: first over tasks, then over its records.
@@ -140,13 +176,11 @@ impl Driver {
                     outcome = Some(Panic { operator, message: panic });
                     break;
                 }
-                DriverMessage::Engine {
-                    event: EngineEvent::SourceFailed(error) | EngineEvent::StateFailed(error),
-                    ..
-                } => {
-                    return Err(error);
-                }
+                DriverMessage::Engine { event: EngineEvent::SourceFailed(error), .. } => return Err(error),
+                // Where an older checkpoint is there, all begins again from that one.
+                DriverMessage::Engine { event: EngineEvent::StateFailed(error), .. } => self.state_failed(error)?,
                 DriverMessage::Checkpoint(done) => self.checkpoint_done(done)?,
+                DriverMessage::Stop { graceful: false } => return Err(self.interrupted()),
                 message => later.push(message),
             }
         }

@@ -8,6 +8,7 @@ use crate::batch::ticker::Ticker;
 use crate::block::{BlockLog, Intake};
 use crate::driver::Driver;
 use crate::driver::message::DriverMessage;
+use crate::driver::signals::Signals;
 use crate::driver::start::environment;
 use crate::error::{Error, Result};
 use crate::source::{ReceiverSource, Supervisor};
@@ -21,9 +22,10 @@ impl Driver {
             drop(sender.send(DriverMessage::ReceivingFailed(error)));
         });
         if !receivers.is_empty() {
-            let runtime = self.runtime.handle();
-            let supervisor =
-                Arc::new(Supervisor::start(runtime, receivers, &intake, &self.settings.clock, &self.events));
+            let (runtime, grace) = (self.runtime.handle(), self.settings.stop_grace);
+            let (clock, events) = (&self.settings.clock, &self.events);
+            let supervisor = Supervisor::start_on_threads(runtime, receivers, &intake, clock, events, grace);
+            let supervisor = Arc::new(supervisor.map_err(|error| environment("start the receivers' threads", error))?);
             self.shared.receiving(&supervisor);
             self.supervisor = Some(supervisor);
         }
@@ -31,34 +33,8 @@ impl Driver {
         let tick = move || drop(sender.send(DriverMessage::Tick));
         self.ticker = Some(Ticker::start(self.settings.clock.clone(), self.settings.interval_ms, tick)?);
         if self.settings.signals {
-            self.listen_to_signals()?;
+            self.signals = Some(Signals::listen(self.sender.clone(), self.settings.stop_signal())?);
         }
-        Ok(())
-    }
-
-    /// SIGTERM, and the first SIGINT, stop gracefully; the second SIGINT stops hard.
-    fn listen_to_signals(&self) -> Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let _runtime = self.runtime.enter();
-        let listen = |kind| signal(kind).map_err(|error| environment("listen to signals", error));
-        let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-        let (sender, stop) = (self.sender.clone(), self.settings.stop_signal());
-        self.runtime.spawn(async move {
-            let mut interrupted = false;
-            loop {
-                let graceful = tokio::select! {
-                    _ = terminate.recv() => true,
-                    _ = interrupt.recv() => !std::mem::replace(&mut interrupted, true),
-                };
-                tracing::info!(graceful, "stopping on a signal");
-                if !graceful {
-                    stop.raise();
-                }
-                if sender.send(DriverMessage::Stop { graceful }).is_err() {
-                    return;
-                }
-            }
-        });
         Ok(())
     }
 }

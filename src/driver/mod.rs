@@ -14,6 +14,7 @@ mod failure;
 mod fallback;
 #[cfg(test)]
 mod full_disk_tests;
+pub(crate) mod guard;
 mod history;
 pub(crate) mod inputs;
 mod letters;
@@ -25,11 +26,14 @@ mod planted;
 pub(crate) mod questions;
 mod room;
 pub(crate) mod settings;
+mod signals;
 pub(crate) mod start;
 pub(crate) mod status;
 mod stop;
 mod takeover;
 mod tell;
+#[cfg(test)]
+mod panic_tests;
 #[cfg(test)]
 mod tests;
 
@@ -49,11 +53,13 @@ use crate::dataflow::push::BatchContext;
 use crate::dataflow::report::WorkerReport;
 use crate::dataflow::task::BlockReader;
 use crate::driver::fallback::LazyStart;
+use crate::driver::guard::guarded;
 use crate::driver::history::History;
 use crate::driver::inputs::{Inputs, Trial};
 use crate::driver::message::DriverMessage;
 use crate::driver::questions::Question;
 use crate::driver::settings::{IN_FLIGHT, JobSettings, LARGE_BATCH_BYTES};
+use crate::driver::signals::Signals;
 use crate::driver::status::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence, Uid};
@@ -80,7 +86,9 @@ pub(crate) struct Driver {
 
     inputs: Inputs,
     supervisor: Option<Arc<Supervisor>>,
+    /// Where the library's own tasks for receivers run. Receivers have threads of their own.
     runtime: tokio::runtime::Runtime,
+    signals: Option<Signals>,
     estimator: PidRateEstimator,
     rate: Option<f64>,
     /// The last batch was kept from the estimator.
@@ -179,8 +187,10 @@ struct InFlight {
 impl Driver {
     /// Runs until the job has stopped, or fails; says how it was stopped.
     pub fn run(mut self) -> Result<Ending> {
-        let outcome = self.serve();
-        let outcome = self.unless_cut_off(outcome);
+        let served = guarded(|| self.serve());
+        let served = self.unless_cut_off(served);
+        // A hard stop may have ended something that waited, with an error.
+        let outcome = if self.stopped_hard { Ok(()) } else { served };
         let orderly = outcome.is_ok() && !self.stopped_hard;
         let closed = self.close(orderly);
         outcome.and(closed).map(|()| if orderly { Ending::Graceful } else { Ending::Hard })

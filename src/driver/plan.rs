@@ -95,6 +95,7 @@ impl Driver {
             ticked_ms: Some(if ticked { self.tick.at_ms } else { monotonic_ms }),
             failed: 0,
             attempts: 1,
+            is_unexplained: false,
         });
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::block::{BatchLimits, ReceiveLimits};
 use crate::checkpoint::KeepRule;
@@ -21,6 +22,8 @@ use crate::wal::WalSettings;
 pub(crate) const KEY_GROUPS: u32 = 128;
 /// Attempts at a batch before the job stops.
 pub(crate) const DEFAULT_ATTEMPTS: u32 = 4;
+/// How long a stop waits for user code.
+pub(crate) const DEFAULT_STOP_GRACE: Duration = Duration::from_secs(10);
 /// Events that may wait for the listeners.
 pub(crate) const DEFAULT_LISTENER_QUEUE: usize = 10_000;
 /// State of so many bytes on disk is read within about a tenth of a second, so less is not worth a look-up.
@@ -67,6 +70,8 @@ pub(crate) struct JobSettings {
     pub dropped: Vec<Uid>,
     pub goes_on_without_log: bool,
     pub signals: bool,
+    /// How long a stop waits for user code that does not return.
+    pub stop_grace: Duration,
     pub listeners: Listeners,
     /// Events that may wait for them.
     pub listener_queue: usize,

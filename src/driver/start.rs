@@ -26,6 +26,7 @@ use crate::dataflow::graph::{Deliver, Graph, NodeId};
 use crate::disk::Step;
 use crate::driver::Driver;
 use crate::driver::fallback::Fallback;
+use crate::driver::guard::guarded;
 use crate::driver::inputs::DirectInput;
 use crate::driver::lock::DirectoryLock;
 use crate::driver::message::DriverMessage;
@@ -99,7 +100,7 @@ impl Job {
     fn run_locked(self) -> Result<Ending> {
         let (mut driver, receivers, report) = self.recover()?;
         let is_replay = driver.settings.replay.is_some();
-        if let Err(error) = if is_replay { Ok(()) } else { driver.go_live(receivers) } {
+        if let Err(error) = if is_replay { Ok(()) } else { guarded(|| driver.go_live(receivers)) } {
             driver.abandon();
             return Err(error);
         }
@@ -158,7 +159,7 @@ impl Job {
                     return Err(Error::new(ErrorKind::Fenced, message));
                 }
                 Ok(Applied::Begun(mut driver)) => {
-                    if let Err(error) = driver.replay() {
+                    if let Err(error) = guarded(|| driver.replay()) {
                         driver.abandon();
                         return Err(error);
                     }
@@ -204,7 +205,7 @@ impl Job {
                 Taken::Over(driver, point) => (*driver, *point),
                 Taken::Behind(job) => return Ok(Applied::Behind(job)),
             };
-        match driver.begin(point, &decision) {
+        match guarded(|| driver.begin(point, &decision)) {
             Ok(()) => Ok(Applied::Begun(Box::new(driver))),
             Err(error) => Err((Some(Box::new(driver.abandon())), error)),
         }

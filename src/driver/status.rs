@@ -74,6 +74,10 @@ pub struct Status {
     pub events_missed: u64,
     /// Listeners that panicked, and hear nothing any more.
     pub listeners_removed: u64,
+    /// Threads that were left behind in user code, since it did not return within the
+    /// [grace period](crate::StreamingContextBuilder::stop_grace): receivers, workers, listeners. They end when it returns, and do
+    /// nothing more for the job.
+    pub left_behind: Vec<String>,
     /// How the object store has been answering; of a job in a directory always well. While it fails, receivers are held back, batches and
     /// checkpoints wait; after [the patience](crate::StreamingContextBuilder::object_store_patience) the job ends.
     pub object_store: ObjectStoreHealth,
@@ -111,6 +115,14 @@ impl Shared {
 
     pub fn status(&self) -> Status {
         self.lock().status.clone()
+    }
+
+    /// Reports threads that are left behind in user code.
+    pub fn leave_behind(&self, threads: impl IntoIterator<Item = String>) {
+        for thread in threads {
+            tracing::error!(thread, "user code has not returned within the grace period: its thread is left behind");
+            self.update(|status| status.left_behind.push(thread));
+        }
     }
 
     /// The receivers run from now on.

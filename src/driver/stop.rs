@@ -4,9 +4,11 @@
 //! A hard stop does not wait for an object store: it cuts off what is under way there, and leaves what a crash of the process in that
 //! step leaves (the table at the head of `remote/disk.rs`). A graceful stop waits for the store; a hard one ends it.
 
+use crate::driver::guard::guarded;
 use crate::driver::message::DriverMessage;
 use crate::driver::{Driver, Stopping};
 use crate::error::{Error, ErrorKind, Result};
+use crate::user_code;
 
 impl Driver {
     pub(super) fn begin_stop(&mut self, graceful: bool) -> Result<()> {
@@ -25,6 +27,7 @@ impl Driver {
         };
         self.stopping = Stopping::Receiving;
         let sender = self.sender.clone();
+        // No user code runs in this task: it waits for the receivers, and no longer than the grace period for theirs.
         self.runtime.spawn(async move {
             let stopped = supervisor.stop().await.map_err(Error::from);
             drop(sender.send(DriverMessage::ReceiversStopped(stopped)));
@@ -44,7 +47,16 @@ impl Driver {
         }
     }
 
+    /// A hard stop that came while the driver waited for something else; the error ends that.
+    pub(super) fn interrupted(&mut self) -> Error {
+        (self.stopped_hard, self.stopping) = (true, Stopping::Done);
+        Error::new(ErrorKind::Stopped, "the job was stopped")
+    }
+
     pub(super) fn receivers_stopped(&mut self, stopped: Result<()>) -> Result<()> {
+        if let Some(supervisor) = &self.supervisor {
+            self.shared.leave_behind(supervisor.left_behind());
+        }
         stopped?;
         self.stopping = Stopping::Draining;
         Ok(())
@@ -84,7 +96,7 @@ impl Driver {
     /// Ends everything that runs. After an error, and after a hard stop, the log is not marked as closed: what is in doubt stays
     /// in doubt.
     pub(super) fn close(mut self, orderly: bool) -> Result<()> {
-        let checkpoints = self.end_threads();
+        let checkpoints = guarded(|| self.end_threads());
         let closed = if orderly {
             self.wal
                 .close()
@@ -96,12 +108,17 @@ impl Driver {
         };
         // A runtime must not be dropped inside of another one, and the driver may be.
         self.runtime.shutdown_background();
+        for (node, output) in self.deliveries {
+            if let Err(error) = user_code::call(format_args!("\"{}\"", self.graph.node(node).name), || drop(output)) {
+                tracing::error!(%error, "an output could not be dropped");
+            }
+        }
         checkpoints.and(closed)
     }
 
     /// Ends every thread that holds the state or the log, except the log's own.
     pub(super) fn end_threads(&mut self) -> Result<()> {
-        self.ticker = None;
+        (self.ticker, self.signals) = (None, None);
         if let Some(supervisor) = self.supervisor.take() {
             supervisor.abort();
         }

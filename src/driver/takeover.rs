@@ -35,8 +35,9 @@ use crate::recovery::declared::DROPPED;
 use crate::recovery::facts::{BatchFacts, Facts, WAL};
 use crate::recovery::refusal::Refusal;
 use crate::remote::Opened;
-use crate::source::{PidRateEstimator, PidSettings};
+use crate::source::{PidRateEstimator, PidSettings, SourceError};
 use crate::state::{OperatorNumber, StateStore};
+use crate::user_code;
 use crate::wal::{TruncationRight, Wal};
 
 /// What taking over came to.
@@ -133,6 +134,7 @@ impl Job {
             inputs,
             supervisor: None,
             runtime,
+            signals: None,
             store: Some(store),
             lazy: lazy.map(Box::new),
             stored: operators
@@ -282,12 +284,9 @@ impl Job {
         }
         for direct in &mut directs {
             let position = positions.iter().find(|(uid, _)| *uid == direct.uid).map(|(_, bytes)| bytes.as_slice());
-            let refused = |error| {
-                Error::caused_by(
-                    ErrorKind::Incompatible,
-                    format!("source \"{}\" cannot go on where it was", direct.uid),
-                    error,
-                )
+            let refused = |error: SourceError| {
+                let kind = if error.is_panic() { ErrorKind::UserCode } else { ErrorKind::Incompatible };
+                Error::caused_by(kind, format!("source \"{}\" cannot go on where it was", direct.uid), error)
             };
             direct.source.restore(position).map_err(refused)?;
             for input in decision.replay.iter().flat_map(|batch| &batch.plan.inputs) {
@@ -327,9 +326,10 @@ impl Job {
         }
         for (node, delivery) in &mut deliveries {
             let name = &self.graph.node(*node).name;
-            let held = delivery
-                .fence(epoch, lineage)
-                .map_err(|error| Error::caused_by(error.kind(), format!("\"{name}\" cannot be fenced"), error))?;
+            let held = user_code::call(format_args!("\"{name}\", which was to be fenced,"), || {
+                delivery.fence(epoch, lineage)
+            })?
+            .map_err(|error| Error::caused_by(error.kind(), format!("\"{name}\" cannot be fenced"), error))?;
             if let Some(held) = held.filter(|held| *held > newest) {
                 return Err(Refusal::BatchPublished { sink: name.to_string(), held, found: newest }.into());
             }
@@ -338,7 +338,8 @@ impl Job {
     }
 }
 
-/// Where receivers run: one thread is enough, since they wait for the network and the log most of the time.
+/// Where the library's own tasks for receivers run: they cut blocks in time and wait for a stop. No user code is called here, so one
+/// thread is enough.
 fn receivers_runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -394,6 +395,7 @@ pub(super) fn past_batches<'b>(
             ticked_ms: None,
             failed: 0,
             attempts: batch.attempts_started,
+            is_unexplained: false,
         }
     };
     batches.map(past).collect()

@@ -5,7 +5,8 @@
 //! - Telling an event never waits: when the queue is full the event is dropped and counted, and listeners are told how many
 //!   they missed before they hear the next one.
 //! - A listener that panics is removed; the job and the other listeners go on.
-//! - What was told is heard before the job counts as ended.
+//! - What was told is heard before the job counts as ended, unless a listener does not return within the grace period of a stop:
+//!   then what waits is dropped and counted, and the last event is heard when that listener returns.
 
 pub(crate) mod events;
 mod queue;
@@ -34,9 +35,10 @@ use events::{
 /// counted ([`on_events_missed`](Self::on_events_missed), [`Status::events_missed`](crate::Status::events_missed)). One that
 /// panics is reported by the name of its type and removed.
 ///
-/// The job has ended only when all its events are heard, so a listener must not wait for the end of the job, and one that never
-/// returns keeps [`await_termination`](crate::Running::await_termination) from returning; by then the log is closed and the
-/// checkpoint location free. Events are not durable: those that a crash of the process swallows are not told again. A checkpoint
+/// The job has ended only when all its events are heard, so a listener must not wait for the end of the job. By then the log is closed
+/// and the checkpoint location free. Listeners that have not heard everything within the
+/// [grace period](crate::StreamingContextBuilder::stop_grace) keep [`await_termination`](crate::Running::await_termination) no longer:
+/// the events that wait are dropped and counted, and when the listener that is late returns, it hears how many, and the last event. Events are not durable: those that a crash of the process swallows are not told again. A checkpoint
 /// keeps nothing of listeners.
 ///
 /// ```

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::driver::status::Shared;
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +36,8 @@ impl Events {
 pub(crate) struct ListenerThread {
     events: Events,
     thread: Option<JoinHandle<()>>,
+    /// Disconnected when the thread has heard everything.
+    listening: Option<Receiver<()>>,
 }
 
 impl ListenerThread {
@@ -43,15 +47,19 @@ impl ListenerThread {
     /// When the thread cannot be started.
     pub fn start(listeners: Listeners, capacity: usize, shared: Arc<Shared>) -> Result<Self> {
         if listeners.is_empty() {
-            return Ok(Self { events: Events::default(), thread: None });
+            return Ok(Self { events: Events::default(), thread: None, listening: None });
         }
+        let (listens, listening) = channel();
         let queue = Arc::new(Queue { capacity, shared, state: Mutex::default(), changed: Condvar::new() });
         let served = queue.clone();
         let thread = std::thread::Builder::new()
             .name("listeners".into())
-            .spawn(move || served.serve(listeners))
+            .spawn(move || {
+                let _listens: Sender<()> = listens;
+                served.serve(listeners);
+            })
             .map_err(|error| Error::caused_by(ErrorKind::Environment, "listeners cannot be started", error))?;
-        Ok(Self { events: Events(Some(queue)), thread: Some(thread) })
+        Ok(Self { events: Events(Some(queue)), thread: Some(thread), listening: Some(listening) })
     }
 
     /// Where to tell them events.
@@ -59,13 +67,17 @@ impl ListenerThread {
         self.events.clone()
     }
 
-    /// Tells the last event, which is never dropped, and waits until everything is heard.
-    pub fn end(self, last: impl Into<Event>) {
-        if let (Some(queue), Some(thread)) = (self.events.0, self.thread) {
-            queue.close(last.into());
-            if thread.join().is_err() {
-                tracing::error!("the thread of the listeners panicked");
-            }
+    /// Tells the last event, which is never dropped, and waits until everything is heard; no longer than `grace`. Then what waits is
+    /// dropped and counted, except for the last event, and the thread is left behind with the listener that it waits for.
+    pub fn end(self, last: impl Into<Event>, grace: Duration) {
+        let (Some(queue), Some(thread), Some(listening)) = (self.events.0, self.thread, self.listening) else { return };
+        queue.close(last.into());
+        if listening.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
+            queue.drop_all_but_the_last();
+            return queue.shared.leave_behind(["listeners".to_string()]);
+        }
+        if thread.join().is_err() {
+            tracing::error!("the thread of the listeners panicked");
         }
     }
 }
@@ -126,6 +138,23 @@ impl Queue {
         state.put(last);
         state.closed = true;
         self.changed.notify_one();
+    }
+
+    /// Drops and counts what waits in front of the last event, once the queue is closed.
+    fn drop_all_but_the_last(&self) {
+        let mut state = self.lock();
+        let Some(last) = state.waiting.pop_back() else { return };
+        let (mut dropped, mut missed) = (0, 0);
+        for event in std::mem::take(&mut state.waiting) {
+            match event {
+                Event::EventsMissed(before) => missed += before.count,
+                _ => dropped += 1,
+            }
+        }
+        state.missed = missed + dropped;
+        state.put(last);
+        drop(state);
+        self.shared.update(|status| status.events_missed += dropped);
     }
 
     /// Lets the listeners hear events until the queue is closed and empty.
@@ -193,10 +222,29 @@ mod tests {
         assert_eq!((hears.recv().unwrap(), hears.recv().unwrap()), ("missed 3".into(), "jump 6".into()));
         (7..=9).for_each(|by_ms| events.tell(|| ClockJumped { by_ms }));
         (0..3).for_each(|_| go_on.send(()).unwrap());
-        thread.end(StreamingStopped::new(Ok(&Ending::Hard), 0));
+        thread.end(StreamingStopped::new(Ok(&Ending::Hard), 0), Duration::from_secs(60));
         let rest: Vec<String> = hears.into_iter().collect();
         assert_eq!(rest, ["jump 7", "jump 8", "missed 1", "stopped"], "the last event is never dropped");
         assert_eq!(shared.status().events_missed, 4);
         events.tell(|| ClockJumped { by_ms: 10 }); // whoever tells something later is not heard, and does no harm
+    }
+
+    #[test]
+    fn a_listener_that_does_not_return_is_not_waited_for_and_hears_the_last_event_when_it_does() {
+        let ((heard, hears), (go_on, goes_on)) = (channel(), channel());
+        let mut listeners = Listeners::default();
+        listeners.add(Slow { heard, go_on: goes_on });
+        let shared = Arc::new(Shared::default());
+        let thread = ListenerThread::start(listeners, 2, shared.clone()).unwrap();
+        let events = thread.events();
+        events.tell(|| ClockJumped { by_ms: 0 });
+        assert_eq!(hears.recv().unwrap(), "jump 0");
+        (1..=5).for_each(|by_ms| events.tell(|| ClockJumped { by_ms }));
+        assert_eq!(shared.status().events_missed, 3);
+        thread.end(StreamingStopped::new(Ok(&Ending::Hard), 0), Duration::ZERO);
+        let status = shared.status();
+        assert_eq!((status.events_missed, status.left_behind), (5, vec!["listeners".to_string()]));
+        go_on.send(()).unwrap();
+        assert_eq!(hears.into_iter().collect::<Vec<_>>(), ["missed 5", "stopped"]);
     }
 }

@@ -2,12 +2,11 @@
 
 use std::any::type_name;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::dataflow::blame::panic_message;
 use crate::listener::StreamingListener;
 use crate::listener::events::Event;
+use crate::user_code;
 
 /// Listeners in the order in which they were added. Clones of a builder share them.
 #[derive(Clone, Debug, Default)]
@@ -39,13 +38,12 @@ impl Listeners {
     pub fn hear(&mut self, event: &Event) -> u64 {
         let before = self.0.len();
         self.0.retain(|Registered { name, listener }| {
-            let heard = catch_unwind(AssertUnwindSafe(|| {
+            let heard = user_code::call(format_args!("listener {name}"), || {
                 let mut listener = listener.lock().unwrap_or_else(PoisonError::into_inner);
                 event.deliver(&mut *listener);
-            }));
-            if let Err(panic) = &heard {
-                let panic = panic_message(&**panic);
-                tracing::error!(listener = name, panic, "a listener panicked and is removed; the job goes on");
+            });
+            if let Err(error) = &heard {
+                tracing::error!(%error, "the listener is removed; the job goes on");
             }
             heard.is_ok()
         });

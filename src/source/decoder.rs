@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::bytes::Bytes;
 use crate::codec::{self, Record};
@@ -9,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::source::error::SourceError;
 use crate::source::failures::Failures;
 use crate::source::framing::Framing;
-use crate::source::task::{ReadSummary, TaskBytes, TaskReader, unexpected};
+use crate::source::task::{ReadSummary, TaskBytes, TaskReader, Undecoded, unexpected};
 
 /// Why a frame is no record; it is shown to whoever operates the job.
 ///
@@ -60,6 +61,10 @@ pub trait Decoder: Send + Sync + 'static {
     /// # Errors
     /// Why it is none: the frame is counted (`Status::failed_records`) and skipped, the first of a block is reported with the
     /// reason, and the frames around it are taken.
+    ///
+    /// # Panics
+    /// A panic fails the attempt at the batch, as one in any other function of the job. With
+    /// [`dead_letters`](crate::StreamingContextBuilder::dead_letters) the frame is set aside after the last attempt.
     fn decode(&self, frame: Bytes) -> Result<Self::Item, DecodeFailure>;
 }
 
@@ -167,11 +172,12 @@ impl<D: Decoder> FramesReader<D> {
     }
 }
 
-impl<D: Decoder> TaskReader<D::Item> for FramesReader<D> {
-    fn read(
+impl<D: Decoder> FramesReader<D> {
+    /// Hands every frame that is not too long to `decode`, which says why it is no record.
+    fn for_each(
         &self,
         bytes: TaskBytes<'_>,
-        emit: &mut dyn FnMut(D::Item),
+        mut decode: impl FnMut(Bytes) -> std::result::Result<(), DecodeFailure>,
     ) -> std::result::Result<ReadSummary, SourceError> {
         let TaskBytes::Block(block) = bytes else {
             return Err(unexpected(&self.whence));
@@ -183,11 +189,8 @@ impl<D: Decoder> TaskReader<D::Item> for FramesReader<D> {
                 return;
             }
             let start = frame.start;
-            match self.decoder.decode(Bytes::from_view(block.slice(frame))) {
-                Ok(record) => {
-                    records += 1;
-                    emit(record);
-                }
+            match decode(Bytes::from_view(block.slice(frame))) {
+                Ok(()) => records += 1,
                 Err(error) => failures.undecodable(start, &*error),
             }
         });
@@ -197,5 +200,30 @@ impl<D: Decoder> TaskReader<D::Item> for FramesReader<D> {
             Ok(()) => Ok(ReadSummary { records, failed }),
             Err(cause) => Err(SourceError::Decode { what: self.whence.clone(), cause }),
         }
+    }
+}
+
+impl<D: Decoder> TaskReader<D::Item> for FramesReader<D> {
+    fn read(
+        &self,
+        bytes: TaskBytes<'_>,
+        emit: &mut dyn FnMut(D::Item),
+    ) -> std::result::Result<ReadSummary, SourceError> {
+        self.for_each(bytes, |frame| self.decoder.decode(frame).map(&mut *emit))
+    }
+
+    fn read_each(
+        &self,
+        bytes: TaskBytes<'_>,
+        emit: &mut dyn FnMut(std::result::Result<D::Item, Undecoded>),
+    ) -> std::result::Result<ReadSummary, SourceError> {
+        self.for_each(bytes, |frame| {
+            // Caught here, where it is known that the next frame can be read all the same.
+            match catch_unwind(AssertUnwindSafe(|| self.decoder.decode(frame.clone()))) {
+                Ok(decoded) => emit(Ok(decoded?)),
+                Err(panic) => emit(Err(Undecoded { frame, panic })),
+            }
+            Ok(())
+        })
     }
 }

@@ -35,6 +35,9 @@ impl OfferLimits {
 /// ranges are read again, so nothing is lost and everything counts exactly once, as long as a range always reads as the same
 /// records (I-3).
 ///
+/// A panic of a method that the driver calls ends the job, as an error does, with kind [`UserCode`](crate::ErrorKind::UserCode) and
+/// the source's name. A panic of the reader fails the attempt at the batch, as one in any function of the job.
+///
 /// ```
 /// use floodmark::{DirectSource, OfferLimits, RangeReader, ReadSummary, SourceError};
 /// use std::sync::Arc;
@@ -183,20 +186,20 @@ impl<S: DirectSource> ErasedDirect for Direct<S> {
     fn restore(&mut self, position: Option<&[u8]>) -> Result<(), SourceError> {
         self.position = match position {
             Some(bytes) => decode("a position", bytes)?,
-            None => S::Position::default(),
+            None => SourceError::if_panics("the default of its position", S::Position::default)?,
         };
         Ok(())
     }
 
     fn offer(&mut self, limits: &OfferLimits) -> Result<Vec<Vec<u8>>, SourceError> {
-        self.source.prune(&mut self.position)?;
-        let ranges = self.source.offer(&self.position, limits)?;
+        SourceError::if_panics("its \"prune\"", || self.source.prune(&mut self.position))??;
+        let ranges = SourceError::if_panics("its \"offer\"", || self.source.offer(&self.position, limits))??;
         ranges.iter().map(|range| encode("a range", range)).collect()
     }
 
     fn advance(&mut self, range: &[u8]) -> Result<(), SourceError> {
-        S::advance(&mut self.position, &decode("a range", range)?);
-        Ok(())
+        let range = decode("a range", range)?;
+        SourceError::if_panics("its \"advance\"", || S::advance(&mut self.position, &range))
     }
 
     fn position(&self) -> Result<Vec<u8>, SourceError> {
@@ -204,8 +207,8 @@ impl<S: DirectSource> ErasedDirect for Direct<S> {
     }
 
     fn release(&mut self, position: &[u8]) -> Result<(), SourceError> {
-        self.source.release(&decode("a position", position)?);
-        Ok(())
+        let position = decode("a position", position)?;
+        SourceError::if_panics("its \"release\"", || self.source.release(&position))
     }
 
     fn files_status(&self) -> Option<FilesStatus> {
@@ -226,14 +229,13 @@ impl<T, R: DeserializeOwned> TaskReader<T> for RangesReader<T, R> {
 }
 
 fn encode<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>, SourceError> {
-    codec::encode(value)
+    SourceError::if_panics(&format!("the encoding of {what}"), || codec::encode(value))?
         .map_err(|error| SourceError::other(format!("{what} of a direct source cannot be encoded: {error}")))
 }
 
 fn decode<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, SourceError> {
-    codec::decode(bytes).map_err(|error| SourceError::Decode {
-        what: format!("{what} of {}", std::any::type_name::<T>()),
-        cause: error.to_string(),
+    SourceError::if_panics(&format!("the decoding of {what}"), || codec::decode(bytes))?.map_err(|error| {
+        SourceError::Decode { what: format!("{what} of {}", std::any::type_name::<T>()), cause: error.to_string() }
     })
 }
 

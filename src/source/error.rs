@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind};
+use crate::user_code;
 
 /// What went wrong while a source looked for input or read it.
 ///
@@ -90,6 +91,9 @@ pub enum SourceError {
         /// Why it cannot.
         cause: String,
     },
+    /// The source's own code panicked: which part of it, and what it said.
+    #[error("{0}")]
+    Panicked(String),
     /// What a source of the user's own says.
     #[error("{0}")]
     Other(Box<dyn std::error::Error + Send + Sync>),
@@ -100,12 +104,23 @@ impl SourceError {
     pub fn other(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Other(error.into())
     }
+
+    /// Calls code of a source; `method` stands in the error of a panic.
+    pub(crate) fn if_panics<R>(method: &str, code: impl FnOnce() -> R) -> Result<R, Self> {
+        user_code::call(method, code).map_err(|error| Self::Panicked(error.to_string()))
+    }
+
+    /// Whether code of the source panicked.
+    pub(crate) fn is_panic(&self) -> bool {
+        matches!(self, Self::Panicked(_))
+    }
 }
 
 impl From<SourceError> for Error {
     fn from(error: SourceError) -> Self {
         let kind = match &error {
             SourceError::Decode { .. } => ErrorKind::Incompatible,
+            SourceError::Panicked(_) => ErrorKind::UserCode,
             SourceError::Directory { .. }
             | SourceError::File { .. }
             | SourceError::Vanished { .. }

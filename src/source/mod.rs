@@ -16,6 +16,7 @@ mod file_range;
 mod files_status;
 mod frame_buffer;
 mod framing;
+mod life;
 mod limiter;
 mod lines;
 mod queue;
@@ -47,6 +48,8 @@ mod framing_tests;
 mod odd_files_tests;
 #[cfg(test)]
 mod reference_tests;
+#[cfg(test)]
+mod supervisor_tests;
 #[cfg(test)]
 mod text_files_tests;
 
@@ -81,7 +84,7 @@ pub(crate) use settings::ReceiverSettings;
 pub(crate) use socket::SocketFrames;
 pub(crate) use stage::SourceNode;
 pub(crate) use supervisor::{ReceiverSource, Supervisor};
-pub(crate) use task::{TaskBytes, TaskPayload, TaskReader};
+pub(crate) use task::{TaskBytes, TaskPayload, TaskReader, Undecoded};
 #[cfg(test)]
 pub(crate) use tcp::TcpSettings;
 pub(crate) use tcp::address_problem;

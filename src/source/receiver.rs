@@ -56,18 +56,23 @@ pub trait Receiver: Send + 'static {
     type Item: Record;
 
     /// Receives, on tokio, until the source has ended (`Ok`) or failed (`Err`: reported, and started again after the
-    /// restart delay). The future is dropped when the receiver is to restart, and at a graceful stop when it has not ended
-    /// by itself soon after [`stopped`](ReceiverContext::stopped).
+    /// restart delay). A panic counts as a failure.
+    ///
+    /// Each receiver has a thread of its own, so one that blocks it holds up its own tasks only. The future is dropped when
+    /// the receiver is to restart, and at a graceful stop when it has not ended by itself within the
+    /// [grace period](crate::StreamingContextBuilder::stop_grace) after [`stopped`](ReceiverContext::stopped). A receiver that
+    /// blocks its thread longer than that is left behind: the job stops without it. When the job has stopped receiving, whatever
+    /// still has a context (a task that was spawned, a thread) gets [`StoreError::Stopped`].
     fn on_start(
         &mut self,
         context: ReceiverContext<Self::Item>,
     ) -> impl Future<Output = Result<(), ReceiverError>> + Send;
 
-    /// Called after every end of [`on_start`](Self::on_start), however it came.
+    /// Called after every end of [`on_start`](Self::on_start), however it came. A panic is reported, and has no other effect.
     fn on_stop(&mut self) {}
 
     /// Whether `on_start` is called again, after the restart delay, when the source has ended: for sources that may come
-    /// back. Until it stores something again, the source counts as ended.
+    /// back. Until it stores something again, the source counts as ended. A panic is reported, and counts as `true`.
     fn restarts_at_end(&self) -> bool {
         false
     }
@@ -130,6 +135,8 @@ impl<T: Record> ReceiverContext<T> {
         self.store.admit(1).await?;
         let bytes = {
             let mut buffer = self.buffer();
+            // Under the buffer's lock: what is in the buffer when the job stops receiving is handed in, and nothing comes after.
+            self.store.check_open()?;
             self.push(&record, &mut buffer)?;
             buffer.bytes()
         };

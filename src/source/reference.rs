@@ -62,7 +62,8 @@ pub trait ReferenceLoader: Send + 'static {
     /// before, in the same order, is not planned again.
     ///
     /// # Errors
-    /// When it cannot be loaded. The job stops with the error while it has no version; later the one that it has stays.
+    /// When it cannot be loaded. The job stops with the error while it has no version; later the one that it has stays, and the error
+    /// is logged. A panic counts as an error.
     #[allow(clippy::type_complexity)] // spelled out, as whoever implements it writes it
     fn load(&mut self) -> Result<Option<Vec<(Self::Key, Self::Value)>>, SourceError>;
 }
@@ -127,8 +128,10 @@ impl<L: ReferenceLoader> ReferenceInput<L> {
 
     /// The newest version, encoded, if the loader has a newer one than before.
     fn load(&mut self) -> Result<Option<Vec<u8>>, SourceError> {
-        match self.loader.load()? {
-            Some(entries) => encode_version(&entries).map(Some),
+        let loader = &mut self.loader;
+        let load = || loader.load()?.map(|entries| encode_version(&entries)).transpose();
+        match SourceError::if_panics("its loader", load)?? {
+            Some(version) => Ok(Some(version)),
             None if self.version.is_none() => {
                 Err(SourceError::other("the loader says that nothing has changed before it gave a first version"))
             }

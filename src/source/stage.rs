@@ -1,8 +1,7 @@
 //! The first stage of a dataflow: reads a task and hands its records on.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-
-use byteview::ByteView;
 
 use crate::codec::{Record, encode_loosely};
 use crate::dataflow::blame;
@@ -12,7 +11,8 @@ use crate::dataflow::push::{Downstream, Unit};
 use crate::dataflow::task::{BlockReader, SourceFailure, Task, TaskReport};
 use crate::error::{Error, ErrorKind};
 use crate::id::Uid;
-use crate::source::{ReadSummary, SourceError, TaskBytes, TaskPayload, TaskReader};
+use crate::source::{ReadSummary, SourceError, TaskBytes, TaskPayload, TaskReader, Undecoded};
+use crate::user_code;
 
 /// A source as a node of the graph.
 pub(crate) struct SourceNode<T> {
@@ -38,12 +38,23 @@ impl<T: Record> Source for SourceNode<T> {
 
     fn record(&self, payload: &TaskPayload, record: u64, blocks: &BlockReader) -> Result<Vec<u8>, Error> {
         let (mut at, mut found) = (0, Vec::new());
-        read(&self.uid, &*self.reader, payload, blocks, &mut |candidate: T| {
-            if at == record {
-                found = encode_loosely(&candidate).expect("a record encodes");
-            }
-            at += 1;
-        })?;
+        let whose = format!("the reader of source \"{}\"", self.uid);
+        let read = user_code::call(whose, || {
+            read_each(&self.uid, &*self.reader, payload, blocks, &mut |candidate: Result<T, Undecoded>| {
+                if at == record {
+                    found = match candidate {
+                        Ok(candidate) => encode_loosely(&candidate).unwrap_or_default(),
+                        Err(Undecoded { frame, .. }) => frame.to_vec(),
+                    };
+                }
+                at += 1;
+            })
+        });
+        match read {
+            Ok(read) => read.map(drop)?,
+            // It may be the very record that is asked for.
+            Err(error) => tracing::warn!(%error, record, "what follows in the task is not read"),
+        }
         Ok(found)
     }
 }
@@ -58,19 +69,13 @@ struct Stage<T> {
 
 impl<T: Record> RunTask for Stage<T> {
     fn run(&mut self, task: &Task, unit: &Unit) -> Result<TaskReport, SourceFailure> {
-        blame::enter(&self.name);
         self.emit.begin(unit);
-        let (emit, filter) = (&mut self.emit, &task.filter);
-        let summary = if filter.takes_all() {
+        blame::enter(&self.name);
+        let summary = if task.filter.takes_all() {
+            let emit = &mut self.emit;
             read(&self.uid, &*self.reader, &task.payload, &self.blocks, &mut |record| emit.emit(record))
         } else {
-            let mut at = 0;
-            read(&self.uid, &*self.reader, &task.payload, &self.blocks, &mut |record| {
-                if filter.takes(at) {
-                    emit.emit(record);
-                }
-                at += 1;
-            })
+            self.run_filtered(task)
         };
         let ReadSummary { records, failed } = summary.map_err(SourceFailure)?;
         self.emit.end();
@@ -78,6 +83,30 @@ impl<T: Record> RunTask for Stage<T> {
     }
 }
 
+impl<T: Record> Stage<T> {
+    /// Reads a task of which some records take no part. What the user's code does with those is no failure.
+    fn run_filtered(&mut self, task: &Task) -> Result<ReadSummary, Error> {
+        let (emit, filter, mut at) = (&mut self.emit, &task.filter, 0);
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            read_each(&self.uid, &*self.reader, &task.payload, &self.blocks, &mut |record| {
+                match record {
+                    Ok(record) if filter.takes(at) => emit.emit(record),
+                    Err(Undecoded { panic, .. }) if filter.takes(at) => resume_unwind(panic),
+                    Ok(_) | Err(_) => {}
+                }
+                at += 1;
+            })
+        }));
+        match read {
+            Ok(read) => read,
+            // All records that take part were taken; those that the reader meant to read next are not.
+            Err(_) if filter.first.is_some_and(|first| at >= first) => Ok(ReadSummary { records: at, failed: 0 }),
+            Err(panic) => resume_unwind(panic),
+        }
+    }
+}
+
+/// Hands every record of a task to `emit`.
 fn read<T>(
     uid: &Uid,
     reader: &dyn TaskReader<T>,
@@ -85,20 +114,29 @@ fn read<T>(
     blocks: &BlockReader,
     emit: &mut dyn FnMut(T),
 ) -> Result<ReadSummary, Error> {
-    let block: ByteView;
-    let bytes = match payload {
+    reader.read(bytes_of(payload, blocks)?, emit).map_err(|error| unread(uid, error))
+}
+
+/// As [`read`], by [`TaskReader::read_each`].
+fn read_each<T>(
+    uid: &Uid,
+    reader: &dyn TaskReader<T>,
+    payload: &TaskPayload,
+    blocks: &BlockReader,
+    emit: &mut dyn FnMut(Result<T, Undecoded>),
+) -> Result<ReadSummary, Error> {
+    reader.read_each(bytes_of(payload, blocks)?, emit).map_err(|error| unread(uid, error))
+}
+
+fn bytes_of<'p>(payload: &'p TaskPayload, blocks: &BlockReader) -> Result<TaskBytes<'p>, Error> {
+    Ok(match payload {
         TaskPayload::Memory(bytes) => TaskBytes::Block(bytes.clone()),
-        TaskPayload::Logged(at) => {
-            block = blocks.read(*at)?;
-            TaskBytes::Block(block)
-        }
+        TaskPayload::Logged(at) => TaskBytes::Block(blocks.read(*at)?),
         TaskPayload::Range(range) => TaskBytes::Range(range),
-    };
-    reader.read(bytes, emit).map_err(|error: SourceError| {
-        Error::caused_by(
-            ErrorKind::Environment,
-            format!("input of source \"{uid}\" cannot be read as it was planned"),
-            error,
-        )
     })
+}
+
+fn unread(uid: &Uid, error: SourceError) -> Error {
+    let what = format!("input of source \"{uid}\" cannot be read as it was planned");
+    Error::caused_by(ErrorKind::Environment, what, error)
 }

@@ -36,6 +36,8 @@ pub(crate) struct BlockStore {
     open: Arc<Open>,
     counters: Counters,
     events: Events,
+    /// The job has stopped receiving: whoever still holds a context is refused.
+    closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -151,6 +153,7 @@ impl BlockStore {
             open: Arc::default(),
             counters: Counters::default(),
             events,
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -177,8 +180,11 @@ impl BlockStore {
 
     /// Waits until `records` more may be received: the log works, the backlog has room, the rate allows it. While stopping,
     /// what was received already is not held up by the rate.
+    ///
+    /// # Errors
+    /// Also when the job has stopped receiving.
     pub async fn admit(&self, records: u64) -> Result<(), StoreError> {
-        self.check()?;
+        self.check_open()?;
         // Mostly nothing holds it up, and then a single record costs no timer and no waiting list.
         if self.intake.gate().is_open() && self.rate.try_acquire(records) || self.is_stopping() {
             return Ok(());
@@ -192,7 +198,17 @@ impl BlockStore {
             () = allowed => {}
             () = self.stopped() => {}
         }
-        self.check()
+        self.check_open()
+    }
+
+    /// Refuses all that is stored from now on, by whichever clone of a context. What is in a buffer can still be handed in.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Why nothing can be stored any more, if so.
+    pub fn check_open(&self) -> Result<(), StoreError> {
+        if self.closed.load(Ordering::Acquire) { Err(StoreError::Stopped) } else { self.check() }
     }
 
     /// Waits until the backlog has room.

@@ -1,31 +1,36 @@
-//! Runs a job's receivers: starts them, starts them again after a failure, cuts their blocks in time, and stops them
-//! without losing what they took in.
+//! Runs a job's receivers, each on a thread of its own, and stops them without losing what they took in.
+//!
+//! A receiver that blocks its thread, or does not return at a stop, holds up neither the others nor anything else of the job: blocks
+//! are cut in time, and stops are carried out, by the library's own tasks, in which no code of the user runs.
 
-use std::any::Any;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::block::{Intake, StoreError};
 use crate::clock::Clock;
-use crate::codec::Record;
 use crate::id::Uid;
 use crate::listener::Events;
-use crate::listener::events::{ReceiverStarted, ReceiverStopped};
+use crate::listener::events::ReceiverStopped;
+use crate::source::life::{Life, Surroundings};
 use crate::source::limiter::{RateLimiter, ReceiverRate};
-use crate::source::receiver::{Receiver, ReceiverContext, ReceiverError};
+use crate::source::receiver::{Receiver, ReceiverContext};
 use crate::source::settings::ReceiverSettings;
 use crate::source::store::{BlockStore, SourceCounts};
 
-/// How long a receiver may go on after it was told to stop, before its future is dropped. This guards the process, not the
-/// job, so it is real time, also in tests with a manual clock.
-const STOP_GRACE: Duration = Duration::from_secs(1);
+/// What a receiver has, once the grace period is over and its future was dropped, for `on_stop` and for what else is to be done; and
+/// what the blocks of a receiver that was left behind have, to get to the log.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
+
+/// The grace period where all receivers share a thread.
+const SHARED_GRACE: Duration = Duration::from_secs(1);
 
 /// A receiver that is declared and not yet running.
 pub(crate) struct ReceiverSource {
@@ -34,12 +39,24 @@ pub(crate) struct ReceiverSource {
     run: Run,
 }
 
-type Run =
-    Box<dyn FnOnce(Arc<BlockStore>, watch::Sender<ReceiverState>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+type Run = Box<dyn FnOnce(Surroundings) -> (Task, Cut) + Send>;
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+/// Hands in what is left in a receiver's buffer.
+type Cut = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> + Send + Sync>;
 
 impl ReceiverSource {
     pub fn new<R: Receiver>(uid: Uid, settings: ReceiverSettings, receiver: R) -> Self {
-        Self { uid, settings, run: Box::new(|store, state| Box::pin(Life::new(receiver, store, state).live())) }
+        let run = move |around: Surroundings| {
+            let context = ReceiverContext::<R::Item>::new(Arc::clone(&around.store));
+            let buffered = context.clone();
+            let life: Task = Box::pin(Life::new(receiver, context, around).live());
+            let cut: Cut = Box::new(move || {
+                let buffered = buffered.clone();
+                Box::pin(async move { buffered.cut().await })
+            });
+            (life, cut)
+        };
+        Self { uid, settings, run: Box::new(run) }
     }
 }
 
@@ -59,6 +76,8 @@ pub enum ReceiverState {
     Ended,
     /// The log takes no more blocks.
     Failed,
+    /// It did not return when the job stopped; its thread is left alone, and what it stores is refused.
+    LeftBehind,
 }
 
 /// What people want to know of a receiver; see [`Running::receivers`](crate::Running::receivers).
@@ -87,22 +106,72 @@ pub(crate) struct Supervisor {
     receivers: Vec<Running>,
     rate: Arc<RateLimiter>,
     stopping: watch::Sender<bool>,
+    grace: Duration,
+    grace_over: watch::Sender<bool>,
 }
 
 struct Running {
     store: Arc<BlockStore>,
     state: watch::Receiver<ReceiverState>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    cut: Cut,
+    task: Mutex<RunningTask>,
+}
+
+/// The task of a receiver's life, and the thread that it runs on, where that is its own.
+#[derive(Default)]
+struct RunningTask {
+    life: Option<JoinHandle<()>>,
+    thread: Option<Runtime>,
+    left_behind: bool,
 }
 
 impl Running {
-    fn task(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+    fn task(&self) -> MutexGuard<'_, RunningTask> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the life has ended by then. Asked again until it says so.
+    async fn has_ended(&self, deadline: Instant) -> bool {
+        let Some(mut life) = self.task().life.take() else { return true };
+        let Ok(ended) = timeout_at(deadline, &mut life).await else {
+            self.task().life = Some(life);
+            return false;
+        };
+        if let Err(error) = ended.map_err(|error| error.to_string()) {
+            self.store.report_error(format_args!("the receiver's task has ended: {error}"));
+        }
+        true
+    }
+
+    /// Goes on without a receiver that does not return.
+    fn leave_behind(&self, grace: Duration) {
+        let mut task = self.task();
+        task.left_behind = true;
+        task.life.take().iter().for_each(JoinHandle::abort);
+        drop(task);
+        let grace = grace.as_millis();
+        self.store.report_error(format_args!(
+            "the receiver has not returned {grace} ms after the job began to stop; it is left behind"
+        ));
+        self.store.events().tell(|| ReceiverStopped { source: self.store.uid().clone(), restart_after_ms: None });
+    }
+
+    /// Refuses what may still be stored, and waits until what was stored is logged.
+    async fn close(&self) -> Result<(), StoreError> {
+        self.store.close();
+        // Whoever is in the middle of storing a block has its place in front of the buffer, and may never be polled again.
+        match timeout(LAST_MOMENT, (self.cut)()).await {
+            Ok(cut) => cut?,
+            Err(_) => self
+                .store
+                .report_error("the block in the making is lost: the receiver does not return from storing another"),
+        }
+        self.store.all_answered().await
     }
 }
 
 impl Supervisor {
-    /// Starts all receivers on tokio's `runtime`.
+    /// Starts all receivers on one runtime: for tests, which then know what runs when.
     pub fn start(
         runtime: &Handle,
         sources: Vec<ReceiverSource>,
@@ -110,18 +179,60 @@ impl Supervisor {
         clock: &Arc<dyn Clock>,
         events: &Events,
     ) -> Self {
-        let (stopping, _) = watch::channel(false);
-        let rate = Arc::new(RateLimiter::new(Arc::clone(clock), None));
-        let start = |ReceiverSource { uid, settings, run }: ReceiverSource| {
-            let own = settings.max_rate.map(|rate| Arc::new(RateLimiter::new(Arc::clone(clock), Some(rate))));
-            let limits = ReceiverRate { own, shared: Arc::clone(&rate) };
-            let (intake, clock, stopping) = (intake.clone(), Arc::clone(clock), stopping.subscribe());
-            let store = Arc::new(BlockStore::new(uid, intake, clock, limits, settings, stopping, events.clone()));
-            let (set_state, state) = watch::channel(ReceiverState::Running);
-            let task = Mutex::new(Some(runtime.spawn(run(Arc::clone(&store), set_state))));
-            Running { store, state, task }
+        let spawn = |_: &Uid, life| Ok(RunningTask { life: Some(runtime.spawn(life)), ..RunningTask::default() });
+        Self::begin(runtime, sources, intake, (clock, events), SHARED_GRACE, spawn).expect("no thread is started")
+    }
+
+    /// Starts every receiver on a thread of its own. The library's tasks run on `runtime`. At a graceful stop receivers have the
+    /// grace period to return.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn start_on_threads(
+        runtime: &Handle,
+        sources: Vec<ReceiverSource>,
+        intake: &Intake,
+        clock: &Arc<dyn Clock>,
+        events: &Events,
+        grace: Duration,
+    ) -> io::Result<Self> {
+        let spawn = |uid: &Uid, life| {
+            let mut thread = Builder::new_multi_thread();
+            let thread = thread.worker_threads(1).thread_name(format!("receiver-{uid}")).enable_all().build()?;
+            Ok(RunningTask { life: Some(thread.spawn(life)), thread: Some(thread), left_behind: false })
         };
-        Self { receivers: sources.into_iter().map(start).collect(), rate, stopping }
+        Self::begin(runtime, sources, intake, (clock, events), grace, spawn)
+    }
+
+    fn begin(
+        library: &Handle,
+        sources: Vec<ReceiverSource>,
+        intake: &Intake,
+        (clock, events): (&Arc<dyn Clock>, &Events),
+        grace: Duration,
+        spawn: impl Fn(&Uid, Task) -> io::Result<RunningTask>,
+    ) -> io::Result<Self> {
+        let (stopping, _) = watch::channel(false);
+        let (grace_over, _) = watch::channel(false);
+        let rate = Arc::new(RateLimiter::new(Arc::clone(clock), None));
+        let mut supervisor = Self { receivers: Vec::new(), rate, stopping, grace, grace_over };
+        for ReceiverSource { uid, settings, run } in sources {
+            let own = settings.max_rate.map(|rate| Arc::new(RateLimiter::new(Arc::clone(clock), Some(rate))));
+            let limits = ReceiverRate { own, shared: Arc::clone(&supervisor.rate) };
+            let (intake, clock, stopping) = (intake.clone(), Arc::clone(clock), supervisor.stopping.subscribe());
+            let store = BlockStore::new(uid.clone(), intake, clock, limits, settings, stopping, events.clone());
+            let store = Arc::new(store);
+            let (set_state, state) = watch::channel(ReceiverState::Running);
+            let (life, cut) = run(Surroundings {
+                store: Arc::clone(&store),
+                state: set_state,
+                grace_over: supervisor.grace_over.subscribe(),
+                library: library.clone(),
+            });
+            let task = Mutex::new(spawn(&uid, life)?);
+            supervisor.receivers.push(Running { store, state, cut, task });
+        }
+        Ok(supervisor)
     }
 
     /// Sets the rate that all receivers share, in records per second; `None` is no limit. Each one's `max_rate` stays.
@@ -138,39 +249,63 @@ impl Supervisor {
 
     /// What each receiver does, in the order of their declaration.
     pub fn status(&self) -> Vec<ReceiverStatus> {
+        let state = |receiver: &Running| {
+            if receiver.task().left_behind { ReceiverState::LeftBehind } else { *receiver.state.borrow() }
+        };
         let status = |receiver: &Running| ReceiverStatus {
             source: receiver.store.uid().clone(),
-            state: *receiver.state.borrow(),
+            state: state(receiver),
             at_end: receiver.store.is_at_end(),
             counts: receiver.store.counts(),
         };
         self.receivers.iter().map(status).collect()
     }
 
+    /// The receivers that did not return at a graceful stop.
+    pub fn left_behind(&self) -> Vec<String> {
+        let left = self.receivers.iter().filter(|receiver| receiver.task().left_behind);
+        left.map(|receiver| format!("receiver \"{}\"", receiver.store.uid())).collect()
+    }
+
     /// Stops gracefully: nothing more is received, what was received becomes blocks, and they are logged.
+    ///
+    /// Receivers have the grace period to return. Then the future of one that waits is dropped, and one that blocks its thread is left
+    /// behind. Afterwards nothing can be stored any more, by no clone of a context.
     ///
     /// # Errors
     /// When the log did not take a block.
     pub async fn stop(&self) -> Result<(), StoreError> {
         self.stopping.send_replace(true);
+        let mut late = Vec::new();
+        let deadline = Instant::now() + self.grace;
         for receiver in &self.receivers {
-            let task = receiver.task().take();
-            if let Some(task) = task
-                && let Err(error) = task.await
-                && error.is_panic()
-            {
-                std::panic::resume_unwind(error.into_panic());
+            if !receiver.has_ended(deadline).await {
+                late.push(receiver);
             }
         }
-        self.receivers.iter().try_for_each(|receiver| receiver.store.check())
+        self.grace_over.send_replace(true);
+        let deadline = Instant::now() + LAST_MOMENT;
+        for receiver in late {
+            if !receiver.has_ended(deadline).await {
+                receiver.leave_behind(self.grace);
+            }
+        }
+        for receiver in &self.receivers {
+            receiver.close().await?;
+        }
+        Ok(())
     }
 
     /// Stops at once; what is not yet handed in to the log is given up. Nothing of it was acknowledged.
     pub fn abort(&self) {
         self.stopping.send_replace(true);
         for receiver in &self.receivers {
-            if let Some(task) = receiver.task().take() {
-                task.abort();
+            receiver.store.close();
+            let mut task = receiver.task();
+            task.life.take().iter().for_each(JoinHandle::abort);
+            if let Some(thread) = task.thread.take() {
+                // Tasks end where they wait. A thread that is blocked in code of the user ends when that returns.
+                thread.shutdown_background();
             }
         }
     }
@@ -180,148 +315,4 @@ impl Drop for Supervisor {
     fn drop(&mut self) {
         self.abort();
     }
-}
-
-/// One receiver from its first start to its end.
-struct Life<R: Receiver> {
-    receiver: R,
-    context: ReceiverContext<R::Item>,
-    store: Arc<BlockStore>,
-    state: watch::Sender<ReceiverState>,
-}
-
-/// How one run of `on_start` ended.
-enum Outcome {
-    /// The source has ended.
-    End,
-    /// It failed; the next start is after the restart delay.
-    Failure(ReceiverError),
-    /// It asked for a restart.
-    Restart(Duration),
-    /// The job stops.
-    Stop,
-}
-
-impl<R: Receiver> Life<R> {
-    fn new(receiver: R, store: Arc<BlockStore>, state: watch::Sender<ReceiverState>) -> Self {
-        let context = ReceiverContext::new(Arc::clone(&store));
-        Self { receiver, context, store, state }
-    }
-
-    async fn live(mut self) {
-        let cutter = AbortOnDrop(tokio::spawn(cut_in_time(self.context.clone())));
-        let last = loop {
-            self.state.send_replace(ReceiverState::Running);
-            self.tell_started();
-            let outcome = self.run_once().await;
-            self.receiver.on_stop();
-            if let Err(error) = settle(&self.context, &self.store).await {
-                self.store.report_error(error);
-                break ReceiverState::Failed;
-            }
-            if self.store.is_stopping() {
-                if let Outcome::Failure(error) = outcome {
-                    self.store.report_error(format_args!("{error} (while stopping)"));
-                }
-                break ReceiverState::Ended;
-            }
-            let delay = self.store.settings().restart_delay;
-            let delay = match outcome {
-                Outcome::End => {
-                    self.store.set_at_end();
-                    if !self.receiver.restarts_at_end() {
-                        tracing::info!(source = %self.store.uid(), "the source has ended");
-                        break ReceiverState::Ended;
-                    }
-                    tracing::info!(source = %self.store.uid(), ?delay, "the source has ended: it is asked again");
-                    delay
-                }
-                Outcome::Failure(error) => {
-                    self.store.report_error(format_args!("{error}; starts again in {} ms", delay.as_millis()));
-                    delay
-                }
-                Outcome::Restart(after) => after,
-                Outcome::Stop => break ReceiverState::Ended,
-            };
-            self.tell_stopped(Some(delay));
-            self.state.send_replace(ReceiverState::Waiting);
-            tokio::select! {
-                () = self.store.clock().sleep(delay) => {}
-                () = self.store.stopped() => break ReceiverState::Ended,
-            }
-            self.store.count_restart();
-        };
-        drop(cutter);
-        self.tell_stopped(None);
-        self.state.send_replace(last);
-    }
-
-    fn tell_started(&self) {
-        let restarts = self.store.counts().restarts;
-        self.store.events().tell(|| ReceiverStarted { source: self.store.uid().clone(), restarts });
-    }
-
-    fn tell_stopped(&self, restart_after: Option<Duration>) {
-        let restart_after_ms = restart_after.map(|after| after.as_millis() as u64);
-        self.store.events().tell(|| ReceiverStopped { source: self.store.uid().clone(), restart_after_ms });
-    }
-
-    /// Runs `on_start` until it ends, or must.
-    async fn run_once(&mut self) -> Outcome {
-        let mut start = pin!(unpanicked(self.receiver.on_start(self.context.clone())));
-        let grace = async {
-            self.store.stopped().await;
-            tokio::time::sleep(STOP_GRACE).await;
-        };
-        tokio::select! {
-            biased;
-            ended = &mut start => match ended {
-                Ok(()) => Outcome::End,
-                Err(error) => Outcome::Failure(error),
-            },
-            after = self.store.restart_requested() => Outcome::Restart(after),
-            () = grace => Outcome::Stop,
-        }
-    }
-}
-
-/// Hands in what is buffered and waits until all of the source's blocks are logged.
-async fn settle<T: Record>(context: &ReceiverContext<T>, store: &BlockStore) -> Result<(), StoreError> {
-    context.cut().await?;
-    store.all_answered().await
-}
-
-/// Cuts the block in the making once in every block interval. A task of its own: it must not be held up by the receiver.
-async fn cut_in_time<T: Record>(context: ReceiverContext<T>) {
-    let store = Arc::clone(context.block_store());
-    loop {
-        store.clock().sleep(store.settings().block_interval).await;
-        if context.cut().await.is_err() {
-            // The log has failed; the receiver meets the same error and reports it.
-            return;
-        }
-    }
-}
-
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Turns a panic of the user's receiver into an error.
-async fn unpanicked<F: Future<Output = Result<(), ReceiverError>>>(future: F) -> Result<(), ReceiverError> {
-    let mut future = pin!(future);
-    poll_fn(|task| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(task))) {
-        Ok(poll) => poll,
-        Err(panic) => std::task::Poll::Ready(Err(format!("the receiver panicked: {}", words(&*panic)).into())),
-    })
-    .await
-}
-
-fn words(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

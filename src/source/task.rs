@@ -1,10 +1,12 @@
 //! What a worker is given to read, and how it reads it: one shape for blocks and ranges.
 
+use std::any::Any;
 use std::ops::AddAssign;
 
 use byteview::ByteView;
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::Bytes;
 use crate::source::error::SourceError;
 use crate::wal::FrameAt;
 
@@ -54,6 +56,22 @@ impl AddAssign for ReadSummary {
 pub(crate) trait TaskReader<T>: Send + Sync {
     /// Hands every record to `emit`, in order.
     fn read(&self, bytes: TaskBytes<'_>, emit: &mut dyn FnMut(T)) -> Result<ReadSummary, SourceError>;
+
+    /// As [`read`](Self::read), for a task of which records are set aside. Where the code that makes a record panics and the reader
+    /// knows where the next one begins, it hands that over in the place of the record; otherwise the panic ends the reading.
+    fn read_each(
+        &self,
+        bytes: TaskBytes<'_>,
+        emit: &mut dyn FnMut(Result<T, Undecoded>),
+    ) -> Result<ReadSummary, SourceError> {
+        self.read(bytes, &mut |record| emit(Ok(record)))
+    }
+}
+
+/// A record whose decoder panicked.
+pub(crate) struct Undecoded {
+    pub frame: Bytes,
+    pub panic: Box<dyn Any + Send>,
 }
 
 /// A task of the other sort than its source makes: the plan and the program do not fit.

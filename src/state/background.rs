@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::checkpoint::{CheckpointFile, verify_file};
-use crate::dataflow::blame::panic_message;
 use crate::error::{Error, ErrorKind, Result};
 use crate::state::pace::{Held, Pace};
+use crate::user_code::panic_message;
 
 /// Reads one partition and hands it to its table; gives up where the pace says so.
 pub(crate) type LoadTask = Box<dyn FnOnce(&Pace) -> Result<()> + Send>;

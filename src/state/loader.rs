@@ -6,12 +6,13 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
 
-use crate::codec::{Key, KeyHash, Record, decode};
+use crate::codec::{Key, KeyHash, Record, decode, encode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Uid;
 use crate::state::pace::Pace;
 use crate::state::spec::StateSpec;
 use crate::state::{LoadTasks, OperatorNumber, Rest, Slot, StateError, StateReader, StateTable, decode_entries};
+use crate::user_code;
 
 /// What a checkpoint holds of one operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,8 +139,11 @@ impl StateLoader {
             if KeyHash::of_encoded(&key) != hash {
                 return Err(failed(&"a key stands under another hash than its own"));
             }
-            let key = decode(&key).map_err(|error| failed(&error))?;
-            Ok::<_, Error>((hash, key, migrate(&state).map_err(|error| failed(&error))?))
+            let decoded = decode(&key).map_err(|error| failed(&error))?;
+            let (uid, version, shown) = (&spec.uid, stored.version, Shown(&decoded));
+            let whose = format_args!("the migration of \"{uid}\" from version {version}, with the key {shown},");
+            let state = user_code::call(whose, || migrate(&state))?.map_err(|error| failed(&error))?;
+            Ok::<_, Error>((hash, decoded, state))
         }))?;
         // Migrated entries are changed entries: the next checkpoint writes all of them in the new version.
         for place in 0..table.slots() {
@@ -148,6 +152,18 @@ impl StateLoader {
             table.put(slot, state, true);
         }
         Ok(())
+    }
+}
+
+/// A key as it is shown to people: as JSON, or its encoding where it has none.
+struct Shown<'k, K>(&'k K);
+
+impl<K: Key> fmt::Display for Shown<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match serde_json::to_string(self.0) {
+            Ok(json) => f.write_str(&json),
+            Err(_) => write!(f, "{:02x?}", encode(self.0).unwrap_or_default()),
+        }
     }
 }
 
