@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::batch::runs::Runs;
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, Sequence, Uid};
 
 /// One event. The state of every batch is a fold over these, in the order of the log.
@@ -38,10 +39,7 @@ pub struct Plan {
 impl Plan {
     /// The blocks that the batch reads.
     pub fn blocks(&self) -> impl Iterator<Item = Sequence> + '_ {
-        self.inputs.iter().flat_map(|input| &input.tasks).filter_map(|task| match task {
-            PlannedTask::Block(sequence) => Some(*sequence),
-            PlannedTask::Range(_) => None,
-        })
+        self.inputs.iter().flat_map(|input| &input.tasks).flat_map(PlannedTask::blocks)
     }
 }
 
@@ -59,6 +57,20 @@ pub enum PlannedTask {
     Block(Sequence),
     /// A range that a direct source reads again, as that source encodes it.
     Range(Vec<u8>),
+    /// Small blocks of one source that are read one after the other, as if they were one.
+    Blocks(Runs),
+}
+
+impl PlannedTask {
+    /// The blocks that the task reads, in their order.
+    pub fn blocks(&self) -> impl Iterator<Item = Sequence> + '_ {
+        let (one, many) = match self {
+            Self::Block(sequence) => (Some(*sequence), None),
+            Self::Blocks(runs) => (None, Some(runs)),
+            Self::Range(_) => (None, None),
+        };
+        one.into_iter().chain(many.into_iter().flat_map(Runs::iter))
+    }
 }
 
 /// A record that was set aside: the task it came in, and its place in that task.
@@ -128,7 +140,11 @@ mod tests {
             merged_ticks: 1,
             inputs: vec![PlannedInput {
                 source: "s".into(),
-                tasks: vec![PlannedTask::Block(Sequence(7)), PlannedTask::Range(vec![8, 9])],
+                tasks: vec![
+                    PlannedTask::Block(Sequence(7)),
+                    PlannedTask::Range(vec![8, 9]),
+                    PlannedTask::Blocks([9, 10, 12].map(Sequence).into_iter().collect()),
+                ],
             }],
         };
         let letter = DeadLetter {
@@ -149,7 +165,7 @@ mod tests {
         let (operator, panic) = (text("m"), text("p"));
         let pinned: [(BatchEvent, &[u8]); 8] = [
             (BatchEvent::Opened { epoch: Epoch(2), lineage: Lineage(9) }, &[0, 2, 9]),
-            (BatchEvent::Planned(plan), &[1, 3, 100, 1, 1, 1, b's', 2, 0, 7, 1, 2, 8, 9]),
+            (BatchEvent::Planned(plan), &[1, 3, 100, 1, 1, 1, b's', 3, 0, 7, 1, 2, 8, 9, 2, 2, 9, 2, 1, 1]),
             (BatchEvent::AttemptStarted { batch: BatchId(3), attempt: 2 }, &[2, 3, 2]),
             (
                 BatchEvent::AttemptFailed { batch: BatchId(3), attempt: 2, operator, panic },

@@ -1,5 +1,6 @@
 //! Batches: what the ticks of the batch interval cut the input into.
 
 pub(crate) mod event;
+pub(crate) mod runs;
 pub(crate) mod ticker;
 pub(crate) mod timing;

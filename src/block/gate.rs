@@ -7,14 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Bytes of received blocks, per job.
+use crate::block::head::BLOCK_COST;
+
+/// Bytes of received blocks, per job. Every block counts with its payload and [`BLOCK_COST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ReceiveLimits {
-    /// Payloads kept in memory; beyond it blocks live in the log only.
+    /// Blocks whose payload is kept in memory; the payloads of others are in the log only.
     pub memory: u64,
-    /// Payloads that are not planned; beyond it receivers wait.
+    /// Blocks that are not planned; beyond it receivers wait.
     pub backlog: u64,
-    /// Payloads given to the log and not acknowledged; beyond it receivers wait. Smaller than the log's own queue, so that
+    /// Blocks given to the log and not acknowledged; beyond it receivers wait. Smaller than the log's own queue, so that
     /// appending does not block a thread that runs receivers.
     pub in_flight: u64,
 }
@@ -65,8 +67,9 @@ impl Gate {
         self.until(|fill, limits| (fill.unplanned + fill.in_flight < limits.backlog).then_some(())).await;
     }
 
-    /// Waits until `bytes` more may be under way. A block larger than the limit passes when it is alone.
-    pub async fn room(self: &Arc<Self>, bytes: u64) -> Room {
+    /// Waits until a block with a payload of so many bytes may be under way. One larger than the limit passes when it is alone.
+    pub async fn room(self: &Arc<Self>, payload: u64) -> Room {
+        let bytes = payload + BLOCK_COST;
         self.until(|fill, limits| {
             (fill.in_flight == 0 || fill.in_flight + bytes <= limits.in_flight).then(|| fill.in_flight += bytes)
         })
@@ -87,12 +90,12 @@ impl Gate {
         }
     }
 
-    /// A block waits for a plan.
+    /// A block that takes so many bytes waits for a plan.
     pub fn fill_up(&self, bytes: u64) {
         self.fill().unplanned += bytes;
     }
 
-    /// Blocks were planned.
+    /// Blocks that took so many bytes were planned.
     pub fn drain(&self, bytes: u64) {
         let mut fill = self.fill();
         assert!(fill.unplanned >= bytes, "{bytes} bytes planned, {} waited", fill.unplanned);
@@ -142,5 +145,19 @@ mod tests {
         drop(large);
         drop(waiter.await.unwrap());
         assert_eq!(gate.fill().in_flight, 0);
+    }
+
+    #[tokio::test]
+    async fn a_block_under_way_counts_with_what_it_takes_beside_its_payload() {
+        let gate = Arc::new(Gate::new(ReceiveLimits { in_flight: 2 * BLOCK_COST + 2, ..ReceiveLimits::default() }));
+        let (first, _second) = (gate.room(1).await, gate.room(1).await);
+        let waiter = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.room(1).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiter.is_finished(), "two blocks of a byte fill it");
+        drop(first);
+        drop(waiter.await.unwrap());
     }
 }

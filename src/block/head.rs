@@ -45,6 +45,10 @@ pub(crate) struct AbsentHead {
     pub bytes: u64,
 }
 
+/// What a block takes in memory beside its payload, at most, in bytes: on its way to the log, and while it waits for a batch. With
+/// this it counts in every bound of what is received, so that many small blocks take no more memory than a few large ones.
+pub(crate) const BLOCK_COST: u64 = 300;
+
 /// A block that stands in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BlockRef {
@@ -64,6 +68,11 @@ impl BlockRef {
 
     pub fn absent(head: AbsentHead, at: FrameAt) -> Self {
         Self { bytes: head.bytes, ..Self::new(head.head, at) }
+    }
+
+    /// What it takes while it waits: its payload, and what is kept of it beside.
+    pub fn cost(&self) -> u64 {
+        self.bytes + BLOCK_COST
     }
 }
 

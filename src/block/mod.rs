@@ -7,6 +7,7 @@ mod error;
 mod gate;
 mod head;
 mod intake;
+mod map;
 mod tracker;
 
 #[cfg(test)]
@@ -14,8 +15,11 @@ pub(crate) mod memory_log;
 
 pub use error::StoreError;
 pub(crate) use gate::ReceiveLimits;
+#[cfg(test)]
+pub(crate) use head::BLOCK_COST;
 pub(crate) use head::{AbsentHead, BlockHead, BlockRef};
 pub(crate) use intake::{BlockLog, Intake, NewBlock, Offered, Stored};
+pub(crate) use map::BlockMap;
 #[cfg(test)]
 pub(crate) use tracker::Pending;
 pub(crate) use tracker::{BatchLimits, BlockTracker};

@@ -6,8 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use byteview::ByteView;
 
 use crate::block::gate::{Gate, ReceiveLimits};
-use crate::block::head::BlockRef;
+use crate::block::head::{BLOCK_COST, BlockRef};
 use crate::id::{Position, Sequence, Uid};
+
+/// Blocks that a batch takes at the most, whatever the limits: with what is kept of each until a checkpoint, 64 MiB.
+const MOST_BLOCKS: usize = 1 << 19;
 
 /// What a batch may take from the receivers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +43,8 @@ struct Blocks {
     unplanned: VecDeque<BlockRef>,
     pending: Pending,
     payloads: HashMap<Sequence, ByteView>,
-    payload_bytes: u64,
+    /// What the blocks of these payloads count.
+    payload_cost: u64,
     logged: HashMap<Uid, Position>,
     planned: HashMap<Uid, Position>,
 }
@@ -66,15 +70,15 @@ impl BlockTracker {
     /// read back from the log by whoever computes it. Since the oldest came first, the oldest stay.
     pub fn accept(&self, block: BlockRef, payload: Option<ByteView>) {
         let mut blocks = self.blocks();
-        self.gate.fill_up(block.bytes);
+        self.gate.fill_up(block.cost());
         blocks.pending.blocks += 1;
         blocks.pending.records += block.records;
         blocks.pending.bytes += block.bytes;
         raise(&mut blocks.logged, &block);
         if let Some(payload) = payload
-            && blocks.payload_bytes + block.bytes <= self.memory_limit
+            && blocks.payload_cost + block.cost() <= self.memory_limit
         {
-            blocks.payload_bytes += block.bytes;
+            blocks.payload_cost += block.cost();
             let before = blocks.payloads.insert(block.at.sequence, payload);
             assert!(before.is_none(), "block {} was accepted twice", block.at.sequence);
         }
@@ -97,7 +101,8 @@ impl BlockTracker {
         let (mut records, mut bytes) = (0, 0);
         let mut blocks = self.blocks();
         while let Some(block) = blocks.unplanned.front() {
-            if !taken.is_empty() && (records + block.records > limits.records || bytes + block.bytes > limits.bytes) {
+            let fits = records + block.records <= limits.records && bytes + block.bytes <= limits.bytes;
+            if taken.len() >= MOST_BLOCKS || !(fits || taken.is_empty()) {
                 break;
             }
             records += block.records;
@@ -110,7 +115,11 @@ impl BlockTracker {
         for block in &taken {
             raise(&mut blocks.planned, block);
         }
-        self.gate.drain(bytes);
+        let waiting = blocks.unplanned.len();
+        if shrinks(waiting, blocks.unplanned.capacity()) {
+            blocks.unplanned.shrink_to(2 * waiting);
+        }
+        self.gate.drain(bytes + taken.len() as u64 * BLOCK_COST);
         taken
     }
 
@@ -120,12 +129,16 @@ impl BlockTracker {
     }
 
     /// Gives up the payloads of blocks that nobody will compute again in this life.
-    pub fn forget(&self, sequences: &[Sequence]) {
+    pub fn forget(&self, sequences: impl Iterator<Item = Sequence>) {
         let mut blocks = self.blocks();
         for sequence in sequences {
-            if let Some(payload) = blocks.payloads.remove(sequence) {
-                blocks.payload_bytes -= payload.len() as u64;
+            if let Some(payload) = blocks.payloads.remove(&sequence) {
+                blocks.payload_cost -= payload.len() as u64 + BLOCK_COST;
             }
+        }
+        let held = blocks.payloads.len();
+        if shrinks(held, blocks.payloads.capacity()) {
+            blocks.payloads.shrink_to(2 * held);
         }
     }
 
@@ -134,10 +147,10 @@ impl BlockTracker {
         self.blocks().pending
     }
 
-    /// Bytes of the payloads in memory.
+    /// What the blocks take whose payloads are in memory.
     #[cfg(test)]
-    pub fn payload_bytes(&self) -> u64 {
-        self.blocks().payload_bytes
+    pub fn payload_cost(&self) -> u64 {
+        self.blocks().payload_cost
     }
 
     /// The oldest block that waits for a plan: the log is needed from there on.
@@ -160,6 +173,11 @@ impl BlockTracker {
     pub fn planned_positions(&self) -> Vec<(Uid, Position)> {
         sorted(&self.blocks().planned)
     }
+}
+
+/// Whether a collection has so much room to spare that it is given back: after a backlog there may be none for weeks.
+fn shrinks(len: usize, capacity: usize) -> bool {
+    capacity > 1024 && len < capacity / 8
 }
 
 fn raise(positions: &mut HashMap<Uid, Position>, block: &BlockRef) {
@@ -231,7 +249,7 @@ mod tests {
 
     #[test]
     fn payloads_beyond_the_memory_limit_are_not_kept() {
-        let tracker = tracker(250);
+        let tracker = tracker(250 + 2 * BLOCK_COST);
         for sequence in 1..=3 {
             tracker.accept(block(sequence, 1, 100), Some(ByteView::from(vec![0; 100])));
         }
@@ -239,8 +257,34 @@ mod tests {
         assert!(tracker.payload(Sequence(3)).is_none());
         tracker.take(ANY);
         assert!(tracker.payload(Sequence(1)).is_some(), "a planned block is still to be computed");
-        tracker.forget(&[Sequence(1), Sequence(2), Sequence(3)]);
-        assert_eq!((tracker.payload_bytes(), tracker.payload(Sequence(1))), (0, None));
+        tracker.forget((1..=3).map(Sequence));
+        assert_eq!((tracker.payload_cost(), tracker.payload(Sequence(1))), (0, None));
+    }
+
+    #[test]
+    fn a_waiting_block_counts_in_the_backlog_with_what_it_takes_beside_its_payload() {
+        let limits = ReceiveLimits { backlog: 3 * (1 + BLOCK_COST), ..ReceiveLimits::default() };
+        let tracker = BlockTracker::new(limits, []);
+        (1..=2).for_each(|sequence| tracker.accept(block(sequence, 1, 1), None));
+        assert!(tracker.gate().is_open());
+        tracker.accept(block(3, 1, 1), None);
+        assert!(!tracker.gate().is_open());
+        assert_eq!(tracker.pending().bytes, 3, "what is shown is payload");
+        tracker.take(BatchLimits { bytes: 1, ..ANY });
+        assert!(tracker.gate().is_open());
+    }
+
+    #[test]
+    fn a_batch_takes_a_bounded_number_of_blocks_and_a_backlog_that_is_gone_leaves_no_room_behind() {
+        let tracker = tracker(u64::MAX);
+        let payload = ByteView::from([1]);
+        let blocks = MOST_BLOCKS as u64 + 10;
+        (1..=blocks).for_each(|sequence| tracker.accept(block(sequence, 1, 1), Some(payload.clone())));
+        assert_eq!((tracker.take(ANY).len(), tracker.take(ANY).len()), (MOST_BLOCKS, 10));
+        tracker.forget((1..=blocks).map(Sequence));
+        let kept = tracker.blocks();
+        assert!(kept.unplanned.capacity() <= 1024, "{}", kept.unplanned.capacity());
+        assert!(kept.payloads.capacity() <= 1024, "{}", kept.payloads.capacity());
     }
 
     #[test]
@@ -261,11 +305,12 @@ mod tests {
             sizes in prop::collection::vec((0_u64..50, 0_u32..50), 0..60),
             limits in prop::collection::vec((0_u64..100, 0_u64..100), 1..20),
         ) {
-            let tracker = tracker(500);
+            let limit = 500 + 20 * BLOCK_COST;
+            let tracker = tracker(limit);
             for (index, &(records, bytes)) in sizes.iter().enumerate() {
                 let payload = ByteView::from(vec![0; bytes as usize]);
                 tracker.accept(block(index as u64 + 1, records, bytes), Some(payload));
-                prop_assert!(tracker.payload_bytes() <= 500);
+                prop_assert!(tracker.payload_cost() <= limit);
             }
             let mut taken = Vec::new();
             for &(records, bytes) in limits.iter().cycle().take(sizes.len()) {

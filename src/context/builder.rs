@@ -299,17 +299,20 @@ impl StreamingContextBuilder {
         self.set(|settings| settings.limits.records = records)
     }
 
-    /// The most bytes that a batch takes from the receivers, and from each direct source; 128 MiB by default.
+    /// The most bytes of payload that a batch takes from the receivers, and from each direct source; 128 MiB by default. From the
+    /// receivers it takes at most 524,288 blocks.
     pub fn max_batch_bytes(self, bytes: u64) -> Self {
         self.set(|settings| settings.limits.bytes = bytes)
     }
 
-    /// Bytes of received blocks that are kept in memory; beyond it they live in the log only. 256 MiB by default.
+    /// Bytes of received blocks that are kept in memory; the payloads of blocks beyond it are in the log only. 256 MiB by default. A block
+    /// counts with its payload and 300 bytes for what is kept of it beside.
     pub fn receive_memory(self, bytes: u64) -> Self {
         self.set(|settings| settings.receive.memory = bytes)
     }
 
-    /// Bytes of received blocks that may wait for a batch; beyond it sources are not read. 1 GiB by default.
+    /// Bytes of received blocks that may wait for a batch; beyond it sources are not read. 1 GiB by default. A block counts as in
+    /// [`receive_memory`](Self::receive_memory).
     pub fn receive_backlog(self, bytes: u64) -> Self {
         self.set(|settings| settings.receive.backlog = bytes)
     }

@@ -6,7 +6,7 @@ use byteview::ByteView;
 
 use crate::dataflow::graph::NodeId;
 use crate::error::Result;
-use crate::source::TaskPayload;
+use crate::source::{BlockPayload, TaskPayload};
 use crate::wal::FrameAt;
 
 /// One block or range to be turned into records.
@@ -38,17 +38,38 @@ impl RecordFilter {
     }
 }
 
-/// Reads the payload of a block back from the log. Cheap to clone.
+/// Takes the payload of a block.
+type Visit<'v> = dyn FnMut(ByteView) -> Result<()> + 'v;
+
+/// Reads the payloads of blocks, from the log where memory does not hold them any more. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct BlockReader(Arc<dyn Fn(FrameAt) -> Result<ByteView> + Send + Sync>);
+pub(crate) struct BlockReader(Arc<dyn Fn(&[FrameAt], &mut Visit<'_>) -> Result<()> + Send + Sync>);
 
 impl BlockReader {
-    pub fn new(read: impl Fn(FrameAt) -> Result<ByteView> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(read))
+    /// `read_log` reads blocks of the log, in the order given.
+    pub fn new(read_log: impl Fn(&[FrameAt], &mut Visit<'_>) -> Result<()> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(read_log))
     }
 
-    pub fn read(&self, at: FrameAt) -> Result<ByteView> {
-        (self.0)(at)
+    /// Hands each payload to `visit`, in order. Blocks that come from the log one after the other are read together.
+    ///
+    /// # Errors
+    /// When the log cannot be read, and those of `visit`.
+    pub fn read(&self, payloads: &[BlockPayload], visit: &mut Visit<'_>) -> Result<()> {
+        let is_logged = |payload: &BlockPayload| matches!(payload, BlockPayload::Logged(_));
+        for alike in payloads.chunk_by(|one, other| is_logged(one) == is_logged(other)) {
+            let mut places = Vec::new();
+            for payload in alike {
+                match payload {
+                    BlockPayload::Memory(bytes) => visit(bytes.clone())?,
+                    BlockPayload::Logged(at) => places.push(*at),
+                }
+            }
+            if !places.is_empty() {
+                (self.0)(&places, visit)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -215,8 +215,7 @@ impl Driver {
     }
 
     fn forget_payloads(&self, batch: BatchId) {
-        let sequences: Vec<_> = self.history.get(batch).blocks.keys().copied().collect();
-        self.inputs.tracker.forget(&sequences);
+        self.inputs.tracker.forget(self.history.get(batch).blocks.iter().map(|block| block.at.sequence));
     }
 
     /// Lets the rate of the sources follow what the batch took.

@@ -1,10 +1,10 @@
 //! The batches since the newest published checkpoint: what would have to be recomputed from it, and what the log must keep.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use crate::batch::event::{Commit, DeadLetter, Plan};
 use crate::batch::timing::Timing;
-use crate::block::BlockRef;
+use crate::block::BlockMap;
 use crate::id::{BatchId, Sequence};
 use crate::operator::foreach_rdd::Batch;
 
@@ -15,7 +15,7 @@ pub(crate) struct PastBatch {
     pub timing: Timing,
     pub planned_at: Sequence,
     /// The blocks that it reads.
-    pub blocks: BTreeMap<Sequence, BlockRef>,
+    pub blocks: BlockMap,
     pub letters: Vec<DeadLetter>,
     pub commit: Option<Commit>,
     pub published: bool,
@@ -120,7 +120,7 @@ mod tests {
             timing,
             plan: Plan { batch: BatchId(id), time: BatchTime(id * 100), merged_ticks: 0, inputs: Vec::new() },
             planned_at: Sequence(id * 10),
-            blocks: BTreeMap::new(),
+            blocks: BlockMap::default(),
             letters: Vec::new(),
             commit: None,
             published: false,

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::batch::event::{DeadLetter, PlannedInput, PlannedTask};
-use crate::block::{BatchLimits, BlockRef, BlockTracker};
+use crate::block::{BatchLimits, BlockMap, BlockRef, BlockTracker};
 use crate::dataflow::graph::NodeId;
 use crate::dataflow::task::{RecordFilter, Task};
 use crate::driver::history::PastBatch;
+use crate::driver::joining::join;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Sequence, Uid};
-use crate::source::{ErasedDirect, FilesStatus, OfferLimits, SourceError, TaskPayload};
+use crate::source::{BlockPayload, ErasedDirect, FilesStatus, OfferLimits, SourceError, TaskPayload};
 
 /// What a range of a direct source weighs at least, since the bytes that it stands for are not known before it is read.
 const RANGE_BYTES: u64 = 1 << 20;
@@ -32,7 +33,7 @@ pub(crate) struct Inputs {
 /// What one batch takes in.
 pub(crate) struct Taken {
     pub inputs: Vec<PlannedInput>,
-    pub blocks: BTreeMap<Sequence, BlockRef>,
+    pub blocks: BlockMap,
 }
 
 impl Inputs {
@@ -43,10 +44,12 @@ impl Inputs {
     /// When a direct source cannot be asked.
     pub fn take(&mut self, limits: BatchLimits, direct: OfferLimits, directs_too: bool) -> Result<Taken> {
         let blocks = self.tracker.take(limits);
-        let mut by_source: BTreeMap<Uid, Vec<PlannedTask>> = BTreeMap::new();
+        let mut received: BTreeMap<&Uid, Vec<(Sequence, u64)>> = BTreeMap::new();
         for block in &blocks {
-            by_source.entry(block.source.clone()).or_default().push(PlannedTask::Block(block.at.sequence));
+            received.entry(&block.source).or_default().push((block.at.sequence, block.bytes));
         }
+        let joined = received.into_iter().map(|(uid, blocks)| (uid.clone(), join(&blocks)));
+        let mut by_source: BTreeMap<Uid, Vec<PlannedTask>> = joined.collect();
         for input in self.directs.iter_mut().filter(|input| directs_too || input.source.is_missing()) {
             let ranges = input.source.offer(&direct).map_err(|error| failed(&input.uid, "be asked", error))?;
             for range in &ranges {
@@ -58,7 +61,7 @@ impl Inputs {
         }
         let in_graph_order = self.nodes.iter().filter_map(|(uid, _)| by_source.remove_entry(uid));
         let inputs = in_graph_order.map(|(source, tasks)| PlannedInput { source, tasks }).collect();
-        Ok(Taken { inputs, blocks: blocks.into_iter().map(|block| (block.at.sequence, block)).collect() })
+        Ok(Taken { inputs, blocks: blocks.into_iter().collect() })
     }
 
     /// The tasks of a planned batch, each with its weight in bytes. `trial` limits them while a culprit is looked for.
@@ -76,10 +79,14 @@ impl Inputs {
                     PlannedTask::Range(range) => {
                         (RANGE_BYTES.max(range.len() as u64), TaskPayload::Range(range.clone()))
                     }
-                    PlannedTask::Block(sequence) => {
-                        let block = &batch.blocks[sequence];
-                        let memory = self.tracker.payload(*sequence).map(TaskPayload::Memory);
-                        (block.bytes, memory.unwrap_or(TaskPayload::Logged(block.at)))
+                    PlannedTask::Block(_) | PlannedTask::Blocks(_) => {
+                        let blocks = || task.blocks().map(|sequence| &batch.blocks[sequence]);
+                        let payload = |block: &BlockRef| match self.tracker.payload(block.at.sequence) {
+                            Some(bytes) => BlockPayload::Memory(bytes),
+                            None => BlockPayload::Logged(block.at),
+                        };
+                        let bytes = blocks().map(|block| block.bytes).sum();
+                        (bytes, TaskPayload::Blocks(blocks().map(payload).collect()))
                     }
                 };
                 tasks.push((bytes, Task { source: node, index, payload, filter }));

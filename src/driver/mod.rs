@@ -17,6 +17,7 @@ mod full_disk_tests;
 pub(crate) mod guard;
 mod history;
 pub(crate) mod inputs;
+mod joining;
 mod letters;
 mod live;
 pub(crate) mod lock;

@@ -2,14 +2,14 @@
 //!
 //! `start` tells in which order, and what a crash leaves after each step.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use crate::batch::event::PlannedTask;
 use crate::batch::timing::Timing;
-use crate::block::{BlockRef, BlockTracker};
+use crate::block::{BlockMap, BlockTracker};
 use crate::checkpoint::{
     ChainError, ChainFacts, CheckpointFile, CheckpointFiles, Checkpointer, CheckpointerSettings, JobPoint,
     ManifestChain, ManifestDraft, ManifestKind, OperatorEntry, PublishedManifest,
@@ -28,7 +28,7 @@ use crate::driver::settings::JobSettings;
 use crate::driver::start::{Job, chain_failed, environment};
 use crate::driver::{CheckpointClock, Driver, Stopping, Tick};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Position, Sequence, Uid, WriterNonce};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Position, Uid, WriterNonce};
 use crate::planted::PlantedBug;
 use crate::recovery::decide::Decision;
 use crate::recovery::declared::DROPPED;
@@ -58,7 +58,9 @@ impl Job {
     ) -> Result<Taken> {
         let disk = self.settings.disk.clone();
         let (epoch, nonce) = (decision.epoch, WriterNonce::random());
-        let scan = facts.log.as_ref().map(|log| &log.scan);
+        // What the decision needs of the log it has: millions of blocks are not held twice.
+        let Facts { chain, log, .. } = facts;
+        let scan = log.map(|log| log.scan);
         let directory = self.settings.location.join(WAL);
         // On a first start the manifest names the log, so the log is there first; later the claim comes first (I-8).
         let fresh_log = scan.is_none();
@@ -67,12 +69,12 @@ impl Job {
         }
         let create = |epoch| Wal::create(disk.clone(), &directory, epoch, self.settings.wal.clone());
         let mut wal = if fresh_log { Some(create(epoch).map_err(Error::from)?) } else { None };
-        let log = wal.as_ref().map_or_else(|| scan.expect("there is a log").log_id, Wal::log_id);
+        let log = wal.as_ref().map_or_else(|| scan.as_ref().expect("there is a log").log_id, Wal::log_id);
         let stored = decision.from.as_ref().map(|from| from.point.operators.as_slice()).unwrap_or_default();
         let operators = self.number_operators(stored, decision);
         let point = self.standpoint(decision, log, &operators);
         let checkpoint = decision.from.as_ref().and_then(|from| from.checkpoint.clone());
-        let (chain, claim) = match self.claim(facts.chain, decision, &point, checkpoint.clone(), nonce) {
+        let (chain, claim) = match self.claim(chain, decision, &point, checkpoint.clone(), nonce) {
             Err(error) if self.may_claim_again(&error)? => {
                 wal.into_iter().for_each(Wal::abandon);
                 return Ok(Taken::Behind(Box::new(self)));
@@ -85,7 +87,7 @@ impl Job {
         }
         // Before the log goes on: a log that has lost its end is left as it is, to be restored.
         let deliveries = self.fence_outputs(epoch, point.lineage, BatchId(next_batch.0 - 1))?;
-        if let Some(scan) = scan {
+        if let Some(scan) = &scan {
             let resumed = Wal::resume(disk.clone(), &directory, scan, epoch, self.settings.wal.clone());
             wal = Some(resumed.map_err(Error::from)?);
         }
@@ -145,7 +147,7 @@ impl Job {
             retired: operators.iter().filter(|entry| entry.kind == DROPPED).cloned().collect(),
             checkpointer: Some(checkpointer),
             checkpoint: CheckpointClock { newest: point.batch, ..CheckpointClock::default() },
-            blocks: BlockReader::new(move |at| reader.read(at).map(|(_, body)| body).map_err(Error::from)),
+            blocks: BlockReader::new(move |places, visit| reader.read_bodies(places, visit)),
             engine: None,
             generation: 0,
             in_flight: VecDeque::new(),
@@ -300,7 +302,7 @@ impl Job {
             }
         }
         let tracker = BlockTracker::new(self.settings.receive, of_receivers);
-        decision.planned_blocks.values().for_each(|block| tracker.accept_planned(block));
+        decision.planned_blocks.iter().for_each(|block| tracker.accept_planned(block));
         if !self.settings.has_bug(PlantedBug::ForgetUnplanned) {
             decision.unplanned.iter().for_each(|block| tracker.accept(block.clone(), None));
         }
@@ -377,13 +379,13 @@ pub(super) fn start_checkpointer(
 /// Batches to recompute, as the driver keeps them, behind one with this timing.
 pub(super) fn past_batches<'b>(
     batches: impl Iterator<Item = &'b BatchFacts>,
-    planned_blocks: &BTreeMap<Sequence, BlockRef>,
+    planned_blocks: &BlockMap,
     before: Timing,
 ) -> Vec<PastBatch> {
     let mut timing = before;
     let past = |batch: &BatchFacts| {
         timing = Timing { time: batch.plan.time, previous: timing.time, ..timing };
-        let block = |sequence| (sequence, planned_blocks[&sequence].clone());
+        let block = |sequence| planned_blocks[sequence].clone();
         PastBatch {
             plan: batch.plan.clone(),
             timing,

@@ -1,15 +1,13 @@
 //! What the driver tells listeners, put together from what it knows.
 
-use std::collections::BTreeMap;
-
 use crate::batch::event::{Digest, Plan, PlannedInput, PlannedTask};
-use crate::block::BlockRef;
+use crate::block::BlockMap;
 use crate::clock::Clock;
 use crate::dataflow::graph::Delivery;
 use crate::driver::done::BatchResult;
 use crate::driver::{Driver, InFlight};
 use crate::error::Result;
-use crate::id::{BatchId, Sequence, Uid};
+use crate::id::{BatchId, Uid};
 use crate::listener::Events;
 use crate::listener::events::{
     BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, InputInfo, OutputOperationCompleted,
@@ -28,7 +26,7 @@ impl Driver {
         });
     }
 
-    pub(super) fn tell_submitted(&self, plan: &Plan, blocks: &BTreeMap<Sequence, BlockRef>) {
+    pub(super) fn tell_submitted(&self, plan: &Plan, blocks: &BlockMap) {
         self.events.tell(|| BatchSubmitted {
             batch: Batch { id: plan.batch, time: plan.time },
             inputs: plan.inputs.iter().map(|input| input_info(input, blocks)).collect(),
@@ -99,17 +97,15 @@ impl Driver {
     }
 }
 
-fn input_info(input: &PlannedInput, blocks: &BTreeMap<Sequence, BlockRef>) -> InputInfo {
+fn input_info(input: &PlannedInput, blocks: &BlockMap) -> InputInfo {
     let (mut count, mut records, mut bytes) = (0, 0, 0);
-    for task in &input.tasks {
-        if let PlannedTask::Block(sequence) = task {
-            let block = &blocks[sequence];
-            count += 1;
-            records += block.records;
-            bytes += block.bytes;
-        }
+    for sequence in input.tasks.iter().flat_map(PlannedTask::blocks) {
+        let block = &blocks[sequence];
+        count += 1;
+        records += block.records;
+        bytes += block.bytes;
     }
-    let ranges = input.tasks.len() as u64 - count;
+    let ranges = input.tasks.iter().filter(|task| matches!(task, PlannedTask::Range(_))).count() as u64;
     let known = |number| (ranges == 0).then_some(number);
     InputInfo { source: input.source.clone(), blocks: count, ranges, records: known(records), bytes: known(bytes) }
 }

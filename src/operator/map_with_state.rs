@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Deref};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::codec::{Key, Record, encode};
+use crate::codec::{Key, KeyHash, Record, encode};
 use crate::dataflow::blame;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::emit::Emit;
@@ -191,7 +191,8 @@ where
         let tables = begin(context, &self.spec, seen)?;
         let timeouts = self.spec.timeout.map(|timeout| {
             let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-            let calendars = tables.iter().map(|(partition, table)| (partition, calendar_of(table, timeout_ms)));
+            let calendar = |table| Calendar::of(entries_of(table, timeout_ms, BatchTime(0)));
+            let calendars = tables.iter().map(|(partition, table)| (partition, calendar(table)));
             Timeouts { timeout_ms, calendars: calendars.collect() }
         });
         let (records, snapshots) = downstream.into_both::<U, (K, S)>();
@@ -220,8 +221,8 @@ where
     }
 }
 
-/// When which keys may have been idle for too long. A key stands in it once, at the earliest time at which it could; whether it
-/// was used since then is asked when that time comes.
+/// When which keys may have been idle for too long. A key stands in it at the earliest time at which it could; whether it was used
+/// since then is asked when that time comes. What keys leave behind that are removed before is dropped by a rebuild.
 struct Timeouts {
     timeout_ms: u64,
     calendars: Vec<(u32, Calendar)>,
@@ -238,15 +239,16 @@ fn due(used: BatchTime, timeout_ms: u64) -> BatchTime {
     BatchTime(used.0.saturating_add(timeout_ms))
 }
 
-fn calendar_of<K: Key, S: State>(table: &StateTable<K, Timed<S>>, timeout_ms: u64) -> Calendar {
-    let mut calendar = Calendar::default();
-    for place in 0..table.slots() {
+/// What the calendar of a table has to hold. Every key was used at the zero time, at the latest.
+fn entries_of<K: Key, S: State>(
+    table: &StateTable<K, Timed<S>>,
+    timeout_ms: u64,
+    zero: BatchTime,
+) -> impl Iterator<Item = (BatchTime, KeyHash)> + '_ {
+    (0..table.slots()).filter_map(move |place| {
         let (_, hash, timed) = table.entry(Slot::at(place));
-        if let Some(timed) = timed {
-            calendar.enter(due(timed.used, timeout_ms), hash);
-        }
-    }
-    calendar
+        timed.map(|timed| (due(timed.used.max(zero), timeout_ms), hash))
+    })
 }
 
 struct MapReduce<K, V, S, U, F> {
@@ -306,11 +308,12 @@ impl<S: State, U: Record, F> Calls<S, U, F> {
     {
         let Some(timeouts) = &mut self.timeouts else { return };
         let timeout_ms = timeouts.timeout_ms;
+        let zero = unit.batch.timing.zero;
         let calendar = timeouts.calendar(unit.partition);
         for hash in calendar.take_before(unit.time) {
             for slot in table.slots_of(hash) {
                 let Some(timed) = table.take(slot) else { continue };
-                let due = due(timed.used.max(unit.batch.timing.zero), timeout_ms);
+                let due = due(timed.used.max(zero), timeout_ms);
                 if due >= unit.time {
                     calendar.enter(due, hash);
                     table.put(slot, Some(timed), false);
@@ -325,6 +328,7 @@ impl<S: State, U: Record, F> Calls<S, U, F> {
                 }
             }
         }
+        calendar.rebuild(table.slots(), || entries_of(table, timeout_ms, zero));
     }
 
     /// Takes what the batch changed into the fingerprint, each key once.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::batch::timing::Window;
-use crate::codec::{Key, Record, encode};
+use crate::codec::{Key, KeyHash, Record, encode};
 use crate::dataflow::blame;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::emit::Emit;
@@ -161,7 +161,7 @@ where
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
         let seen = |state: &Sliding<V>| state.value.as_ref().map(|value| encode(value).expect("a state encodes"));
         let tables = Tables::load_seen_as(context, &self.spec, seen)?;
-        let calendars = tables.iter().map(|(partition, table)| (partition, calendar_of(table))).collect();
+        let calendars = tables.iter().map(|(partition, table)| (partition, Calendar::of(entries_of(table)))).collect();
         Ok(Box::new(InverseReduce::<K, V, R, I, P> {
             name: context.name.clone(),
             window: self.window,
@@ -178,15 +178,11 @@ where
 }
 
 /// When which keys got a value.
-fn calendar_of<K: Key, V: Record>(table: &StateTable<K, Sliding<V>>) -> Calendar {
-    let mut calendar = Calendar::default();
-    for place in 0..table.slots() {
+fn entries_of<K: Key, V: Record>(table: &StateTable<K, Sliding<V>>) -> impl Iterator<Item = (BatchTime, KeyHash)> + '_ {
+    (0..table.slots()).flat_map(|place| {
         let (_, hash, state) = table.entry(Slot::at(place));
-        for (time, _) in state.iter().flat_map(|state| &state.panes) {
-            calendar.enter(*time, hash);
-        }
-    }
-    calendar
+        state.into_iter().flat_map(|state| &state.panes).map(move |(time, _)| (*time, hash))
+    })
 }
 
 struct InverseReduce<K, V, R, I, P> {
@@ -317,7 +313,11 @@ where
             }
             self.emit.end();
         }
-        self.tables.of(partition).0.settle();
+        let (table, _) = self.tables.of(partition);
+        table.settle();
+        let calendar = &mut self.calendars.iter_mut().find(|(number, _)| *number == partition).expect("owned").1;
+        // Keys that a filter has refused leave their entries behind.
+        calendar.rebuild(table.slots(), || entries_of(table));
     }
 
     fn state(&self) -> Option<&dyn OperatorState> {

@@ -23,10 +23,9 @@
 //! Rows that are not decided here: a differing digest shows during the replay, another driver shows at the lock, and a sink that
 //! holds a batch which the log does not know shows when it is fenced. `recovery-tests/tests/every_row_of_the_table.rs` has all.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::block::BlockRef;
+use crate::block::{BlockMap, BlockRef};
 use crate::checkpoint::{ChainFacts, CheckpointFiles, JobPoint, KeyLayout, Manifest, ManifestKind, OperatorEntry};
 use crate::id::{BatchId, BatchTime, Epoch, ManifestSequence, Sequence, Uid};
 use crate::recovery::declared::{DROPPED, Declared};
@@ -55,7 +54,7 @@ pub(crate) struct Decision {
     /// again, with the same contents (I-2), for the new one.
     pub planned_again: Vec<BatchId>,
     /// The blocks that those batches read.
-    pub planned_blocks: BTreeMap<Sequence, BlockRef>,
+    pub planned_blocks: BlockMap,
     /// Blocks that no plan has taken, in order.
     pub unplanned: Vec<BlockRef>,
     /// What was lost with a machine, and is given up.
@@ -158,7 +157,7 @@ fn decide_for(facts: &Facts, declared: Option<&Declared>, unusable: &[Rejected])
         new_lineage: facts.log.is_none(),
         replay: Vec::new(),
         planned_again: Vec::new(),
-        planned_blocks: BTreeMap::new(),
+        planned_blocks: BlockMap::default(),
         unplanned: Vec::new(),
         loss: Loss::default(),
         next_batch: chosen.point.next_batch,
@@ -193,7 +192,7 @@ fn fresh(facts: &Facts, epoch: Epoch) -> Result<Decision, Refusal> {
         new_lineage: false,
         replay: Vec::new(),
         planned_again: Vec::new(),
-        planned_blocks: BTreeMap::new(),
+        planned_blocks: BlockMap::default(),
         unplanned: Vec::new(),
         loss: Loss::default(),
         next_batch: BatchId(1),
@@ -288,16 +287,21 @@ fn with_log(
     let left_out = chain.left_out();
     let is_left_out = |batch: BatchId| left_out.iter().any(|(after, next)| (*after < batch) && (batch < *next));
     let is_ahead = |batch: BatchId| batch >= point.next_batch && !is_left_out(batch);
-    let mut unplanned = log.blocks.clone();
+    // Of each block whether a plan has taken it, and whether that plan is to be computed again.
+    let (mut planned, mut replayed) = (vec![false; log.blocks.len()], vec![false; log.blocks.len()]);
     for (id, batch) in &log.batches {
         for block in batch.plan.blocks() {
-            let block_ref = unplanned.remove(&block);
+            let place = log.blocks.place_of(block).filter(|place| !std::mem::replace(&mut planned[*place], true));
             if is_ahead(*id) {
-                let block_ref = block_ref.ok_or(Refusal::BlockMissing { batch: *id, block })?;
-                decision.planned_blocks.insert(block, block_ref);
+                replayed[place.ok_or(Refusal::BlockMissing { batch: *id, block })?] = true;
             }
         }
     }
+    let chosen = |flags: Vec<bool>, chosen: bool| {
+        let flagged = log.blocks.iter().zip(flags);
+        flagged.filter(move |(_, flag)| *flag == chosen).map(|(block, _)| block.clone())
+    };
+    decision.planned_blocks = chosen(replayed, true).collect();
     let replayed = log.batches.values().filter(|batch| is_ahead(batch.plan.batch));
     decision.replay = replayed.cloned().collect();
     check_numbers(&decision.replay, point, is_left_out)?;
@@ -305,7 +309,7 @@ fn with_log(
     decision.next_batch = left_out.iter().map(|(_, next)| *next).chain(last).fold(point.next_batch, BatchId::max);
     decision.planned_until = log.batches.values().map(|batch| batch.plan.time).max();
     // Blocks before this point were planned by batches whose plans are cut off with the log already.
-    let unplanned = unplanned.into_values().filter(|block| block.at.sequence >= point.log.oldest_needed);
+    let unplanned = chosen(planned, false).filter(|block| block.at.sequence >= point.log.oldest_needed);
     decision.unplanned = unplanned.collect();
     give_up_the_lost(&mut decision, chain, point, log, declared)?;
     let Some(declared) = declared else { return Ok(decision) };
@@ -350,8 +354,8 @@ fn give_up_the_lost(
     declared: Option<&Declared>,
 ) -> Result<(), Refusal> {
     let is_absent = |sequence: &Sequence| log.absent.contains(sequence);
-    let lost = decision.planned_blocks.iter().filter(|(sequence, _)| is_absent(sequence));
-    let planned = loss::add_up(lost.map(|(_, block)| block));
+    let lost = decision.planned_blocks.iter().filter(|block| is_absent(&block.at.sequence));
+    let planned = loss::add_up(lost);
     if !planned.is_empty() {
         let next = decision.next_batch;
         if !declared.is_some_and(|declared| declared.goes_on_without_log) {
@@ -360,7 +364,7 @@ fn give_up_the_lost(
             return Err(Refusal::BlocksLost { batches, lost: planned, checkpoint: point.batch, next });
         }
         decision.loss.batches = decision.replay.drain(..).map(|batch| batch.plan.batch).collect();
-        decision.loss.planned = loss::add_up(decision.planned_blocks.values());
+        decision.loss.planned = loss::add_up(decision.planned_blocks.iter());
         decision.planned_blocks.clear();
     }
     // Also where an earlier start has begun the lineage, and died before it could write that down. A rollback gives nothing up.

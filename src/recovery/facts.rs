@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::batch::event::{BatchEvent, Commit, DeadLetter, Plan};
-use crate::block::{AbsentHead, BlockHead, BlockRef};
+use crate::block::{AbsentHead, BlockHead, BlockMap, BlockRef};
 use crate::checkpoint::{ChainError, ChainFacts, CheckpointFiles, JobPoint, ManifestChain, Standing, verify_files};
 use crate::codec::decode;
 use crate::disk::Disk;
-use crate::id::{BatchId, Epoch, Lineage, ManifestSequence, Sequence};
+use crate::id::{BatchId, Epoch, Lineage, ManifestSequence, Sequence, Uid};
 use crate::recovery::refusal::Refusal;
 use crate::wal::{self, FrameAt, FrameKind, Reading, WalScan};
 
@@ -43,7 +43,7 @@ pub(crate) struct Candidate {
 #[derive(Debug)]
 pub(crate) struct LogFacts {
     pub scan: WalScan,
-    pub blocks: BTreeMap<Sequence, BlockRef>,
+    pub blocks: BlockMap,
     /// Of the blocks, those that are only in the log of a lost machine.
     pub absent: BTreeSet<Sequence>,
     pub batches: BTreeMap<BatchId, BatchFacts>,
@@ -201,11 +201,12 @@ fn is_interrupted_first_start(disk: &dyn Disk, job: &Path) -> Result<bool, Refus
 /// The state of all batches, folded from the events of the log.
 #[derive(Default)]
 pub(crate) struct Fold {
-    pub blocks: BTreeMap<Sequence, BlockRef>,
+    pub blocks: BlockMap,
     absent: BTreeSet<Sequence>,
     pub batches: BTreeMap<BatchId, BatchFacts>,
     opened: Option<Epoch>,
     lineage: Option<Lineage>,
+    sources: BTreeSet<Uid>,
     /// The first frame that says nothing that this build understands.
     pub refusal: Option<Refusal>,
 }
@@ -222,11 +223,12 @@ impl Fold {
         let decoded = match kind {
             FrameKind::Mark => Ok(()),
             FrameKind::Block => decode::<BlockHead>(head).map(|head| {
-                self.blocks.insert(at.sequence, BlockRef::new(head, at));
+                let head = BlockHead { source: self.shared(head.source), ..head };
+                self.blocks.insert(BlockRef::new(head, at));
             }),
             FrameKind::Absent => decode::<AbsentHead>(head).map(|head| {
                 self.absent.insert(at.sequence);
-                self.blocks.insert(at.sequence, BlockRef::absent(head, at));
+                self.blocks.insert(BlockRef::absent(head, at));
             }),
             FrameKind::Event => decode::<BatchEvent>(head).map(|event| self.event(at.sequence, event)),
         };
@@ -261,12 +263,20 @@ impl Fold {
             BatchEvent::Committed(commit) => self.batch(commit.batch, |batch| batch.commit = Some(commit)),
             BatchEvent::Published { batch } => self.batch(batch, |batch| batch.published = true),
             BatchEvent::GivenUp { blocks } => {
-                for block in blocks {
-                    self.blocks.remove(&block);
-                    self.absent.remove(&block);
-                }
+                let given_up: BTreeSet<Sequence> = blocks.into_iter().collect();
+                self.blocks.retain(|block| !given_up.contains(&block.at.sequence));
+                self.absent.retain(|block| !given_up.contains(block));
             }
         }
+    }
+
+    /// The same uid, once in memory however many blocks name it.
+    fn shared(&mut self, source: Uid) -> Uid {
+        if let Some(known) = self.sources.get(&source) {
+            return known.clone();
+        }
+        self.sources.insert(source.clone());
+        source
     }
 
     fn batch(&mut self, id: BatchId, change: impl FnOnce(&mut BatchFacts)) {

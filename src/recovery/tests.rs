@@ -137,7 +137,7 @@ fn facts(batches: impl IntoIterator<Item = BatchFacts>) -> Facts {
     chain.links.insert(ManifestSequence(3), Link::Sound { manifest: Box::new(manifest), crc: 1 });
     let batches: std::collections::BTreeMap<_, _> =
         batches.into_iter().map(|batch| (batch.plan.batch, batch)).collect();
-    let blocks = batches.keys().map(|id| (Sequence(id.0 * 10 - 1), block(id.0 * 10 - 1, "words"))).collect();
+    let blocks = batches.keys().map(|id| block(id.0 * 10 - 1, "words")).collect();
     Facts {
         chain,
         candidates,
@@ -184,7 +184,7 @@ fn a_log_without_manifests_is_taken_over_only_while_it_is_unused() {
     let mut facts = facts([]);
     (facts.chain, facts.candidates) = (ChainFacts::default(), Vec::new());
     assert!(decided(&facts).from.is_none());
-    log(&mut facts).blocks.insert(Sequence(9), block(9, "words"));
+    log(&mut facts).blocks.insert(block(9, "words"));
     refused(&facts, &declared(), ErrorKind::Damaged, &["manifests are gone", "1 blocks"]);
 }
 
@@ -200,10 +200,10 @@ fn a_life_takes_the_epoch_after_the_highest_that_manifests_or_log_know() {
 fn blocks_without_a_plan_go_into_the_next_one() {
     let mut facts = facts([published(6), published(7)]);
     for sequence in [71, 85] {
-        log(&mut facts).blocks.insert(Sequence(sequence), block(sequence, "words"));
+        log(&mut facts).blocks.insert(block(sequence, "words"));
     }
     // Planned by a batch whose plan is cut off with the log.
-    log(&mut facts).blocks.insert(Sequence(49), block(49, "words"));
+    log(&mut facts).blocks.insert(block(49, "words"));
     let unplanned: Vec<u64> = decided(&facts).unplanned.iter().map(|block| block.at.sequence.0).collect();
     assert_eq!(unplanned, [71, 85]);
 }
@@ -215,7 +215,10 @@ fn a_planned_batch_is_recomputed() {
     assert_eq!(decision.from.as_ref().unwrap().point.batch, BatchId(6));
     assert_eq!(replayed(&decision), [7, 8]);
     assert_eq!(decision.replay[1], batch(8), "the same plan (I-2)");
-    assert_eq!(decision.planned_blocks.keys().copied().collect::<Vec<_>>(), [Sequence(69), Sequence(79)]);
+    assert_eq!(
+        decision.planned_blocks.iter().map(|block| block.at.sequence).collect::<Vec<_>>(),
+        [Sequence(69), Sequence(79)]
+    );
     let report = RecoveryReport::new(&decision).to_string();
     assert!(report.contains("1 batches were being computed when the process ended"), "{report}");
 }
@@ -340,7 +343,7 @@ fn after_a_rollback_nothing_of_the_abandoned_lineage_counts() {
     let mut facts = rolled_back(Some(Lineage(5)));
     facts.candidates[0].damage = Some("a file is cut".to_string());
     log(&mut facts).batches.insert(BatchId(4), published(4));
-    log(&mut facts).blocks.insert(Sequence(39), block(39, "words"));
+    log(&mut facts).blocks.insert(block(39, "words"));
     let decision = decided(&facts);
     assert_eq!(replayed(&decision), [4, 5, 6, 7]);
     assert_eq!(decision.planned_again, [BatchId(5), BatchId(6), BatchId(7)]);
@@ -398,7 +401,7 @@ fn facts_without_bodies(batches: impl IntoIterator<Item = BatchFacts>, absent: &
 fn blocks_of_a_lost_machine_are_named_and_given_up_only_when_the_program_says_so() {
     let mut facts = facts_without_bodies([published(7), published(8), committed(9)], &[79]);
     for waiting in [95, 96] {
-        log(&mut facts).blocks.insert(Sequence(waiting), block(waiting, "words"));
+        log(&mut facts).blocks.insert(block(waiting, "words"));
     }
     let words =
         ["batch 8 cannot", "1 blocks of \"words\" (4 records, 100 bytes)", "batch 6", "go_on_without_log", "batch 10"];
@@ -437,7 +440,7 @@ fn blocks_of_a_lost_machine_are_named_and_given_up_only_when_the_program_says_so
 
     // Later, and also where its checkpoint is damaged: what was left out stays out.
     let later = batch(10);
-    log(&mut facts).blocks.insert(Sequence(99), block(99, "words"));
+    log(&mut facts).blocks.insert(block(99, "words"));
     log(&mut facts).batches.insert(BatchId(10), later);
     (log(&mut facts).lineage, log(&mut facts).opened) = (Some(Lineage(2)), Some(Epoch(5)));
     let decision = decide(&facts, &declared(), &[]).unwrap();
@@ -445,7 +448,7 @@ fn blocks_of_a_lost_machine_are_named_and_given_up_only_when_the_program_says_so
     facts.candidates[0].damage = Some("a file is cut".to_string());
     for id in [4, 5, 6] {
         log(&mut facts).batches.insert(BatchId(id), published(id));
-        log(&mut facts).blocks.insert(Sequence(id * 10 - 1), block(id * 10 - 1, "words"));
+        log(&mut facts).blocks.insert(block(id * 10 - 1, "words"));
     }
     let decision = decide(&facts, &declared(), &[]).unwrap();
     assert_eq!(replayed(&decision), [4, 5, 6, 10]);
@@ -455,7 +458,7 @@ fn blocks_of_a_lost_machine_are_named_and_given_up_only_when_the_program_says_so
 fn blocks_of_a_lost_machine_that_no_batch_has_taken_are_given_up_and_told() {
     let mut facts = facts_without_bodies([published(7)], &[92]);
     for (waiting, source) in [(91, "words"), (92, "words"), (93, "words")] {
-        log(&mut facts).blocks.insert(Sequence(waiting), block(waiting, source));
+        log(&mut facts).blocks.insert(block(waiting, source));
     }
     let decision = decided(&facts);
     assert_eq!((replayed(&decision), decision.next_batch), (vec![7], BatchId(8)));
@@ -489,7 +492,7 @@ fn a_source_that_the_program_does_not_know_is_refused_unless_dropped_or_used_up(
     assert!(decide(&facts([published(6)]), &renamed, &[]).is_ok(), "nothing of it is to be recomputed");
     refused(&facts([published(7)]), &renamed, ErrorKind::Incompatible, &["batch 7", "\"words\"", "graceful stop"]);
     let mut facts = facts([]);
-    log(&mut facts).blocks.insert(Sequence(85), block(85, "words"));
+    log(&mut facts).blocks.insert(block(85, "words"));
     refused(&facts, &renamed, ErrorKind::Incompatible, &["\"words\" has 1 blocks", "drop_state(\"words\")"]);
     let dropping = Declared { dropped: vec![Uid::from("words")], ..renamed };
     assert!(decide(&facts, &dropping, &[]).unwrap().unplanned.is_empty());

@@ -165,7 +165,7 @@ impl ReplaySettings {
             // Blocks that no plan up to here has taken take no part.
             let planned: std::collections::BTreeSet<_> =
                 batches.values().flat_map(|batch| batch.plan.blocks()).collect();
-            blocks.retain(|sequence, _| planned.contains(sequence));
+            blocks.retain(|block| planned.contains(&block.at.sequence));
         }
         Ok(facts)
     }

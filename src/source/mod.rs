@@ -84,7 +84,7 @@ pub(crate) use settings::ReceiverSettings;
 pub(crate) use socket::SocketFrames;
 pub(crate) use stage::SourceNode;
 pub(crate) use supervisor::{ReceiverSource, Supervisor};
-pub(crate) use task::{TaskBytes, TaskPayload, TaskReader, Undecoded};
+pub(crate) use task::{BlockPayload, TaskBytes, TaskPayload, TaskReader, Undecoded};
 #[cfg(test)]
 pub(crate) use tcp::TcpSettings;
 pub(crate) use tcp::address_problem;

@@ -114,7 +114,7 @@ fn read<T>(
     blocks: &BlockReader,
     emit: &mut dyn FnMut(T),
 ) -> Result<ReadSummary, Error> {
-    reader.read(bytes_of(payload, blocks)?, emit).map_err(|error| unread(uid, error))
+    each_bytes(uid, payload, blocks, |bytes| reader.read(bytes, emit))
 }
 
 /// As [`read`], by [`TaskReader::read_each`].
@@ -125,15 +125,26 @@ fn read_each<T>(
     blocks: &BlockReader,
     emit: &mut dyn FnMut(Result<T, Undecoded>),
 ) -> Result<ReadSummary, Error> {
-    reader.read_each(bytes_of(payload, blocks)?, emit).map_err(|error| unread(uid, error))
+    each_bytes(uid, payload, blocks, |bytes| reader.read_each(bytes, emit))
 }
 
-fn bytes_of<'p>(payload: &'p TaskPayload, blocks: &BlockReader) -> Result<TaskBytes<'p>, Error> {
-    Ok(match payload {
-        TaskPayload::Memory(bytes) => TaskBytes::Block(bytes.clone()),
-        TaskPayload::Logged(at) => TaskBytes::Block(blocks.read(*at)?),
-        TaskPayload::Range(range) => TaskBytes::Range(range),
-    })
+/// Hands `read` what a task is read from, part by part; adds up what it gave.
+fn each_bytes(
+    uid: &Uid,
+    payload: &TaskPayload,
+    blocks: &BlockReader,
+    mut read: impl FnMut(TaskBytes<'_>) -> Result<ReadSummary, SourceError>,
+) -> Result<ReadSummary, Error> {
+    let mut summary = ReadSummary::default();
+    let mut add = |bytes: TaskBytes<'_>| {
+        summary += read(bytes).map_err(|error| unread(uid, error))?;
+        Ok(())
+    };
+    match payload {
+        TaskPayload::Range(range) => add(TaskBytes::Range(range))?,
+        TaskPayload::Blocks(payloads) => blocks.read(payloads, &mut |block| add(TaskBytes::Block(block)))?,
+    }
+    Ok(summary)
 }
 
 fn unread(uid: &Uid, error: SourceError) -> Error {

@@ -13,12 +13,19 @@ use crate::wal::FrameAt;
 /// What a planned task is read from.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum TaskPayload {
-    /// A block whose payload memory still holds.
-    Memory(ByteView),
-    /// A block to be read back from the log.
-    Logged(FrameAt),
+    /// Blocks, one after the other: mostly one.
+    Blocks(Vec<BlockPayload>),
     /// A range, as its direct source encodes it.
     Range(Vec<u8>),
+}
+
+/// What a block is read from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum BlockPayload {
+    /// Memory, which still holds it.
+    Memory(ByteView),
+    /// The log.
+    Logged(FrameAt),
 }
 
 /// The bytes of a task, at hand.

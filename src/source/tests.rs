@@ -13,7 +13,9 @@ use tokio::runtime::Handle;
 
 use super::*;
 use crate::block::memory_log::MemoryLog;
-use crate::block::{BatchLimits, BlockHead, BlockLog, BlockTracker, Intake, Pending, ReceiveLimits, StoreError};
+use crate::block::{
+    BLOCK_COST, BatchLimits, BlockHead, BlockLog, BlockTracker, Intake, Pending, ReceiveLimits, StoreError,
+};
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::codec::Record;
 use crate::error::Error;
@@ -229,7 +231,9 @@ async fn a_receiver_can_ask_for_its_own_restart() {
 
 #[tokio::test]
 async fn a_receiver_stores_nothing_more_while_the_backlog_is_full() {
-    let f = fixture(ReceiveLimits { backlog: 20, ..ReceiveLimits::default() }, &[]);
+    // A block counts with its nine bytes and with what it takes beside them.
+    let backlog = 20 + 2 * BLOCK_COST;
+    let f = fixture(ReceiveLimits { backlog, ..ReceiveLimits::default() }, &[]);
     let supervisor = f.start(
         ReceiverSettings::default(),
         By(async |context: ReceiverContext<u64>| {

@@ -362,6 +362,9 @@ impl<K: Key, S: Record> StateTable<K, S> {
         assert!(u32::try_from(self.entries.len()).is_ok(), "a table holds fewer than 2^32 entries");
         self.body = self.entries.len();
         self.tail.clear();
+        // What was needed for more keys than there are is given back.
+        self.tail.shrink_to(tail_limit(self.body), |_| 0);
+        self.changed.shrink_to(self.body + tail_limit(self.body));
         self.directory = Directory::of(self.entries.iter().map(|entry| entry.hash));
     }
 

@@ -244,6 +244,21 @@ impl Wal {
         read_frame(&*self.shared.disk, &self.shared.directory, self.shared.log, at)
     }
 
+    /// Hands the bodies of durable frames to `visit`, in the order given; those that stand close to each other in a segment are read
+    /// together.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read), and those of `visit`.
+    pub fn read_bodies<E: From<WalError>>(
+        &self,
+        places: &[FrameAt],
+        visit: &mut dyn FnMut(ByteView) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let places: Vec<FrameAt> =
+            places.iter().map(|at| self.carried.get(&at.sequence).copied().unwrap_or(*at)).collect();
+        reader::read_bodies(&*self.shared.disk, &self.shared.directory, self.shared.log, &places, visit)
+    }
+
     /// Deletes the segments that hold no frame from the oldest needed one on; returns the bytes freed. The newest one stays.
     ///
     /// # Errors

@@ -123,14 +123,18 @@ fn write_log(console: &Console<'_>, store: &Store, below: &str, salvage: &Salvag
 fn renumbered(event: &BatchEvent, numbers: &BTreeMap<Sequence, Sequence>) -> Result<BatchEvent> {
     let BatchEvent::Planned(plan) = event else { return Ok(event.clone()) };
     let mut plan = plan.clone();
+    let number_of = |block: Sequence| {
+        numbers.get(&block).copied().ok_or_else(|| {
+            let message = format!("batch {} was planned with block {block}, which is not before it", plan.batch);
+            Failure::new(Exit::DataLost, message)
+        })
+    };
     for task in plan.inputs.iter_mut().flat_map(|input| &mut input.tasks) {
-        if let PlannedTask::Block(block) = task {
-            let number = numbers.get(block).copied();
-            let missing = || {
-                let message = format!("batch {} was planned with block {block}, which is not before it", plan.batch);
-                Failure::new(Exit::DataLost, message)
-            };
-            *block = number.ok_or_else(missing)?;
+        match task {
+            PlannedTask::Block(block) => *block = number_of(*block)?,
+            // Numbers rise as those before did, so the blocks keep their order.
+            PlannedTask::Blocks(blocks) => *blocks = blocks.iter().map(number_of).collect::<Result<_>>()?,
+            PlannedTask::Range(_) => {}
         }
     }
     Ok(BatchEvent::Planned(plan))

@@ -65,7 +65,7 @@ impl Salvage {
             .batches
             .range(from.point.batch.next()..)
             .flat_map(|(_, batch)| batch.plan.blocks())
-            .filter(|block| !fold.blocks.contains_key(block))
+            .filter(|block| !fold.blocks.contains(*block))
             .collect();
 
         let (mut kept, mut last_plan) = (Vec::new(), point.next);
@@ -82,6 +82,8 @@ impl Salvage {
         let behind_plans = |(_, last): &Frames| *last > last_plan || (kept.is_empty() && *last >= point.next);
         let keeps_lineage = given_up.is_empty() && !lost.iter().any(behind_plans) && fold.lineage_is(lineage);
 
+        let covered = fold.batches.range(..=from.point.batch);
+        let consumed: BTreeSet<Sequence> = covered.flat_map(|(_, batch)| batch.plan.blocks()).collect();
         let is_kept = |batch: BatchId| kept.contains(&batch);
         let mut frames = Vec::new();
         let mut records = 0;
@@ -91,10 +93,10 @@ impl Salvage {
                 FrameKind::Block => {
                     // Blocks of batches that the checkpoint covers stand before its oldest unplanned one, or in its last plan.
                     // What was given up is not in the fold.
-                    if is_consumed(&fold, from.point.batch, sequence) || !fold.blocks.contains_key(&sequence) {
+                    if consumed.contains(&sequence) || !fold.blocks.contains(sequence) {
                         continue;
                     }
-                    records += fold.blocks.get(&sequence).map_or(0, |block| block.records);
+                    records += fold.blocks.get(sequence).map_or(0, |block| block.records);
                     frames.push(Salvaged { at: found.at, event: None });
                 }
                 FrameKind::Event => {
@@ -118,11 +120,6 @@ impl Salvage {
         let directory = directory.to_path_buf();
         Ok(Self { directory, log, frames, lost, kept, given_up, lost_blocks, records, keeps_lineage })
     }
-}
-
-/// Whether a batch that the checkpoint covers has taken this block.
-fn is_consumed(fold: &Fold, covered: BatchId, block: Sequence) -> bool {
-    fold.batches.range(..=covered).any(|(_, batch)| batch.plan.blocks().any(|taken| taken == block))
 }
 
 struct Found {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::batch::event::{Digest, PlannedTask};
-use crate::block::BlockRef;
+use crate::block::BlockMap;
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Result};
@@ -14,7 +14,7 @@ use crate::cli::frames::{Stop, read_segment, survey};
 use crate::cli::location::Store;
 use crate::cli::page::{Page, count, duration_ms, time};
 use crate::cli::range::NumberRange;
-use crate::id::{BatchId, Sequence, Uid};
+use crate::id::{BatchId, Uid};
 use crate::recovery::facts::{BatchFacts, Fold};
 use crate::wal::Seen;
 
@@ -147,7 +147,7 @@ impl FailedAttempt {
 }
 
 impl ShownBatch {
-    fn of(batch: &BatchFacts, blocks: &BTreeMap<Sequence, BlockRef>, failed: Option<&Vec<FailedAttempt>>) -> Self {
+    fn of(batch: &BatchFacts, blocks: &BlockMap, failed: Option<&Vec<FailedAttempt>>) -> Self {
         let commit = batch.commit.as_ref();
         let committed = |uid: &Uid| commit.and_then(|commit| commit.records.iter().find(|(known, _)| known == uid));
         let sources: Vec<ShownSource> = batch
@@ -157,14 +157,12 @@ impl ShownBatch {
             .map(|input| {
                 let is_range = |task: &&PlannedTask| matches!(task, PlannedTask::Range(_));
                 let ranges = input.tasks.iter().filter(is_range).count();
-                let of_blocks = input.tasks.iter().filter_map(|task| match task {
-                    PlannedTask::Block(sequence) => blocks.get(sequence).map(|block| block.records),
-                    PlannedTask::Range(_) => None,
-                });
-                let received = (ranges == 0).then(|| of_blocks.sum());
+                let of_blocks = || input.tasks.iter().flat_map(PlannedTask::blocks);
+                let records = || of_blocks().filter_map(|sequence| blocks.get(sequence)).map(|block| block.records);
+                let received = (ranges == 0).then(|| records().sum());
                 ShownSource {
                     uid: input.source.to_string(),
-                    blocks: input.tasks.len() - ranges,
+                    blocks: of_blocks().count(),
                     ranges,
                     records: committed(&input.source).map(|(_, records)| *records).or(received),
                 }

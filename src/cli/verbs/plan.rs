@@ -124,7 +124,7 @@ impl PlanReport {
             keys: from.point.operators.iter().map(|operator| operator.entries).sum(),
             bytes: from.checkpoint.iter().flat_map(|files| &files.files).map(|file| file.size).sum(),
         });
-        let blocks = || decision.planned_blocks.values();
+        let blocks = || decision.planned_blocks.iter();
         let unpublished = decision.replay.iter().filter(|batch| !batch.published);
         Self {
             store: store.name(),

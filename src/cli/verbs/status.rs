@@ -304,8 +304,8 @@ impl StatusReport {
         }
         self.recovery = decision.map(|decision| RecoveryStatus {
             batches: decision.replay.len(),
-            records: decision.planned_blocks.values().map(|block| block.records).sum(),
-            bytes: decision.planned_blocks.values().map(|block| block.bytes).sum(),
+            records: decision.planned_blocks.iter().map(|block| block.records).sum(),
+            bytes: decision.planned_blocks.iter().map(|block| block.bytes).sum(),
             waiting_blocks: decision.unplanned.len(),
             waiting_records: decision.unplanned.iter().map(|block| block.records).sum(),
             rejected: decision.rejected.iter().map(Rejected::to_string).collect(),

@@ -102,9 +102,15 @@ pub(super) fn event(seed: u64) -> Vec<u8> {
             merged_ticks: number(rng),
             inputs: list(rng, |rng| PlannedInput {
                 source: uid(rng),
-                tasks: list(rng, |rng| match rng.random() {
-                    true => PlannedTask::Block(Sequence(number(rng))),
-                    false => PlannedTask::Range(bytes(rng)),
+                tasks: list(rng, |rng| match rng.random_range(0..3) {
+                    0 => PlannedTask::Block(Sequence(number(rng))),
+                    1 => PlannedTask::Range(bytes(rng)),
+                    _ => {
+                        let mut sequences = list(rng, |rng| Sequence(rng.random_range(0..100)));
+                        sequences.sort();
+                        sequences.dedup();
+                        PlannedTask::Blocks(sequences.into_iter().collect())
+                    }
                 }),
             }),
         }),

@@ -292,6 +292,52 @@ fn a_frame_that_rotted_is_damage_when_it_is_read_again() {
 }
 
 #[test]
+fn bodies_are_read_back_in_the_order_asked_for_wherever_they_stand() {
+    let disk = MemoryDisk::default();
+    let wal = create(&disk, WalSettings { segment_bytes: 4 << 10, ..small() });
+    let text = |number: usize| format!("{number} {}", "x".repeat(number % 7 * 300));
+    let places: Vec<FrameAt> =
+        (0..200).map(|number| wal.append_and_wait(vec![block(&text(number))]).unwrap()[0]).collect();
+    assert!(wal.statistics().segments > 5);
+    let read = |wanted: &[usize]| {
+        let (mut texts, places) = (Vec::new(), wanted.iter().map(|number| places[*number]).collect::<Vec<_>>());
+        let read = wal.read_bodies::<WalError>(&places, &mut |body| {
+            texts.push(String::from_utf8(body.to_vec()).unwrap());
+            Ok(())
+        });
+        read.unwrap();
+        texts
+    };
+    let all: Vec<usize> = (0..200).collect();
+    let some: Vec<usize> = (0..200).filter(|number| number % 3 == 1).collect();
+    for wanted in [&all[..], &some, &[7, 3, 3, 199, 0], &[]] {
+        assert_eq!(read(wanted), wanted.iter().map(|number| text(*number)).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_one_body_that_rotted_is_named_among_its_neighbours() {
+    let disk = MemoryDisk::default();
+    let wal = create(&disk, small());
+    let places: Vec<FrameAt> = (0..3).map(|_| wal.append_and_wait(vec![block("payload")]).unwrap()[0]).collect();
+    let file = segment_path(directory(), SegmentNumber(1));
+    let mut bytes = disk.read(&file).unwrap();
+    bytes[places[2].offset as usize - 1] ^= 1;
+    disk.put(&file, bytes);
+    let mut seen = 0;
+    let read = wal.read_bodies::<WalError>(&places, &mut |_| {
+        seen += 1;
+        Ok(())
+    });
+    let Err(WalError::Damage(damage)) = read else { panic!("rot went unseen") };
+    assert_eq!(
+        (damage.offset, damage.lost),
+        (places[1].offset, Lost::Frames { first: Sequence(2), last: Sequence(2) })
+    );
+    assert_eq!(seen, 1, "what came before it was whole");
+}
+
+#[test]
 fn a_log_that_is_switched_off_acknowledges_and_writes_nothing() {
     let disk = MemoryDisk::default();
     let wal = create(&disk, WalSettings::switched_off());
