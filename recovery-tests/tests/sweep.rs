@@ -1,9 +1,12 @@
 //! The sweep: what a job with everything survives, and that a report is the same each time.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::fs;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
 
+use floodmark::{StreamingContext, Text, TextFiles};
 use recovery_tests::suite;
-use recovery_tests::sweep::{Fault, Oracle, Run};
+use recovery_tests::sweep::{Env, Fault, Oracle, Restart, Run, Sweep};
 
 /// Every kind of step and every fault, but not every step: `make chaos` has all of them.
 #[test]
@@ -47,4 +50,50 @@ fn a_divergence_that_does_not_come_again_is_told_all_the_same() {
     assert!(!report.survived(), "{report}");
     assert_eq!(report.oracles(), [Oracle::Check], "{report}");
     assert_eq!(report.failures[0].story.last().unwrap(), "played again, it did not diverge");
+}
+
+const FILES: u64 = 8;
+
+/// A job over files that are restored with other times before each of its lives.
+fn over_files(env: &Env) -> floodmark::Result<StreamingContext> {
+    static LIVES: AtomicU64 = AtomicU64::new(0);
+    let life = LIVES.fetch_add(1, Ordering::Relaxed);
+    // Hidden, so that it is no output that is compared.
+    let directory = env.directory().join(".in");
+    fs::create_dir_all(&directory).unwrap();
+    for file in 0..FILES {
+        let staged = directory.join(".staged");
+        let lines: Vec<_> = (0..40).map(|line| format!("line {line} of {file}")).collect();
+        fs::write(&staged, lines.join("\r\n")).unwrap();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + 100 * life + file);
+        fs::File::options().write(true).open(&staged).unwrap().set_modified(time).unwrap();
+        fs::rename(&staged, directory.join(format!("{file}"))).unwrap();
+    }
+    let context = env.builder("files").build()?;
+    let files = TextFiles::new(directory).max_files_per_batch(1).task_bytes(200);
+    let ticks = env.input::<(Text, u64)>(&context, "ticks");
+    let lines = context.direct_stream("files", files).map(|line| (line, 1_u64)).union(&ticks);
+    lines
+        .update_state_by_key("counts", |ones: &[u64], total: Option<u64>| {
+            Some(total.unwrap_or(0) + ones.iter().sum::<u64>())
+        })
+        .sink("out", env.sink("counts"));
+    Ok(context)
+}
+
+#[test]
+fn a_job_over_files_that_are_restored_with_other_times_before_each_life_survives_a_sample_of_all_faults() {
+    Sweep::new("files", over_files)
+        .input("ticks", (1..=FILES + 2).map(|tick| vec![(Text::from("tick"), tick)]))
+        .restarts([Restart::Graceful(3), Restart::Kill(6)])
+        .seed(20_261_130)
+        .sample(120)
+        .nested(20)
+        .check("each line counts once", |run| {
+            let counts = run.state::<Text, u64>("counts");
+            counts.len() as u64 == 40 * FILES + 1
+                && counts.iter().all(|(line, count)| line.as_str() == "tick" || *count == 1)
+        })
+        .run()
+        .assert_survived();
 }

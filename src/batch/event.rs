@@ -98,6 +98,15 @@ pub struct Commit {
     pub processing_ms: u64,
 }
 
+/// What a direct source notes of one range when it was read, such as the size and the hash of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The place of the range in the plan.
+    pub task: u32,
+    /// As the source encodes it.
+    pub bytes: Vec<u8>,
+}
+
 /// An order-free fingerprint of entries, with their exact count: equal contents give equal digests on any number of workers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digest {

@@ -16,6 +16,7 @@ use super::CheckpointFile;
 use super::head::{HEAD_LEN, checksum, number};
 use crate::codec::{KEY_HASH_NAME, KeyHash, decode, encode_into};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, ManifestSequence, Sequence, Uid, WriterNonce};
+use crate::recovery::declared::SOURCE_MEMORY;
 use crate::state::OperatorNumber;
 
 /// The first bytes of every manifest.
@@ -111,6 +112,15 @@ pub(crate) struct JobPoint {
 pub(crate) struct CheckpointFiles {
     pub directory: String,
     pub files: Vec<CheckpointFile>,
+}
+
+#[cfg(feature = "cli")]
+impl JobPoint {
+    /// How many keys the operators have; what sources remember is not keyed state.
+    pub fn keyed_entries(&self) -> u64 {
+        let operators = self.operators.iter().filter(|operator| operator.kind != SOURCE_MEMORY);
+        operators.map(|operator| operator.entries).sum()
+    }
 }
 
 /// A manifest that has no place in the chain yet; [`ManifestChain::publish`](super::ManifestChain::publish) gives it one.

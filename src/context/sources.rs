@@ -111,8 +111,8 @@ impl StreamingContext {
     ///
     /// Files are taken in order of modification time, then name; each once; hidden and temporary names are not taken. A file
     /// whose size is no multiple of the record length stops the job with an error that names file, size and record length,
-    /// before anything of it is taken. Direct source: a crash costs nothing, exactly once into state. A checkpoint keeps the
-    /// names of the files that were taken and are still there. See [`BinaryFiles`] for limits.
+    /// before anything of it is taken. Direct source: a crash costs nothing, exactly once into state. A checkpoint keeps an
+    /// entry in the state for each file that was taken and is still there. See [`BinaryFiles`] for limits.
     ///
     /// A `record_length` that is not between 1 and 1 GiB is reported when the job starts.
     ///

@@ -199,9 +199,12 @@ fn source_stage<'s>(
                     let batch = batches.borrow()[&execution].clone();
                     let unit = Unit { origin: Origin::of(task.index), partition: 0, time: batch.timing.time, batch };
                     match run.run(&task, &unit) {
-                        Ok(done) => {
-                            reports.update(execution, |report| report.records.push((id, done.records, done.failed)))
-                        }
+                        Ok(done) => reports.update(execution, |report| {
+                            report.records.push((id, done.records, done.failed));
+                            if !done.receipt.is_empty() {
+                                report.receipts.push((id, task.index, done.receipt));
+                            }
+                        }),
                         Err(error) => *failure.borrow_mut() = Some(error),
                     }
                     for ((_, port), output) in ports.iter().zip(&mut outputs) {

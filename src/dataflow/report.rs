@@ -35,6 +35,8 @@ impl Port {
 pub(crate) struct WorkerReport {
     /// Records and failed records per source.
     pub records: Vec<(NodeId, u64, u64)>,
+    /// What the readers of ranges note of them: source, place in the plan, receipt.
+    pub receipts: Vec<(NodeId, u32, Vec<u8>)>,
     pub digests: Vec<(NodeId, Digest)>,
     pub outputs: Vec<OutputPart>,
     /// Keys with state per operator; only the sum over all workers counts.

@@ -6,7 +6,7 @@ use byteview::ByteView;
 
 use crate::dataflow::graph::NodeId;
 use crate::error::Result;
-use crate::source::{BlockPayload, TaskPayload};
+use crate::source::{Before, BlockPayload, TaskPayload};
 use crate::wal::FrameAt;
 
 /// One block or range to be turned into records.
@@ -16,6 +16,8 @@ pub(crate) struct Task {
     /// The place in the plan of its source: orders its records among those of other tasks (I-3).
     pub index: u32,
     pub payload: TaskPayload,
+    /// What is known of a range before it is read.
+    pub before: Before,
     pub filter: RecordFilter,
 }
 
@@ -74,11 +76,13 @@ impl BlockReader {
 }
 
 /// What a task gave.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct TaskReport {
     pub records: u64,
     /// Records that could not be decoded; they were reported and are not in the stream.
     pub failed: u64,
+    /// What the source's reader notes of a range; empty where it notes nothing.
+    pub receipt: Vec<u8>,
 }
 
 /// A task whose input could not be had.

@@ -40,6 +40,7 @@ impl Driver {
             self.history.get_mut(*batch).planned_at = planned_at;
         }
         self.tell_started(decision);
+        self.recall_sources()?;
         self.take_initial_state(point, decision)?;
         self.start_engine()
     }
@@ -91,6 +92,7 @@ impl Driver {
             };
             point.operators.push(entry);
         }
+        point.operators.extend(self.memories.iter().cloned());
         if runs.is_empty() {
             return Ok(());
         }

@@ -67,7 +67,9 @@ impl Driver {
 
     /// The batch whose state is to be frozen is published, so now it is (I-5); the next checkpoint is counted from here on.
     pub(super) fn freeze(&mut self, result: &BatchResult) {
+        self.freeze_sources();
         let point = self.checkpoint.point.as_mut().expect("the batch was given to be frozen");
+        point.operators.extend(self.memories.iter().cloned());
         for (node, _, descriptor) in self.graph.stateful() {
             let number = self.stored[&descriptor.uid].number;
             let entries = result.entries.get(&node).copied().unwrap_or_default();
@@ -94,6 +96,7 @@ impl Driver {
             }
         }
         self.checkpoint.workers_frozen = 0;
+        runs.extend(std::mem::take(&mut self.checkpoint.sources).runs);
         let checkpointer = self.checkpointer.as_ref().expect("a checkpointer runs while the driver serves");
         checkpointer.request(CheckpointRequest { runs, point }).map_err(checkpoint_failed)
     }
@@ -136,6 +139,7 @@ impl Driver {
         use crate::driver::message::DriverMessage;
         if self.checkpoint.point.is_some() {
             // Not asked for yet: what was, or was to be, frozen is gone with the dataflow.
+            self.thaw_sources();
             self.checkpoint = CheckpointClock { newest: self.checkpoint.newest, ..CheckpointClock::default() };
         }
         let mut later = Vec::new();

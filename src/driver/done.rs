@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::batch::event::{BatchEvent, Commit, Digest};
+use crate::batch::event::{BatchEvent, Commit, Digest, Receipt};
 use crate::dataflow::chunk::{Origin, Records};
 use crate::dataflow::graph::{Delivery, NodeId};
 use crate::dataflow::report::{OutputPart, WorkerReport};
@@ -28,6 +28,8 @@ pub(super) struct BatchResult {
     pub records: BTreeMap<NodeId, u64>,
     /// Records that could not be decoded.
     pub failed: BTreeMap<NodeId, u64>,
+    /// Receipts of ranges, in the order of the plan.
+    receipts: BTreeMap<NodeId, Vec<Receipt>>,
     digests: BTreeMap<NodeId, Digest>,
     outputs: BTreeMap<NodeId, Vec<(Origin, Records)>>,
     pub entries: BTreeMap<NodeId, i64>,
@@ -43,6 +45,9 @@ impl BatchResult {
                 *result.records.entry(node).or_default() += records;
                 *result.failed.entry(node).or_default() += failed;
             }
+            for (node, task, bytes) in report.receipts {
+                result.receipts.entry(node).or_default().push(Receipt { task, bytes });
+            }
             result.cache.add(report.cache);
             result.pressure = result.pressure.max(report.pressure);
             for (node, digest) in report.digests {
@@ -55,6 +60,7 @@ impl BatchResult {
                 *result.entries.entry(node).or_default() += entries;
             }
         }
+        result.receipts.values_mut().for_each(|receipts| receipts.sort_by_key(|receipt| receipt.task));
         // Partitions in their order, whichever worker had them.
         result.outputs.values_mut().for_each(|parts| parts.sort_by(|(one, _), (other, _)| one.cmp(other)));
         result
@@ -95,6 +101,9 @@ impl Driver {
         if self.settings.publishes_too_early() {
             self.publish_too_early(done.batch, std::mem::take(&mut result.outputs))?;
         }
+        let receipts: Vec<_> =
+            result.receipts.iter().map(|(node, receipts)| (self.name(node), receipts.clone())).collect();
+        self.inputs.committed(&self.history.get(done.batch).plan, &receipts)?;
         let live = self.commit(commit)?;
         if !live && self.settings.has_bug(PlantedBug::SkipRepublish) {
             self.history.get_mut(done.batch).published = true;
@@ -115,8 +124,12 @@ impl Driver {
         Ok(())
     }
 
+    fn name(&self, node: &NodeId) -> Uid {
+        Uid::from(&*self.graph.node(*node).name)
+    }
+
     fn commit_of(&self, done: &InFlight, result: &BatchResult, processing_ms: u64) -> Commit {
-        let name = |node: &NodeId| Uid::from(&*self.graph.node(*node).name);
+        let name = |node: &NodeId| self.name(node);
         Commit {
             batch: done.batch,
             job_version: self.settings.version.clone(),

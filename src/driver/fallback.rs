@@ -187,6 +187,7 @@ impl Driver {
         for (uid, entries) in entries_of(&point) {
             self.stored.entry(uid).and_modify(|stored| stored.entries = entries);
         }
+        self.thaw_all_sources();
         self.history.rewind_behind(batches);
         self.shared.update(|status| {
             (status.checkpoint, status.loading) = (point.batch, false);

@@ -7,6 +7,7 @@ use crate::batch::timing::Timing;
 use crate::block::BlockMap;
 use crate::id::{BatchId, Sequence};
 use crate::operator::foreach_rdd::Batch;
+use crate::source::Before;
 
 /// One planned batch.
 #[derive(Clone, Debug)]
@@ -30,6 +31,11 @@ pub(crate) struct PastBatch {
 }
 
 impl PastBatch {
+    /// What is known of a range before it is read.
+    pub fn before(&self) -> Before {
+        if self.ticked_ms.is_none() { Before::Restored } else { Before::Planned }
+    }
+
     /// Its number and time.
     pub fn batch(&self) -> Batch {
         Batch { id: self.plan.batch, time: self.plan.time }

@@ -89,7 +89,8 @@ impl Inputs {
                         (bytes, TaskPayload::Blocks(blocks().map(payload).collect()))
                     }
                 };
-                tasks.push((bytes, Task { source: node, index, payload, filter }));
+                let before = batch.before();
+                tasks.push((bytes, Task { source: node, index, payload, before, filter }));
             }
         }
         tasks

@@ -21,6 +21,7 @@ mod joining;
 mod letters;
 mod live;
 pub(crate) mod lock;
+mod memory;
 pub(crate) mod message;
 mod plan;
 mod planted;
@@ -57,6 +58,7 @@ use crate::driver::fallback::LazyStart;
 use crate::driver::guard::guarded;
 use crate::driver::history::History;
 use crate::driver::inputs::{Inputs, Trial};
+use crate::driver::memory::FrozenMemory;
 use crate::driver::message::DriverMessage;
 use crate::driver::questions::Question;
 use crate::driver::settings::{IN_FLIGHT, JobSettings, LARGE_BATCH_BYTES};
@@ -102,6 +104,8 @@ pub(crate) struct Driver {
     stored: HashMap<Uid, StoredOperator>,
     /// Operators whose state was given up.
     retired: Vec<OperatorEntry>,
+    /// What direct sources remember, as manifests list it.
+    memories: Vec<OperatorEntry>,
     checkpointer: Option<Checkpointer>,
     checkpoint: CheckpointClock,
 
@@ -149,6 +153,8 @@ struct CheckpointClock {
     /// What the workers have frozen of it, and how many have.
     frozen: FrozenOperators,
     workers_frozen: u32,
+    /// What the sources have frozen of it.
+    sources: FrozenMemory,
 }
 
 /// What is known of the time.

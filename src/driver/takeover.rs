@@ -22,6 +22,7 @@ use crate::driver::checkpoints::{operator_entry, stored_operator};
 use crate::driver::fallback::{Fallback, LazyStart};
 use crate::driver::history::{History, PastBatch};
 use crate::driver::inputs::Inputs;
+use crate::driver::memory::number_memories;
 use crate::driver::message::DriverMessage;
 use crate::driver::room::with_room;
 use crate::driver::settings::JobSettings;
@@ -31,7 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Position, Uid, WriterNonce};
 use crate::planted::PlantedBug;
 use crate::recovery::decide::Decision;
-use crate::recovery::declared::DROPPED;
+use crate::recovery::declared::{DROPPED, SOURCE_MEMORY};
 use crate::recovery::facts::{BatchFacts, Facts, WAL};
 use crate::recovery::refusal::Refusal;
 use crate::remote::Opened;
@@ -94,7 +95,8 @@ impl Job {
         let wal = wal.expect("created or resumed");
         self.truncate(&wal, &claim)?;
 
-        let inputs = self.restore_inputs(decision, &point.positions)?;
+        let mut inputs = self.restore_inputs(decision, &point.positions)?;
+        let memories = number_memories(&operators, &mut inputs.directs);
         let last_planned = decision.replay.last().map(|last| last.plan.time);
         let known_time = (point.batch > BatchId(0)).then_some(point.last_batch_time);
         let zero_time = match decision.replay.first() {
@@ -141,10 +143,11 @@ impl Job {
             lazy: lazy.map(Box::new),
             stored: operators
                 .iter()
-                .filter(|entry| entry.kind != DROPPED)
+                .filter(|entry| entry.kind != DROPPED && entry.kind != SOURCE_MEMORY)
                 .map(|entry| (entry.uid.clone(), stored_operator(entry)))
                 .collect(),
             retired: operators.iter().filter(|entry| entry.kind == DROPPED).cloned().collect(),
+            memories,
             checkpointer: Some(checkpointer),
             checkpoint: CheckpointClock { newest: point.batch, ..CheckpointClock::default() },
             blocks: BlockReader::new(move |places, visit| reader.read_bodies(places, visit)),
@@ -254,13 +257,18 @@ impl Job {
     fn number_operators(&self, stored: &[OperatorEntry], decision: &Decision) -> Vec<OperatorEntry> {
         let mut entries = stored.to_vec();
         for entry in &mut entries {
-            if decision.changes.dropped.contains(&entry.uid) {
+            let is_given_up = entry.kind == SOURCE_MEMORY
+                && self.settings.dropped.contains(&entry.uid)
+                && self.directs.iter().all(|input| input.uid != entry.uid);
+            if decision.changes.dropped.contains(&entry.uid) || is_given_up {
                 entry.kind = DROPPED.to_string();
             }
         }
         let mut next = entries.iter().map(|entry| entry.number.0 + 1).max().unwrap_or(1);
         for (_, _, descriptor) in self.graph.stateful() {
-            let known = entries.iter().any(|entry| entry.uid == descriptor.uid && entry.kind != DROPPED);
+            let known = entries
+                .iter()
+                .any(|entry| entry.uid == descriptor.uid && entry.kind != DROPPED && entry.kind != SOURCE_MEMORY);
             if !known {
                 entries.push(operator_entry(&descriptor, OperatorNumber(next), 0));
                 next += 1;

@@ -28,7 +28,7 @@ use std::fmt;
 use crate::block::{BlockMap, BlockRef};
 use crate::checkpoint::{ChainFacts, CheckpointFiles, JobPoint, KeyLayout, Manifest, ManifestKind, OperatorEntry};
 use crate::id::{BatchId, BatchTime, Epoch, ManifestSequence, Sequence, Uid};
-use crate::recovery::declared::{DROPPED, Declared};
+use crate::recovery::declared::{DROPPED, Declared, SOURCE_MEMORY};
 use crate::recovery::facts::{BatchFacts, Candidate, Facts, LogFacts};
 use crate::recovery::loss::{self, Loss};
 use crate::recovery::refusal::Refusal;
@@ -406,14 +406,18 @@ fn compare(point: &JobPoint, declared: &Declared) -> Result<Changes, Refusal> {
         });
     }
     let mut changes = Changes::default();
-    for stored in point.operators.iter().filter(|stored| stored.kind != DROPPED) {
+    // What sources remember is theirs: it stays where its source is, or comes back to.
+    for stored in point.operators.iter().filter(|stored| stored.kind != DROPPED && stored.kind != SOURCE_MEMORY) {
         match declared.operators.iter().find(|operator| operator.uid == stored.uid) {
             Some(operator) => changes.migrated.extend(compare_operator(stored, operator)?),
             None if declared.drops(&stored.uid) => changes.dropped.push(stored.uid.clone()),
             None => return Err(Refusal::OperatorGone { uid: stored.uid.clone() }),
         }
     }
-    let known = |uid: &Uid| point.operators.iter().any(|stored| stored.uid == *uid && stored.kind != DROPPED);
+    let known = |uid: &Uid| {
+        let of_uid = |stored: &OperatorEntry| stored.uid == *uid;
+        point.operators.iter().any(|stored| of_uid(stored) && stored.kind != DROPPED && stored.kind != SOURCE_MEMORY)
+    };
     changes
         .started_empty
         .extend(declared.operators.iter().map(|operator| operator.uid.clone()).filter(|uid| !known(uid)));

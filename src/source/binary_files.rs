@@ -6,15 +6,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use byteview::ByteView;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::bytes::Bytes;
 use crate::source::buffers::Buffers;
 use crate::source::compression::Compression;
 use crate::source::direct::{DirectSource, OfferLimits, RangeReader};
-use crate::source::directory::{Directory, FilesPosition, Pieces};
+use crate::source::directory::Directory;
 use crate::source::error::SourceError;
+use crate::source::file_pieces::Pieces;
 use crate::source::file_range::{FileRange, PlannedFile};
+use crate::source::files_position::FilesPosition;
 use crate::source::files_status::FilesStatus;
+use crate::source::memory::{Before, SourceMemory};
 use crate::source::task::ReadSummary;
 use crate::source::text_files::{MAX_TASK_BYTES, TASK_BYTES};
 use crate::source::text_stream::fill;
@@ -32,7 +36,8 @@ const PIECE_BYTES: usize = 1 << 20;
 /// record length stops the job before anything of it is taken, with an error that names the file, its size and the record
 /// length: move it away, then restart. Of a compressed file that shows only when it was read to its end: the job stops then.
 ///
-/// A checkpoint keeps the names of the files that were taken and are still there.
+/// A checkpoint keeps an entry in the state for each file that was taken and is still there, as with
+/// [`TextFiles`](crate::TextFiles).
 ///
 /// ```
 /// use floodmark::BinaryFiles;
@@ -59,6 +64,16 @@ impl BinaryFiles {
     #[must_use]
     pub fn max_files_per_batch(mut self, files: usize) -> Self {
         self.files.set_max_files_per_batch(files);
+        self
+    }
+
+    /// Whether a file with other contents under a name that was taken before is read as a new file (default `false`: it is
+    /// not read, counted in [`Status::files`](crate::Status::files), and reported once).
+    ///
+    /// A file whose name was gone from 16 listings in turn is forgotten, and one that comes under it is new in any case.
+    #[must_use]
+    pub fn read_replaced_files(mut self, read: bool) -> Self {
+        self.files.set_reads_replaced(read);
         self
     }
 
@@ -116,6 +131,10 @@ impl DirectSource for BinaryFiles {
         Ok(())
     }
 
+    fn memory(&mut self) -> Option<&mut dyn SourceMemory<FileRange, FilesPosition>> {
+        Some(&mut self.files)
+    }
+
     fn files_status(&self) -> Option<FilesStatus> {
         Some(self.files.status().clone())
     }
@@ -133,7 +152,16 @@ impl RangeReader for BinaryRangeReader {
     type Range = FileRange;
 
     fn read(&self, range: &FileRange, emit: &mut dyn FnMut(Bytes)) -> Result<ReadSummary, SourceError> {
-        let mut file = PlannedFile::open(&self.directory, range)?;
+        self.read_with_receipt(range, &Before::Planned, emit).map(|(summary, _)| summary)
+    }
+
+    fn read_with_receipt(
+        &self,
+        range: &FileRange,
+        before: &Before,
+        emit: &mut dyn FnMut(Bytes),
+    ) -> Result<(ReadSummary, Vec<u8>), SourceError> {
+        let mut file = PlannedFile::open(&self.directory, range, before)?;
         if let Some(compression) = range.compression() {
             let path = file.path.clone();
             return file.decompressed(compression, |contents| self.read_stream(contents, &path, emit));
@@ -146,12 +174,13 @@ impl RangeReader for BinaryRangeReader {
         let mut buffer = ByteView::default();
         let bytes = file.read(range.start, range.end, &self.buffers, &mut buffer)?;
         file.check_unchanged()?;
+        let receipt = file.receipt(xxh3_128(&bytes))?;
         for start in (0..bytes.len()).step_by(record_length as usize) {
             emit(Bytes::from_view(bytes.slice(start..start + record_length as usize)));
         }
         drop(bytes);
         self.buffers.give(buffer);
-        Ok(ReadSummary { records: size / record_length, failed: 0 })
+        Ok((ReadSummary { records: size / record_length, failed: 0 }, receipt))
     }
 }
 

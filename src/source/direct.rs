@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::codec::{self, Record};
 use crate::source::error::SourceError;
 use crate::source::files_status::FilesStatus;
+use crate::source::memory::{Before, MemoryChange, SourceMemory};
 use crate::source::task::{ReadSummary, TaskBytes, TaskReader, unexpected};
 
 /// What a direct source may offer to one batch.
@@ -111,6 +112,12 @@ pub trait DirectSource: Send + 'static {
     /// Nothing before `position` will be asked for again: no retained checkpoint needs it.
     fn release(&mut self, _position: &Self::Position) {}
 
+    /// What the source remembers beside its position; part of the sources of files.
+    #[doc(hidden)]
+    fn memory(&mut self) -> Option<&mut dyn SourceMemory<Self::Range, Self::Position>> {
+        None
+    }
+
     /// What a source of files has met; part of [`Status`](crate::Status).
     #[doc(hidden)]
     fn files_status(&self) -> Option<FilesStatus> {
@@ -134,6 +141,18 @@ pub trait RangeReader: Send + Sync {
     /// without its input, and reading it again at once would hardly give another answer. So a reader repeats by itself what may
     /// succeed later, such as a request over a network.
     fn read(&self, range: &Self::Range, emit: &mut dyn FnMut(Self::Item)) -> Result<ReadSummary, SourceError>;
+
+    /// As [`read`](Self::read), and gives a receipt of what was read: it is kept with the batch's commit, and handed in when the
+    /// range is read again.
+    #[doc(hidden)]
+    fn read_with_receipt(
+        &self,
+        range: &Self::Range,
+        _before: &Before,
+        emit: &mut dyn FnMut(Self::Item),
+    ) -> Result<(ReadSummary, Vec<u8>), SourceError> {
+        self.read(range, emit).map(|summary| (summary, Vec::new()))
+    }
 }
 
 /// A direct source as the driver sees it: ranges and positions are bytes.
@@ -148,6 +167,34 @@ pub(crate) trait ErasedDirect: Send {
     fn position(&self) -> Result<Vec<u8>, SourceError>;
     /// Nothing before this encoded position will be asked for again.
     fn release(&mut self, position: &[u8]) -> Result<(), SourceError>;
+
+    /// Whether it remembers anything beside its position; the types of that, for the manifest.
+    fn memory_types(&mut self) -> Option<(String, String)> {
+        None
+    }
+
+    /// How many keys it remembers.
+    fn remembered(&mut self) -> u64 {
+        0
+    }
+
+    /// What a checkpoint holds of a key that it remembers.
+    fn recall(&mut self, _key: &[u8], _value: &[u8]) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// A planned range was committed, with its receipt; may be told again.
+    fn committed(&mut self, _range: &[u8], _receipt: &[u8]) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// What changed of what it remembers.
+    fn freeze(&mut self) -> Vec<MemoryChange> {
+        Vec::new()
+    }
+
+    /// What was frozen of these keys, or of all, is in no checkpoint.
+    fn thaw(&mut self, _keys: Option<Vec<Vec<u8>>>) {}
 
     /// What a source of files has met beside the files that it takes.
     fn files_status(&self) -> Option<FilesStatus> {
@@ -188,6 +235,9 @@ impl<S: DirectSource> ErasedDirect for Direct<S> {
             Some(bytes) => decode("a position", bytes)?,
             None => SourceError::if_panics("the default of its position", S::Position::default)?,
         };
+        if let Some(memory) = self.source.memory() {
+            memory.take_over(&mut self.position);
+        }
         Ok(())
     }
 
@@ -199,7 +249,11 @@ impl<S: DirectSource> ErasedDirect for Direct<S> {
 
     fn advance(&mut self, range: &[u8]) -> Result<(), SourceError> {
         let range = decode("a range", range)?;
-        SourceError::if_panics("its \"advance\"", || S::advance(&mut self.position, &range))
+        SourceError::if_panics("its \"advance\"", || S::advance(&mut self.position, &range))?;
+        if let Some(memory) = self.source.memory() {
+            memory.planned(&mut self.position);
+        }
+        Ok(())
     }
 
     fn position(&self) -> Result<Vec<u8>, SourceError> {
@@ -209,6 +263,35 @@ impl<S: DirectSource> ErasedDirect for Direct<S> {
     fn release(&mut self, position: &[u8]) -> Result<(), SourceError> {
         let position = decode("a position", position)?;
         SourceError::if_panics("its \"release\"", || self.source.release(&position))
+    }
+
+    fn memory_types(&mut self) -> Option<(String, String)> {
+        self.source.memory().map(|memory| memory.types())
+    }
+
+    fn remembered(&mut self) -> u64 {
+        self.source.memory().map_or(0, |memory| memory.entries())
+    }
+
+    fn recall(&mut self, key: &[u8], value: &[u8]) -> Result<(), SourceError> {
+        self.source.memory().map_or(Ok(()), |memory| memory.recall(key, value))
+    }
+
+    fn committed(&mut self, range: &[u8], receipt: &[u8]) -> Result<(), SourceError> {
+        if let Some(memory) = self.source.memory() {
+            memory.committed(&decode("a range", range)?, receipt);
+        }
+        Ok(())
+    }
+
+    fn freeze(&mut self) -> Vec<MemoryChange> {
+        self.source.memory().map_or_else(Vec::new, |memory| memory.freeze())
+    }
+
+    fn thaw(&mut self, keys: Option<Vec<Vec<u8>>>) {
+        if let Some(memory) = self.source.memory() {
+            memory.thaw(keys);
+        }
     }
 
     fn files_status(&self) -> Option<FilesStatus> {
@@ -225,6 +308,15 @@ impl<T, R: DeserializeOwned> TaskReader<T> for RangesReader<T, R> {
             TaskBytes::Range(range) => self.0.read(&decode("a range", range)?, emit),
             TaskBytes::Block(_) => Err(unexpected("a range")),
         }
+    }
+
+    fn read_range(
+        &self,
+        range: &[u8],
+        before: &Before,
+        emit: &mut dyn FnMut(T),
+    ) -> Result<(ReadSummary, Vec<u8>), SourceError> {
+        self.0.read_with_receipt(&decode("a range", range)?, before, emit)
     }
 }
 

@@ -3,21 +3,25 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, DirEntry, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize, Serializer};
-
 use crate::clock::{Clock, SystemClock};
+use crate::codec;
 use crate::place::absolute;
-use crate::source::compression::Compression;
 use crate::source::error::SourceError;
+use crate::source::file_checks::{FileChecks, Finding, stamp_of};
 use crate::source::file_name::FileName;
-use crate::source::file_range::{FileRange, FileStamp, changed};
+use crate::source::file_pieces::{Offer, Pieces};
+use crate::source::file_range::{FileRange, FileStamp, changed, receipt_hash};
+use crate::source::files_position::{FilesPosition, PartialFile};
 use crate::source::files_status::{FilesStatus, PassedOver};
+use crate::source::known_files::{Change, FileMemory, KnownFiles, Sighting};
+use crate::source::memory::{MemoryChange, SourceMemory};
+use crate::state::schema::Schema;
 
-/// The smallest piece of a file that is planned when the limits allow next to nothing.
-const SMALLEST_PIECE_BYTES: u64 = 4 << 10;
 /// Files per batch, unless told otherwise: each is a task at least, and a plan names them all.
 const MAX_FILES_PER_BATCH: usize = 1_000;
 /// Two changes of a directory this far apart never leave the same time of modification (the coarsest file systems count in
@@ -34,10 +38,18 @@ const LISTINGS_UNTIL_FORGOTTEN: u32 = 16;
 ///
 /// What the system refuses is no error: a directory that is not there is looked for again at the next offer, and what cannot be
 /// read is passed over. Both are reported once, and stand in the [`FilesStatus`].
+///
+/// What was taken is remembered with size, time and hashes ([`KnownFiles`]), so that a file that was restored is told from one
+/// that was replaced ([`FileChecks`]).
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
     max_files_per_batch: usize,
+    reads_replaced: bool,
+    known: KnownFiles,
+    checks: FileChecks,
+    /// The number of the newest listing.
+    listing: u64,
     /// Files that were seen and not taken, in the order in which they will be; so that each is looked at once.
     waiting: BTreeMap<(i64, FileName), FileStamp>,
     waiting_names: HashSet<FileName>,
@@ -53,17 +65,6 @@ pub(crate) struct Directory {
     listed: Option<Listed>,
 }
 
-/// Into what pieces files are divided.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pieces {
-    /// Bytes that the batch may take.
-    pub budget_bytes: u64,
-    /// Bytes of a piece.
-    pub task_bytes: u64,
-    /// Pieces end at multiples of this, or with their file.
-    pub grain_bytes: u64,
-}
-
 /// The directory as it was last listed: while it stays so, it need not be listed again.
 #[derive(Debug)]
 struct Listed {
@@ -77,52 +78,15 @@ struct Listed {
     taken: usize,
 }
 
-/// How far a directory was taken.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FilesPosition {
-    /// Names of files that were taken whole.
-    #[serde(serialize_with = "in_order")]
-    taken: HashSet<FileName>,
-    /// The one file that was taken in part.
-    partial: Option<PartialFile>,
-}
-
-impl FilesPosition {
-    /// Takes a range that was planned.
-    pub(crate) fn advance(&mut self, range: &FileRange) {
-        let FileRange { name, stamp, end, .. } = range;
-        if *end >= stamp.size {
-            self.partial = None;
-            self.taken.insert(name.clone());
-        } else {
-            self.partial = Some(PartialFile { name: name.clone(), stamp: *stamp, next: *end });
-        }
-    }
-
-    fn is_partial(&self, name: &FileName) -> bool {
-        self.partial.as_ref().is_some_and(|partial| partial.name == *name)
-    }
-}
-
-/// Equal positions have equal bytes, whatever the order of a hash set.
-fn in_order<S: Serializer>(names: &HashSet<FileName>, serializer: S) -> Result<S::Ok, S::Error> {
-    let mut names: Vec<_> = names.iter().collect();
-    names.sort_unstable();
-    serializer.collect_seq(names)
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct PartialFile {
-    name: FileName,
-    stamp: FileStamp,
-    next: u64,
-}
-
 impl Directory {
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: absolute(path.into()),
             max_files_per_batch: MAX_FILES_PER_BATCH,
+            reads_replaced: false,
+            known: KnownFiles::default(),
+            checks: FileChecks::default(),
+            listing: 0,
             waiting: BTreeMap::new(),
             waiting_names: HashSet::new(),
             offered: Vec::new(),
@@ -142,6 +106,10 @@ impl Directory {
 
     pub fn set_max_files_per_batch(&mut self, files: usize) {
         self.max_files_per_batch = files.max(1);
+    }
+
+    pub fn set_reads_replaced(&mut self, reads_replaced: bool) {
+        self.reads_replaced = reads_replaced;
     }
 
     pub fn path(&self) -> &Path {
@@ -165,7 +133,10 @@ impl Directory {
         check: impl Fn(&Path, FileStamp) -> Result<(), SourceError>,
     ) -> Result<Vec<FileRange>, SourceError> {
         let offered = match self.look(position) {
-            Ok(()) => self.offer_from(position, pieces, check),
+            Ok(()) => {
+                self.check_known(position);
+                self.offer_from(position, pieces, check)
+            }
             Err(error) => {
                 // It may have changed in any way when it is back.
                 self.listed = None;
@@ -175,6 +146,8 @@ impl Directory {
         };
         self.passed_over.tell(&mut self.status);
         self.status.unavailable.clone_from(&self.unavailable);
+        self.status.known = (self.known.len() + position.taken.len()) as u64;
+        self.status.tell_replaced(self.known.replaced());
         offered
     }
 
@@ -184,15 +157,19 @@ impl Directory {
         pieces: Pieces,
         check: impl Fn(&Path, FileStamp) -> Result<(), SourceError>,
     ) -> Result<Vec<FileRange>, SourceError> {
-        let mut offer = Offer { ranges: Vec::new(), left: pieces.budget_bytes, pieces };
+        let mut offer = Offer::new(pieces);
         let mut files = 0;
         if let Some(PartialFile { name, stamp, next }) = &position.partial {
             let path = name.in_directory(&self.path);
-            match self.stamp_of(name) {
-                Ok(Some(found)) if found == *stamp => {
-                    offer.add(name, *stamp, *next);
-                }
-                Ok(Some(found)) => return Err(changed(&path, *stamp, found)),
+            match stamp_of(&path) {
+                Ok(Some(found)) => match self.is_restored(name, *stamp, *next, found) {
+                    Ok(true) => {
+                        offer.add(name, found, *next);
+                    }
+                    // It is still being looked at, or a batch that has read of it is not committed yet.
+                    Ok(false) => return Ok(Vec::new()),
+                    Err(error) => return Err(error),
+                },
                 absent => {
                     let why = absent.map_or_else(|error| error.to_string(), |_| "it is not there".to_string());
                     let path = path.display();
@@ -225,6 +202,66 @@ impl Directory {
         Ok(offer.ranges)
     }
 
+    /// Whether a file that was taken up to `next`, and has another time now, has the bytes that were read; `false` while that is
+    /// not known.
+    fn is_restored(
+        &mut self,
+        name: &FileName,
+        taken: FileStamp,
+        next: u64,
+        found: FileStamp,
+    ) -> Result<bool, SourceError> {
+        if found == taken {
+            return Ok(true);
+        }
+        let Some(memory) = self.known.get(name) else { return Err(self.changed(name, taken, found)) };
+        if found.size != taken.size {
+            return Err(self.changed(name, taken, found));
+        }
+        if memory.end() < next {
+            return Ok(false);
+        }
+        if memory.stamp == Some(found) {
+            return Ok(true);
+        }
+        match self.checks.read_now(&self.path, &self.known, name) {
+            Finding::Same(found) => {
+                tracing::info!(
+                    "{}: restored with another time: it is read on",
+                    name.in_directory(&self.path).display()
+                );
+                self.known.accept(name, found);
+                Ok(true)
+            }
+            Finding::Other(found) => Err(self.changed(name, taken, found)),
+            Finding::Pending => Ok(false),
+        }
+    }
+
+    fn changed(&self, name: &FileName, expected: FileStamp, found: FileStamp) -> SourceError {
+        changed(&name.in_directory(&self.path), expected, found)
+    }
+
+    /// Looks at some of the files that were taken.
+    fn check_known(&mut self, position: &FilesPosition) {
+        let in_part = position.partial.as_ref().map(|partial| &partial.name);
+        for (name, found) in self.checks.run(&self.path, &mut self.known, in_part) {
+            let path = name.in_directory(&self.path);
+            if self.reads_replaced {
+                tracing::info!("{}: other contents than were read ({found}): a new file", path.display());
+                self.known.forget(&name);
+                self.waiting_names.insert(name.clone());
+                self.waiting.insert((found.modified_ns, name), found);
+            } else {
+                tracing::warn!(
+                    "{}: other contents than were read under this name ({found}): they are not read; \
+                     read_replaced_files reads them as a new file",
+                    path.display()
+                );
+            }
+        }
+    }
+
     /// Nothing can be taken for now; tells why, once.
     fn wait(&mut self, why: String) {
         if self.unavailable.as_ref() != Some(&why) {
@@ -237,10 +274,11 @@ impl Directory {
     pub fn prune(&mut self, position: &mut FilesPosition) {
         for (name, _) in self.missing.extract_if(|_, listings| *listings >= LISTINGS_UNTIL_FORGOTTEN) {
             position.taken.remove(&name);
+            self.known.forget(&name);
         }
         for key in std::mem::take(&mut self.offered) {
             let name = &key.1;
-            if position.is_partial(name) || position.taken.contains(name) {
+            if position.is_partial(name) || self.is_taken(position, name) {
                 self.waiting_names.remove(name);
                 self.waiting.remove(&key);
             }
@@ -254,32 +292,43 @@ impl Directory {
         if !self.must_list(modified.modified_ns, position) {
             return Ok(());
         }
-        let (mut present, mut known) = (Vec::new(), 0);
+        self.listing += 1;
+        let (mut present, mut met) = (HashSet::new(), 0);
         // A listing that fails on the way tells nothing of what is gone.
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
-            let name = FileName::from(entry.file_name());
+            let name = entry.file_name();
+            match self.known.see(name.as_bytes(), self.listing, entry.ino()) {
+                Sighting::New => {}
+                sighting => {
+                    met += 1;
+                    if sighting == Sighting::Exchanged {
+                        self.checks.suspect(name.into());
+                    }
+                    continue;
+                }
+            }
+            let name = FileName::from(name);
             if name.is_hidden_or_temporary() {
                 continue;
             }
             if self.waiting_names.contains(&name) || position.taken.contains(&name) {
-                known += 1;
+                met += 1;
             } else if !position.is_partial(&name)
                 && let Some(stamp) = self.stamp_of_entry(&entry, &name)
             {
-                known += 1;
+                met += 1;
                 self.passed_over.remove(&name);
                 self.waiting_names.insert(name.clone());
                 self.waiting.insert((stamp.modified_ns, name.clone()), stamp);
             }
-            present.push(name);
+            present.insert(name);
         }
         // In most batches every name that we know was met, and nothing is to be done.
-        if known < self.waiting_names.len() + position.taken.len()
+        if met < self.waiting_names.len() + position.taken.len() + self.known.len()
             || !self.missing.is_empty()
             || !self.passed_over.is_empty()
         {
-            let present: HashSet<_> = present.iter().collect();
             self.waiting.retain(|(_, name), _| present.contains(name));
             self.waiting_names.retain(|name| present.contains(name));
             self.passed_over.retain(|name| present.contains(name));
@@ -288,12 +337,17 @@ impl Directory {
         Ok(())
     }
 
+    /// Whether a file was taken whole, or the part of one.
+    fn is_taken(&self, position: &FilesPosition, name: &FileName) -> bool {
+        self.known.contains(name) || position.taken.contains(name)
+    }
+
     /// The stamp of a new entry, if it is a file. What it is otherwise is reported.
     fn stamp_of_entry(&mut self, entry: &DirEntry, name: &FileName) -> Option<FileStamp> {
         let why = if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             "a directory: sub-directories are not read".to_string()
         } else {
-            match self.stamp_of(name) {
+            match stamp_of(&name.in_directory(&self.path)) {
                 Ok(Some(stamp)) => return Some(stamp),
                 // A link to nothing; what it leads to may come without a change of this directory.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -310,7 +364,7 @@ impl Directory {
 
     /// Whether the directory may hold other names than at the last listing; notes that it is listed now.
     fn must_list(&mut self, modified_ns: i64, position: &FilesPosition) -> bool {
-        let (now_ms, taken) = (self.clock.monotonic_ms(), position.taken.len());
+        let (now_ms, taken) = (self.clock.monotonic_ms(), position.taken.len() + self.known.len());
         let unchanged = self.listed.as_ref().filter(|listed| listed.modified_ns == modified_ns);
         if unchanged.is_some_and(|listed| listed.is_settled && listed.taken <= taken) && self.missing.is_empty() {
             return false;
@@ -321,17 +375,16 @@ impl Directory {
         true
     }
 
-    fn note_missing(&mut self, position: &FilesPosition, present: &HashSet<&FileName>) {
-        self.missing.retain(|name, _| !present.contains(name) && position.taken.contains(name));
-        for name in position.taken.iter().filter(|name| !present.contains(name)) {
-            *self.missing.entry(name.clone()).or_insert(0) += 1;
+    fn note_missing(&mut self, position: &FilesPosition, present: &HashSet<FileName>) {
+        let mut missing = std::mem::take(&mut self.missing);
+        missing.retain(|name, _| {
+            self.is_taken(position, name) && !present.contains(name) && !self.known.is_seen(name, self.listing)
+        });
+        let of_position = position.taken.iter().filter(|name| !present.contains(*name));
+        for name in of_position.chain(self.known.unseen(self.listing)).filter(|name| !position.is_partial(name)) {
+            *missing.entry(name.clone()).or_insert(0) += 1;
         }
-    }
-
-    /// The stamp of a file; `None` of what is no file.
-    fn stamp_of(&self, name: &FileName) -> io::Result<Option<FileStamp>> {
-        let metadata = fs::metadata(name.in_directory(&self.path))?;
-        if metadata.is_file() { FileStamp::of(&metadata).map(Some) } else { Ok(None) }
+        self.missing = missing;
     }
 
     /// The next file that is still as it was when it was first seen, and can be opened. One that is not as it was may be growing:
@@ -340,9 +393,10 @@ impl Directory {
         let mut later = Vec::new();
         let next = loop {
             let Some(((_, name), seen)) = self.waiting.pop_first() else { break None };
-            let found = self.stamp_of(&name).and_then(|found| {
+            let path = name.in_directory(&self.path);
+            let found = stamp_of(&path).and_then(|found| {
                 let Some(stamp) = found else { return Ok(None) };
-                File::open(name.in_directory(&self.path)).map(|_| Some(stamp))
+                File::open(&path).map(|_| Some(stamp))
             });
             match found {
                 Ok(Some(stamp)) if stamp == seen => {
@@ -362,48 +416,60 @@ impl Directory {
     }
 }
 
-/// Ranges in the making.
-struct Offer {
-    ranges: Vec<FileRange>,
-    /// Bytes that the batch may still take.
-    left: u64,
-    pieces: Pieces,
-}
-
-impl Offer {
-    fn has_room(&self) -> bool {
-        self.left > 0 || self.ranges.is_empty()
+/// Names that were planned are remembered without a hash until their batch is committed.
+impl SourceMemory<FileRange, FilesPosition> for Directory {
+    fn types(&self) -> (String, String) {
+        let text = |schema: Schema| schema.text().unwrap_or_default().to_string();
+        (text(Schema::of::<FileName>()), text(Schema::of::<FileMemory>()))
     }
 
-    /// Adds as much of a file as there is room for: of a compressed one all of it, or, behind others, nothing where it does not
-    /// fit. Says whether it is in as a whole.
-    fn add(&mut self, name: &FileName, stamp: FileStamp, from: u64) -> bool {
-        if from == 0 && Compression::of_name(name.as_bytes()).is_some() {
-            let fits = self.ranges.is_empty() || stamp.size <= self.left;
-            if fits {
-                self.push(name, stamp, 0, stamp.size);
-            }
-            return fits;
-        }
-        let mut start = from;
-        while self.has_room() {
-            let room = if self.ranges.is_empty() { self.left.max(SMALLEST_PIECE_BYTES) } else { self.left };
-            let Pieces { task_bytes, grain_bytes, .. } = self.pieces;
-            // Rounded down, but to one grain at least.
-            let most = (task_bytes.min(room) / grain_bytes).max(1) * grain_bytes;
-            let end = start + (stamp.size - start).min(most);
-            self.push(name, stamp, start, end);
-            start = end;
-            if end == stamp.size {
-                return true;
-            }
-        }
-        false
+    fn entries(&self) -> u64 {
+        self.known.remembered()
     }
 
-    fn push(&mut self, name: &FileName, stamp: FileStamp, start: u64, end: u64) {
-        self.ranges.push(FileRange { name: name.clone(), stamp, start, end });
-        // An empty file costs something, too.
-        self.left = self.left.saturating_sub((end - start).max(1));
+    fn take_over(&mut self, position: &mut FilesPosition) {
+        // A start that went back to an older checkpoint has another one behind it.
+        (self.known, self.checks) = (KnownFiles::default(), FileChecks::default());
+        for name in position.taken.drain() {
+            self.known.take_over(name, None);
+        }
+        if let Some(partial) = &position.partial {
+            self.known.take_over(partial.name.clone(), Some((partial.stamp, partial.next)));
+        }
+    }
+
+    fn recall(&mut self, key: &[u8], value: &[u8]) -> Result<(), SourceError> {
+        let decoded = codec::decode(key).and_then(|name| Ok((name, codec::decode(value)?)));
+        let (name, memory) = decoded.map_err(|error| SourceError::Decode {
+            what: "what is remembered of a file".to_string(),
+            cause: error.to_string(),
+        })?;
+        self.known.recall(name, memory);
+        Ok(())
+    }
+
+    fn planned(&mut self, position: &mut FilesPosition) {
+        for name in position.taken.drain() {
+            self.known.take(name);
+        }
+    }
+
+    fn committed(&mut self, range: &FileRange, receipt: &[u8]) {
+        self.known.committed(range, receipt_hash(receipt));
+    }
+
+    fn freeze(&mut self) -> Vec<MemoryChange> {
+        let encode = |(name, memory): Change| {
+            let value = memory.map(|memory| codec::encode(&memory).expect("numbers encode"));
+            (codec::encode(&name).expect("bytes encode"), value)
+        };
+        self.known.freeze().into_iter().map(encode).collect()
+    }
+
+    fn thaw(&mut self, keys: Option<Vec<Vec<u8>>>) {
+        match keys {
+            Some(keys) => self.known.thaw(keys.iter().map(|key| codec::decode(key).expect("it was encoded here"))),
+            None => self.known.thaw_all(),
+        }
     }
 }

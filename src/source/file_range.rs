@@ -8,12 +8,14 @@ use std::time::UNIX_EPOCH;
 
 use byteview::ByteView;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::source::buffers::Buffers;
 use crate::source::byte_order::{ByteOrderMark, MARK_BYTES};
 use crate::source::compression::Compression;
 use crate::source::error::SourceError;
 use crate::source::file_name::FileName;
+use crate::source::memory::Before;
 
 /// How often a read is tried that the system fails: a network file system may answer the next time.
 const READ_ATTEMPTS: u32 = 3;
@@ -72,21 +74,31 @@ impl FileRange {
 pub(crate) struct PlannedFile<'r> {
     pub path: PathBuf,
     pub range: &'r FileRange,
+    before: &'r Before,
     file: File,
+    /// The file as it was opened.
+    opened: FileStamp,
 }
 
 impl<'r> PlannedFile<'r> {
+    /// The file may have another time than when it was planned where it may have been restored since.
+    ///
     /// # Errors
     /// When the file vanished, or changed, or cannot be opened.
-    pub fn open(directory: &Path, range: &'r FileRange) -> Result<Self, SourceError> {
+    pub fn open(directory: &Path, range: &'r FileRange, before: &'r Before) -> Result<Self, SourceError> {
         let path = range.name.in_directory(directory);
         let file = File::open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => SourceError::Vanished { path: path.clone(), size: range.stamp.size },
             _ => SourceError::File { path: path.clone(), offset: range.start, error },
         })?;
-        let planned = Self { path, range, file };
-        planned.check_unchanged()?;
-        Ok(planned)
+        let mut planned = Self { path, range, before, file, opened: range.stamp };
+        let found = planned.stamp()?;
+        if found == range.stamp || (*before != Before::Planned && found.size == range.stamp.size) {
+            planned.opened = found;
+            Ok(planned)
+        } else {
+            Err(changed(&planned.path, range.stamp, found))
+        }
     }
 
     /// Reads exactly the bytes `from..until`, into a buffer that is left in `buffer`.
@@ -122,31 +134,57 @@ impl<'r> PlannedFile<'r> {
         Ok(ByteOrderMark::of(&head[..filled]))
     }
 
-    /// Lets `read` have the contents of a compressed file, in pieces; checks that the file is unchanged behind it.
+    /// Lets `read` have the contents of a compressed file, in pieces; checks behind it that all of the file was what it should be.
+    /// Gives the receipt, too.
     pub fn decompressed<T>(
         &mut self,
         compression: Compression,
         read: impl FnOnce(&mut dyn Read) -> Result<T, SourceError>,
-    ) -> Result<T, SourceError> {
+    ) -> Result<(T, Vec<u8>), SourceError> {
         let path = self.path.clone();
         let damaged = |error| SourceError::Compressed { path: path.clone(), format: compression.to_string(), error };
-        let raw = RawBytes { file: &mut self.file, path: &self.path, at: 0 };
-        let mut contents = compression.decode(BufReader::with_capacity(COMPRESSED_BYTES, raw)).map_err(damaged)?;
+        let mut raw = RawBytes { file: &mut self.file, path: &path, at: 0, hasher: Xxh3::new() };
+        let mut contents = compression.decode(BufReader::with_capacity(COMPRESSED_BYTES, &mut raw)).map_err(damaged)?;
         let read = read(&mut contents);
         drop(contents);
+        // What is behind the end of the contents belongs to the file, too.
+        let rest = io::copy(&mut raw, &mut io::sink());
+        let hash = raw.hasher.digest128();
         // A file that is being written is not a damaged one.
         self.check_unchanged()?;
-        read.map_err(|error| match error {
+        rest.map_err(|error| self.failed(error))?;
+        let read = read.map_err(|error| match error {
             SourceError::File { error, .. } => damaged(error),
             other => other,
-        })
+        })?;
+        Ok((read, self.receipt(hash)?))
     }
 
-    /// Asked before reading and after it: what was read in between is then what was planned.
+    /// Asked behind reading: what was read is then what was opened.
     pub fn check_unchanged(&self) -> Result<(), SourceError> {
-        let found =
-            self.file.metadata().and_then(|metadata| FileStamp::of(&metadata)).map_err(|error| self.failed(error))?;
-        if found == self.range.stamp { Ok(()) } else { Err(changed(&self.path, self.range.stamp, found)) }
+        let found = self.stamp()?;
+        if found == self.opened { Ok(()) } else { Err(changed(&self.path, self.opened, found)) }
+    }
+
+    /// The receipt of the range whose bytes have this hash.
+    ///
+    /// # Errors
+    /// When others were read before.
+    pub fn receipt(&self, hash: u128) -> Result<Vec<u8>, SourceError> {
+        match self.before {
+            Before::Read(receipt) if receipt_hash(receipt).is_some_and(|read| read != hash) => {
+                let read = receipt_hash(receipt).unwrap_or_default();
+                let FileRange { start, end, .. } = self.range;
+                let bytes = |hash: u128| format!("bytes {start} to {end} with the XXH3 {hash:032x}");
+                let (path, expected, found) = (self.path.clone(), bytes(read), bytes(hash));
+                Err(SourceError::Changed { path, expected, found })
+            }
+            _ => Ok(hash.to_le_bytes().to_vec()),
+        }
+    }
+
+    fn stamp(&self) -> Result<FileStamp, SourceError> {
+        self.file.metadata().and_then(|metadata| FileStamp::of(&metadata)).map_err(|error| self.failed(error))
     }
 
     /// What is read, for reports.
@@ -164,12 +202,14 @@ struct RawBytes<'f> {
     file: &'f mut File,
     path: &'f Path,
     at: u64,
+    hasher: Xxh3,
 }
 
 impl Read for RawBytes<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = retried(self.file, self.path, |file| file.read_at(buffer, self.at))?;
         self.at += read as u64;
+        self.hasher.update(&buffer[..read]);
         Ok(read)
     }
 }
@@ -196,6 +236,11 @@ fn retried<T>(file: &mut File, path: &Path, mut read: impl FnMut(&mut File) -> i
 fn may_pass(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, NotFound, PermissionDenied, UnexpectedEof};
     !matches!(error.kind(), UnexpectedEof | InvalidInput | NotFound | PermissionDenied)
+}
+
+/// The hash in a receipt: 16 bytes, little-endian; none in one that a version without hashes left.
+pub(crate) fn receipt_hash(receipt: &[u8]) -> Option<u128> {
+    receipt.try_into().ok().map(u128::from_le_bytes)
 }
 
 pub(crate) fn changed(path: &Path, expected: FileStamp, found: FileStamp) -> SourceError {

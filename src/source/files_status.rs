@@ -1,6 +1,6 @@
 //! What a source of files has met beside the files that it takes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::source::file_name::FileName;
@@ -25,6 +25,20 @@ pub struct FilesStatus {
     pub passed_over: u64,
     /// The first of those by name, and why; at most 16.
     pub passed_over_names: Vec<(String, String)>,
+    /// Files that were taken and are not forgotten.
+    pub known: u64,
+    /// Files with other contents than were read under their names. They are not read, unless
+    /// [`read_replaced_files`](crate::TextFiles::read_replaced_files) says so.
+    pub replaced: u64,
+    /// The first of those by name; at most 16.
+    pub replaced_names: Vec<String>,
+}
+
+impl FilesStatus {
+    pub(crate) fn tell_replaced(&mut self, replaced: &BTreeSet<FileName>) {
+        self.replaced = replaced.len() as u64;
+        self.replaced_names = replaced.iter().take(NAMED).map(ToString::to_string).collect();
+    }
 }
 
 /// The entries that are passed over, and why.

@@ -11,14 +11,19 @@ mod direct;
 mod directory;
 mod error;
 mod failures;
+mod file_checks;
 mod file_name;
+mod file_pieces;
 mod file_range;
+mod files_position;
 mod files_status;
 mod frame_buffer;
 mod framing;
 mod life;
+mod known_files;
 mod limiter;
 mod lines;
+mod memory;
 mod queue;
 mod rate;
 mod receiver;
@@ -47,6 +52,8 @@ mod framing_tests;
 #[cfg(test)]
 mod odd_files_tests;
 #[cfg(test)]
+mod remembered_files_tests;
+#[cfg(test)]
 mod reference_tests;
 #[cfg(test)]
 mod supervisor_tests;
@@ -56,9 +63,9 @@ mod text_files_tests;
 pub use binary_files::BinaryFiles;
 pub use decoder::{DecodeFailure, Decoder, RawRecords};
 pub use direct::{DirectSource, OfferLimits, RangeReader};
-pub use directory::FilesPosition;
 pub use error::SourceError;
 pub use file_range::{FileRange, FileStamp};
+pub use files_position::FilesPosition;
 pub use files_status::FilesStatus;
 pub use framing::Framing;
 pub use queue::{Pushed, Queue};
@@ -75,6 +82,7 @@ pub(crate) use decoder::FramesReader;
 pub(crate) use direct::{Direct, ErasedDirect};
 pub(crate) use framing::MAX_FRAME_BYTES;
 pub(crate) use lines::LinesReader;
+pub(crate) use memory::{Before, MemoryChange};
 pub(crate) use rate::{BatchSample, PidRateEstimator, PidSettings};
 #[cfg(feature = "testing")]
 pub(crate) use records::RecordBlock;

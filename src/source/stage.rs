@@ -11,7 +11,7 @@ use crate::dataflow::push::{Downstream, Unit};
 use crate::dataflow::task::{BlockReader, SourceFailure, Task, TaskReport};
 use crate::error::{Error, ErrorKind};
 use crate::id::Uid;
-use crate::source::{ReadSummary, SourceError, TaskBytes, TaskPayload, TaskReader, Undecoded};
+use crate::source::{Before, BlockPayload, ReadSummary, SourceError, TaskBytes, TaskPayload, TaskReader, Undecoded};
 use crate::user_code;
 
 /// A source as a node of the graph.
@@ -40,7 +40,10 @@ impl<T: Record> Source for SourceNode<T> {
         let (mut at, mut found) = (0, Vec::new());
         let whose = format!("the reader of source \"{}\"", self.uid);
         let read = user_code::call(whose, || {
-            read_each(&self.uid, &*self.reader, payload, blocks, &mut |candidate: Result<T, Undecoded>| {
+            read_each(&self.uid, &*self.reader, payload, &Before::Restored, blocks, &mut |candidate: Result<
+                T,
+                Undecoded,
+            >| {
                 if at == record {
                     found = match candidate {
                         Ok(candidate) => encode_loosely(&candidate).unwrap_or_default(),
@@ -73,22 +76,22 @@ impl<T: Record> RunTask for Stage<T> {
         blame::enter(&self.name);
         let summary = if task.filter.takes_all() {
             let emit = &mut self.emit;
-            read(&self.uid, &*self.reader, &task.payload, &self.blocks, &mut |record| emit.emit(record))
+            read(&self.uid, &*self.reader, &task.payload, &task.before, &self.blocks, &mut |record| emit.emit(record))
         } else {
             self.run_filtered(task)
         };
-        let ReadSummary { records, failed } = summary.map_err(SourceFailure)?;
+        let (ReadSummary { records, failed }, receipt) = summary.map_err(SourceFailure)?;
         self.emit.end();
-        Ok(TaskReport { records, failed })
+        Ok(TaskReport { records, failed, receipt })
     }
 }
 
 impl<T: Record> Stage<T> {
     /// Reads a task of which some records take no part. What the user's code does with those is no failure.
-    fn run_filtered(&mut self, task: &Task) -> Result<ReadSummary, Error> {
+    fn run_filtered(&mut self, task: &Task) -> Result<Read, Error> {
         let (emit, filter, mut at) = (&mut self.emit, &task.filter, 0);
         let read = catch_unwind(AssertUnwindSafe(|| {
-            read_each(&self.uid, &*self.reader, &task.payload, &self.blocks, &mut |record| {
+            read_each(&self.uid, &*self.reader, &task.payload, &task.before, &self.blocks, &mut |record| {
                 match record {
                     Ok(record) if filter.takes(at) => emit.emit(record),
                     Err(Undecoded { panic, .. }) if filter.takes(at) => resume_unwind(panic),
@@ -100,21 +103,33 @@ impl<T: Record> Stage<T> {
         match read {
             Ok(read) => read,
             // All records that take part were taken; those that the reader meant to read next are not.
-            Err(_) if filter.first.is_some_and(|first| at >= first) => Ok(ReadSummary { records: at, failed: 0 }),
+            Err(_) if filter.first.is_some_and(|first| at >= first) => {
+                Ok((ReadSummary { records: at, failed: 0 }, Vec::new()))
+            }
             Err(panic) => resume_unwind(panic),
         }
     }
 }
+
+/// What reading a task gave, and the receipt of a range.
+type Read = (ReadSummary, Vec<u8>);
 
 /// Hands every record of a task to `emit`.
 fn read<T>(
     uid: &Uid,
     reader: &dyn TaskReader<T>,
     payload: &TaskPayload,
+    before: &Before,
     blocks: &BlockReader,
     emit: &mut dyn FnMut(T),
-) -> Result<ReadSummary, Error> {
-    each_bytes(uid, payload, blocks, |bytes| reader.read(bytes, emit))
+) -> Result<Read, Error> {
+    match payload {
+        TaskPayload::Range(range) => reader.read_range(range, before, emit).map_err(|error| unread(uid, error)),
+        TaskPayload::Blocks(payloads) => {
+            let summary = each_block(uid, payloads, blocks, |bytes| reader.read(bytes, emit))?;
+            Ok((summary, Vec::new()))
+        }
+    }
 }
 
 /// As [`read`], by [`TaskReader::read_each`].
@@ -122,28 +137,33 @@ fn read_each<T>(
     uid: &Uid,
     reader: &dyn TaskReader<T>,
     payload: &TaskPayload,
+    before: &Before,
     blocks: &BlockReader,
     emit: &mut dyn FnMut(Result<T, Undecoded>),
-) -> Result<ReadSummary, Error> {
-    each_bytes(uid, payload, blocks, |bytes| reader.read_each(bytes, emit))
+) -> Result<Read, Error> {
+    match payload {
+        TaskPayload::Range(range) => {
+            reader.read_range(range, before, &mut |record| emit(Ok(record))).map_err(|error| unread(uid, error))
+        }
+        TaskPayload::Blocks(payloads) => {
+            let summary = each_block(uid, payloads, blocks, |bytes| reader.read_each(bytes, emit))?;
+            Ok((summary, Vec::new()))
+        }
+    }
 }
 
-/// Hands `read` what a task is read from, part by part; adds up what it gave.
-fn each_bytes(
+/// Hands `read` the blocks of a task, one after the other; adds up what it gave.
+fn each_block(
     uid: &Uid,
-    payload: &TaskPayload,
+    payloads: &[BlockPayload],
     blocks: &BlockReader,
     mut read: impl FnMut(TaskBytes<'_>) -> Result<ReadSummary, SourceError>,
 ) -> Result<ReadSummary, Error> {
     let mut summary = ReadSummary::default();
-    let mut add = |bytes: TaskBytes<'_>| {
-        summary += read(bytes).map_err(|error| unread(uid, error))?;
+    blocks.read(payloads, &mut |block| {
+        summary += read(TaskBytes::Block(block)).map_err(|error| unread(uid, error))?;
         Ok(())
-    };
-    match payload {
-        TaskPayload::Range(range) => add(TaskBytes::Range(range))?,
-        TaskPayload::Blocks(payloads) => blocks.read(payloads, &mut |block| add(TaskBytes::Block(block)))?,
-    }
+    })?;
     Ok(summary)
 }
 

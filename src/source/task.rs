@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
 use crate::source::error::SourceError;
+use crate::source::memory::Before;
 use crate::wal::FrameAt;
 
 /// What a planned task is read from.
@@ -72,6 +73,16 @@ pub(crate) trait TaskReader<T>: Send + Sync {
         emit: &mut dyn FnMut(Result<T, Undecoded>),
     ) -> Result<ReadSummary, SourceError> {
         self.read(bytes, &mut |record| emit(Ok(record)))
+    }
+
+    /// As [`read`](Self::read) of an encoded range, and gives the receipt of what was read; empty where the source gives none.
+    fn read_range(
+        &self,
+        range: &[u8],
+        _before: &Before,
+        emit: &mut dyn FnMut(T),
+    ) -> Result<(ReadSummary, Vec<u8>), SourceError> {
+        self.read(TaskBytes::Range(range), emit).map(|summary| (summary, Vec::new()))
     }
 }
 

@@ -8,11 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::clock::Clock;
 use crate::source::buffers::Buffers;
 use crate::source::direct::{DirectSource, OfferLimits, RangeReader};
-use crate::source::directory::{Directory, FilesPosition, Pieces};
+use crate::source::directory::Directory;
 use crate::source::error::SourceError;
+use crate::source::file_pieces::Pieces;
 use crate::source::file_range::FileRange;
+use crate::source::files_position::FilesPosition;
 use crate::source::files_status::FilesStatus;
 use crate::source::framing::MAX_FRAME_BYTES;
+use crate::source::memory::SourceMemory;
 use crate::source::text_range::TextRangeReader;
 use crate::text::Text;
 
@@ -44,7 +47,11 @@ const ASSUMED_RECORD_BYTES: u64 = 64;
 /// [`Status::files`](crate::Status::files). A read that the system fails is tried three times. A file that changes or vanishes after
 /// it was planned stops the job with an error that names it.
 ///
-/// A checkpoint keeps the names of the files that were taken and are still there.
+/// **What is remembered.** A checkpoint keeps an entry in the state for each file that was taken and is still there: its name, size,
+/// time, and a hash of each part that was read. A directory that was restored with other times goes on where it was. A file with
+/// other contents under a known name is not read, unless [`read_replaced_files`](Self::read_replaced_files) says so; it is
+/// counted, named in [`Status::files`](crate::Status::files), and reported once. A name that was missing from 16 listings in turn is
+/// forgotten.
 ///
 /// ```
 /// use floodmark::TextFiles;
@@ -104,6 +111,16 @@ impl TextFiles {
         self
     }
 
+    /// Whether a file with other contents under a name that was taken before is read as a new file (default `false`: it is
+    /// not read, counted in [`Status::files`](crate::Status::files), and reported once).
+    ///
+    /// A file whose name was gone from 16 listings in turn is forgotten, and one that comes under it is new in any case.
+    #[must_use]
+    pub fn read_replaced_files(mut self, read: bool) -> Self {
+        self.files.set_reads_replaced(read);
+        self
+    }
+
     /// Reads files in pieces of about so many bytes, each on one worker (default 1 MiB; at least 1).
     #[must_use]
     pub fn task_bytes(mut self, bytes: u64) -> Self {
@@ -152,6 +169,10 @@ impl DirectSource for TextFiles {
     fn prune(&mut self, position: &mut FilesPosition) -> Result<(), SourceError> {
         self.files.prune(position);
         Ok(())
+    }
+
+    fn memory(&mut self) -> Option<&mut dyn SourceMemory<FileRange, FilesPosition>> {
+        Some(&mut self.files)
     }
 
     fn files_status(&self) -> Option<FilesStatus> {

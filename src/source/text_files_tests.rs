@@ -1,5 +1,6 @@
 //! The file source over real directories.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use crate::text::Text;
 pub(super) struct Fixture {
     pub directory: TempDir,
     pub direct: Direct<TextFiles>,
+    /// What a store would hold of what the source remembers.
+    pub stored: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 pub(super) fn fixture() -> Fixture {
@@ -24,7 +27,7 @@ pub(super) fn fixture() -> Fixture {
 pub(super) fn fixture_with(settings: impl FnOnce(TextFiles) -> TextFiles) -> Fixture {
     let directory = tempfile::tempdir().unwrap();
     let direct = Direct::new(settings(TextFiles::new(directory.path())));
-    Fixture { directory, direct }
+    Fixture { directory, direct, stored: BTreeMap::new() }
 }
 
 impl Fixture {
@@ -54,11 +57,49 @@ impl Fixture {
         Ok(lines)
     }
 
-    /// One batch: offers, plans, reads.
-    pub fn batch(&mut self, bytes: u64) -> Vec<String> {
+    /// Offers and plans.
+    pub fn plan(&mut self, bytes: u64) -> Vec<Vec<u8>> {
         let ranges = self.offer(bytes);
         ranges.iter().for_each(|range| self.direct.advance(range).unwrap());
-        self.read(&ranges).unwrap()
+        ranges
+    }
+
+    /// Reads and commits.
+    pub fn commit(&mut self, ranges: &[Vec<u8>]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for range in ranges {
+            let emit = &mut |line: Text| lines.push(line.to_string());
+            let (_, receipt) = self.direct.task_reader().read_range(range, &Before::Planned, emit).unwrap();
+            self.direct.committed(range, &receipt).unwrap();
+        }
+        lines
+    }
+
+    /// One batch: offers, plans, reads, commits.
+    pub fn batch(&mut self, bytes: u64) -> Vec<String> {
+        let ranges = self.plan(bytes);
+        self.commit(&ranges)
+    }
+
+    /// Puts what changed of what is remembered into the store; says how many entries, and the position.
+    pub fn checkpoint(&mut self) -> (usize, Vec<u8>) {
+        let changes = self.direct.freeze();
+        let count = changes.len();
+        for (key, value) in changes {
+            match value {
+                Some(value) => drop(self.stored.insert(key, value)),
+                None => drop(self.stored.remove(&key)),
+            }
+        }
+        (count, self.direct.position().unwrap())
+    }
+
+    /// Another life, which goes on from a checkpoint and the ranges that were planned since.
+    pub fn restart(&mut self, files: TextFiles, position: &[u8], planned: &[Vec<u8>]) {
+        self.direct = Direct::new(files);
+        self.direct.restore(Some(position)).unwrap();
+        planned.iter().for_each(|range| self.direct.advance(range).unwrap());
+        self.stored.iter().for_each(|(key, value)| self.direct.recall(key, value).unwrap());
     }
 }
 
@@ -183,11 +224,16 @@ fn an_empty_file_is_taken_and_gives_nothing() {
 fn a_range_reads_the_same_after_a_restart_and_taken_files_stay_taken() {
     let mut f = fixture();
     f.put("a", 2, "one\ntwo\n");
-    let ranges = f.offer(u64::MAX);
-    ranges.iter().for_each(|range| f.direct.advance(range).unwrap());
-    let position = f.direct.position().unwrap();
-    f.direct = Direct::new(TextFiles::new(f.directory.path()));
-    f.direct.restore(Some(&position)).unwrap();
+    let (_, before) = f.checkpoint();
+    let ranges = f.plan(u64::MAX);
+    f.commit(&ranges);
+    let (_, after) = f.checkpoint();
+    let files = TextFiles::new(f.directory.path());
+    f.restart(files, &after, &[]);
+    assert_eq!(f.offer(u64::MAX).len(), 0);
+    f.stored.clear();
+    let files = TextFiles::new(f.directory.path());
+    f.restart(files, &before, &ranges);
     assert_eq!(f.offer(u64::MAX).len(), 0);
     assert_eq!(f.read(&ranges).unwrap(), ["one", "two"]);
 }
@@ -250,7 +296,8 @@ fn names_are_forgotten_only_long_after_their_files_are_gone() {
     let mut f = fixture();
     f.put("a", 2, "one\n");
     f.batch(u64::MAX);
-    let remembered = f.direct.position().unwrap();
+    f.checkpoint();
+    assert_eq!(f.stored.len(), 1);
     fs::rename(f.path("a"), f.path(".a")).unwrap();
     for _ in 0..15 {
         assert_eq!(f.offer(u64::MAX).len(), 0);
@@ -261,7 +308,8 @@ fn names_are_forgotten_only_long_after_their_files_are_gone() {
     for _ in 0..17 {
         assert_eq!(f.offer(u64::MAX).len(), 0);
     }
-    assert!(f.direct.position().unwrap().len() < remembered.len());
+    f.checkpoint();
+    assert_eq!(f.stored.len(), 0);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use byteview::ByteView;
 use memchr::memchr;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::source::buffers::Buffers;
 use crate::source::byte_order::{ByteOrderMark, WIDE_TEXT};
@@ -14,6 +15,7 @@ use crate::source::direct::RangeReader;
 use crate::source::error::SourceError;
 use crate::source::file_range::{FileRange, PlannedFile};
 use crate::source::lines::{line_start_at_or_after, split_lines};
+use crate::source::memory::Before;
 use crate::source::task::ReadSummary;
 use crate::source::text_files::Density;
 use crate::source::text_stream::stream_lines;
@@ -36,7 +38,16 @@ impl RangeReader for TextRangeReader {
     type Range = FileRange;
 
     fn read(&self, range: &FileRange, emit: &mut dyn FnMut(Text)) -> Result<ReadSummary, SourceError> {
-        let mut file = PlannedFile::open(&self.directory, range)?;
+        self.read_with_receipt(range, &Before::Planned, emit).map(|(summary, _)| summary)
+    }
+
+    fn read_with_receipt(
+        &self,
+        range: &FileRange,
+        before: &Before,
+        emit: &mut dyn FnMut(Text),
+    ) -> Result<(ReadSummary, Vec<u8>), SourceError> {
+        let mut file = PlannedFile::open(&self.directory, range, before)?;
         if let Some(compression) = range.compression() {
             let whence = file.path.display().to_string();
             return file.decompressed(compression, |text| {
@@ -46,14 +57,18 @@ impl RangeReader for TextRangeReader {
         }
         let mark = file.byte_order_mark()?;
         let mut buffer = ByteView::default();
-        let lines = if mark == ByteOrderMark::Wide { None } else { self.read_lines(&mut file, &mut buffer)? };
+        let (lines, hash) = self.read_lines(&mut file, &mut buffer)?;
         file.check_unchanged()?;
-        if mark == ByteOrderMark::Wide && range.start == 0 {
+        let receipt = file.receipt(hash)?;
+        if mark == ByteOrderMark::Wide {
             // Once for the file, however it is divided.
-            tracing::warn!("{}: {WIDE_TEXT}", file.path.display());
-            return Ok(ReadSummary { records: 0, failed: 1 });
+            let failed = u64::from(range.start == 0);
+            if failed > 0 {
+                tracing::warn!("{}: {WIDE_TEXT}", file.path.display());
+            }
+            return Ok((ReadSummary { records: 0, failed }, receipt));
         }
-        let Some(mut lines) = lines else { return Ok(ReadSummary::default()) };
+        let Some(mut lines) = lines else { return Ok((ReadSummary::default(), receipt)) };
         if range.start == 0 {
             lines = lines.slice(mark.skipped_bytes()..);
         }
@@ -61,13 +76,17 @@ impl RangeReader for TextRangeReader {
         self.density.add(lines.len() as u64, summary.records + summary.failed);
         drop(lines);
         self.buffers.give(buffer);
-        Ok(summary)
+        Ok((summary, receipt))
     }
 }
 
 impl TextRangeReader {
-    /// The bytes of the lines that begin in the range, as a part of what is read into `buffer`.
-    fn read_lines(&self, file: &mut PlannedFile<'_>, buffer: &mut ByteView) -> Result<Option<ByteView>, SourceError> {
+    /// The bytes of the lines that begin in the range, as a part of what is read into `buffer`, and the hash of the range's bytes.
+    fn read_lines(
+        &self,
+        file: &mut PlannedFile<'_>,
+        buffer: &mut ByteView,
+    ) -> Result<(Option<ByteView>, u128), SourceError> {
         let range = file.range;
         // The byte before the range tells whether a line begins with the range.
         let from = range.start.saturating_sub(1);
@@ -75,19 +94,18 @@ impl TextRangeReader {
         loop {
             let until = range.stamp.size.min(range.end + beyond);
             let bytes = file.read(from, until, &self.buffers, buffer)?;
-            let end = (range.end - from) as usize;
-            let Some(first) =
-                line_start_at_or_after(&bytes, (range.start - from) as usize).filter(|&first| first < end)
-            else {
-                return Ok(None);
+            let (start, end) = ((range.start - from) as usize, (range.end - from) as usize);
+            let hash = xxh3_128(&bytes[start..end]);
+            let Some(first) = line_start_at_or_after(&bytes, start).filter(|&first| first < end) else {
+                return Ok((None, hash));
             };
             // The last line that begins before the end of the range ends at the first line end from there on.
             if let Some(newline) = memchr(b'\n', &bytes[end - 1..]) {
-                return Ok(Some(bytes.slice(first..end + newline)));
+                return Ok((Some(bytes.slice(first..end + newline)), hash));
             }
             // A line that goes on further than this is too long wherever it ends; cut here it is told as too long, too.
             if until == range.stamp.size || beyond > self.max_line_bytes as u64 + 2 {
-                return Ok(Some(bytes.slice(first..)));
+                return Ok((Some(bytes.slice(first..)), hash));
             }
             beyond = (beyond * 16).min(self.max_line_bytes as u64 + 3).max(beyond + 1);
         }

@@ -59,14 +59,10 @@ impl FrozenRun {
         self.lengths.push(Lengths { hash, key: length(key_end - start), value });
     }
 
-    /// Adds the next entry as it is stored.
-    #[cfg(feature = "cli")]
-    pub fn push_encoded(&mut self, hash: KeyHash, key: &[u8], value: &[u8]) {
-        self.push(
-            hash,
-            |bytes| bytes.extend_from_slice(key),
-            Some(|bytes: &mut Vec<u8>| bytes.extend_from_slice(value)),
-        );
+    /// Adds the next entry as it is stored; one without a value is removed.
+    pub fn push_encoded(&mut self, hash: KeyHash, key: &[u8], value: Option<&[u8]>) {
+        let write_value = value.map(|value| |bytes: &mut Vec<u8>| bytes.extend_from_slice(value));
+        self.push(hash, |bytes| bytes.extend_from_slice(key), write_value);
     }
 
     /// How many entries changed, tombstones included.

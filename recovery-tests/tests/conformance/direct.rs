@@ -1,11 +1,14 @@
 //! Direct sources: text files, binary records, and a tape in memory, with one broken tape for each rule.
 
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use floodmark::testing::{DirectPlace, Spoil, check_direct_source};
 use floodmark::{
     BinaryFiles, Bytes, DirectSource, OfferLimits, RangeReader, ReadSummary, SourceError, Text, TextFiles,
@@ -20,11 +23,17 @@ struct Files {
     records: u64,
     records_of_a_file: u64,
     files: u64,
+    is_compressed: bool,
 }
 
 impl Files {
     fn new(records_of_a_file: u64) -> Self {
-        Self { place: tempfile::tempdir().unwrap(), records: 0, records_of_a_file, files: 0 }
+        Self { place: tempfile::tempdir().unwrap(), records: 0, records_of_a_file, files: 0, is_compressed: false }
+    }
+
+    /// Each file is compressed, and larger than what it holds.
+    fn compressed(records_of_a_file: u64) -> Self {
+        Self { is_compressed: true, ..Self::new(records_of_a_file) }
     }
 
     fn directory(&self) -> PathBuf {
@@ -37,15 +46,31 @@ impl Files {
         let end = self.records + records;
         while self.records < end {
             let until = end.min(self.records + self.records_of_a_file);
-            let bytes: Vec<u8> = (self.records..until).flat_map(&bytes_of).collect();
+            let mut bytes: Vec<u8> = (self.records..until).flat_map(&bytes_of).collect();
+            if self.is_compressed {
+                let mut encoder = GzEncoder::new(Vec::new(), Compression::none());
+                encoder.write_all(&bytes).unwrap();
+                bytes = encoder.finish().unwrap();
+            }
             let path = self.place.path().join("whole");
             fs::write(&path, bytes).unwrap();
             self.files += 1;
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + self.files);
             fs::File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
-            fs::rename(&path, self.directory().join(format!("{:04}", 9_999 - self.files))).unwrap();
+            let ending = if self.is_compressed { ".gz" } else { "" };
+            fs::rename(&path, self.directory().join(format!("{:04}{ending}", 9_999 - self.files))).unwrap();
             self.records = until;
         }
+    }
+
+    /// Gives every file a time that is a day later.
+    fn restore(&self) -> bool {
+        for entry in fs::read_dir(self.directory()).unwrap() {
+            let file = fs::File::options().write(true).open(entry.unwrap().path()).unwrap();
+            let time = file.metadata().unwrap().modified().unwrap() + Duration::from_secs(86_400);
+            file.set_modified(time).unwrap();
+        }
+        true
     }
 
     fn spoil(&self, how: Spoil) -> bool {
@@ -117,6 +142,10 @@ impl DirectPlace for TextPlace {
     fn spoil(&mut self, how: Spoil) -> bool {
         self.files.spoil(how)
     }
+
+    fn restore(&mut self) -> bool {
+        self.files.restore()
+    }
 }
 
 const RECORD_BYTES: usize = 24;
@@ -158,6 +187,10 @@ impl DirectPlace for BinaryPlace {
     fn spoil(&mut self, how: Spoil) -> bool {
         self.0.spoil(how)
     }
+
+    fn restore(&mut self) -> bool {
+        self.0.restore()
+    }
 }
 
 #[test]
@@ -168,6 +201,12 @@ fn text_files_keep_the_contract() {
 #[test]
 fn text_files_that_are_divided_anywhere_keep_the_contract() {
     check_direct_source(|| TextPlace::new(700, 37));
+}
+
+#[test]
+fn compressed_text_files_keep_the_contract() {
+    check_direct_source(|| TextPlace { files: Files::compressed(30), task_bytes: 1 << 20 });
+    check_direct_source(|| TextPlace { files: Files::compressed(30), task_bytes: 37 });
 }
 
 #[test]

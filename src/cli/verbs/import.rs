@@ -254,7 +254,7 @@ fn ingest(state: &StateStore, chunk: &mut BTreeMap<Place, Vec<u8>>) -> Result<()
             runs.push((operator, FrozenRun::default()));
         }
         let (_, run) = runs.last_mut().expect("it was just pushed");
-        run.push_encoded(hash, &key, &value);
+        run.push_encoded(hash, &key, Some(&value));
     }
     state.ingest(runs)?;
     Ok(())

@@ -159,7 +159,7 @@ impl ManifestRow {
             new_lineage: before.is_some_and(|before| before.point.lineage != point.lineage),
             rejects,
             reason,
-            keys: point.operators.iter().map(|operator| operator.entries).sum(),
+            keys: point.keyed_entries(),
             published_through: point.published_through.0,
             checkpoint: None,
         }

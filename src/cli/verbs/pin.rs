@@ -53,7 +53,7 @@ impl From<&Pin> for PinnedCheckpoint {
             batch: pin.batch().0,
             directory: pin.directory.clone(),
             bytes: pin.files().iter().flat_map(|files| &files.files).map(|file| file.size).sum(),
-            keys: pin.manifest.point.operators.iter().map(|operator| operator.entries).sum(),
+            keys: pin.manifest.point.keyed_entries(),
         }
     }
 }

@@ -121,7 +121,7 @@ impl PlanReport {
         let checkpoint = from.map(|from| Source {
             batch: from.point.batch.0,
             directory: from.checkpoint.as_ref().map(|files| files.directory.clone()),
-            keys: from.point.operators.iter().map(|operator| operator.entries).sum(),
+            keys: from.point.keyed_entries(),
             bytes: from.checkpoint.iter().flat_map(|files| &files.files).map(|file| file.size).sum(),
         });
         let blocks = || decision.planned_blocks.iter();

@@ -296,7 +296,7 @@ impl StatusReport {
             self.checkpoint = Some(CheckpointStatus {
                 batch: from.batch.0,
                 directory: Some(checkpoint.directory.clone()),
-                keys: from.operators.iter().map(|operator| operator.entries).sum(),
+                keys: from.keyed_entries(),
                 batch_time_ms: from.last_batch_time.0,
                 age_ms: SystemClock::default().epoch_ms().saturating_sub(from.last_batch_time.0),
                 retained: facts.chain.checkpoints().len(),

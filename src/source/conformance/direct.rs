@@ -46,6 +46,12 @@ pub trait DirectPlace {
     fn spoil(&mut self, _how: Spoil) -> bool {
         false
     }
+
+    /// Makes all that was available look as if it were restored from a backup: the same contents, at other times. `false` says that
+    /// it cannot be done here; the rule is then left out.
+    fn restore(&mut self) -> bool {
+        false
+    }
 }
 
 /// How what was planned can become unreadable.
@@ -147,6 +153,7 @@ pub fn check_direct_source<P: DirectPlace>(mut new_place: impl FnMut() -> P) {
         ("a position is recovered by what was planned since", a_position_is_recovered_by_what_was_planned),
         ("two readers at once read what one reads", two_readers_read_what_one_reads),
         ("what is released is only what nobody asks for again", a_release_takes_nothing_that_is_needed),
+        ("what was restored from a backup goes on", what_was_restored_goes_on),
         ("a range that was removed is an error", |place| a_spoilt_range_is_an_error(place, Spoil::Removed)),
         ("a range that was cut is an error", |place| a_spoilt_range_is_an_error(place, Spoil::Cut)),
         ("a range that was changed is an error", |place| a_spoilt_range_is_an_error(place, Spoil::Changed)),
@@ -314,6 +321,22 @@ fn a_position_is_recovered_by_what_was_planned<P: DirectPlace>(place: &mut P) {
         let what = format!("read after a recovery that followed batch {}", batch + 1);
         assert_records(&recovered.read_all(&all), &expected(place, 0..80), &what);
     }
+}
+
+fn what_was_restored_goes_on<P: DirectPlace>(place: &mut P) {
+    place.add(90);
+    let mut life = Life::begin(place.open());
+    let taken: Vec<_> = (0..3).flat_map(|_| life.take(&limits(7))).collect();
+    let mut records = life.read_all(&taken);
+    let stored = life.position();
+    if !place.restore() {
+        return;
+    }
+    let mut next = Life::restored(place.open(), &stored);
+    let rest = take_all::<P>(&mut next, &limits(11));
+    records.extend(next.read_all(&rest));
+    assert_records(&records, &expected(place, 0..90), "read before what is there was restored, and after it");
+    assert!(next.take(&OfferLimits::UNLIMITED).is_empty(), "an offer where all is taken");
 }
 
 fn a_range_reads_the_same_again<P: DirectPlace>(place: &mut P) {

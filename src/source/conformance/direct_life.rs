@@ -1,5 +1,6 @@
 //! One life of a driver, as far as a direct source sees it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -7,7 +8,8 @@ use std::time::Duration;
 use crate::codec;
 use crate::source::direct::{Direct, DirectSource, ErasedDirect, OfferLimits, RangeReader};
 use crate::source::error::SourceError;
-use crate::source::task::ReadSummary;
+use crate::source::memory::Before;
+use crate::source::task::{ReadSummary, TaskReader};
 
 /// A range as it stands in a plan.
 pub(super) type Range = Vec<u8>;
@@ -15,24 +17,37 @@ pub(super) type Range = Vec<u8>;
 /// What reads the ranges of a source.
 pub(super) type Reader<S> = Arc<dyn RangeReader<Item = <S as DirectSource>::Item, Range = <S as DirectSource>::Range>>;
 
-/// A source with its position, both used as the driver and the workers use them.
+/// A source with its position and its memory, used as the driver and the workers use them.
 pub(super) struct Life<S: DirectSource> {
     direct: Direct<S>,
     reader: Reader<S>,
+    /// Planned ranges that no position has covered yet.
+    uncommitted: Vec<Range>,
+    /// What the store holds of what the source remembers.
+    stored: Memory,
 }
+
+/// Keys and values, as the state beside a checkpoint holds them.
+type Memory = BTreeMap<Vec<u8>, Vec<u8>>;
 
 impl<S: DirectSource> Life<S> {
     /// The first life.
     pub fn begin(source: S) -> Self {
         let reader = source.reader();
-        Self { direct: Direct::new(source), reader }
+        Self { direct: Direct::new(source), reader, uncommitted: Vec::new(), stored: Memory::new() }
     }
 
-    /// A life that goes on from a stored position.
-    pub fn restored(source: S, position: &[u8]) -> Self {
+    /// A life that goes on from a stored position, and what was remembered then.
+    pub fn restored(source: S, stored: &[u8]) -> Self {
         let mut life = Self::begin(source);
-        let restored = life.direct.restore(Some(position));
+        let position: Vec<u8>;
+        (position, life.stored) = codec::decode(stored).expect("it was encoded here");
+        let restored = life.direct.restore(Some(&position));
         restored.unwrap_or_else(|error| panic!("a stored position was not taken: {error}"));
+        for (key, value) in &life.stored {
+            let recalled = life.direct.recall(key, value);
+            recalled.unwrap_or_else(|error| panic!("what the source remembered was not taken: {error}"));
+        }
         life
     }
 
@@ -52,14 +67,33 @@ impl<S: DirectSource> Life<S> {
         for range in ranges {
             self.direct.advance(range).unwrap_or_else(|error| panic!("a planned range was not taken: {error}"));
         }
+        if self.direct.memory_types().is_some() {
+            self.uncommitted.extend_from_slice(ranges);
+        }
     }
 
-    pub fn position(&self) -> Vec<u8> {
-        self.direct.position().unwrap_or_else(|error| panic!("the position could not be stored: {error}"))
+    /// What a checkpoint keeps, once all that was planned is committed.
+    pub fn position(&mut self) -> Vec<u8> {
+        for range in std::mem::take(&mut self.uncommitted) {
+            let read = self.direct.task_reader().read_range(&range, &Before::Restored, &mut |_| {});
+            let (_, receipt) = read.unwrap_or_else(|error| panic!("a planned range cannot be read: {error}"));
+            let noted = self.direct.committed(&range, &receipt);
+            noted.unwrap_or_else(|error| panic!("a receipt was not taken: {error}"));
+        }
+        for (key, value) in self.direct.freeze() {
+            match value {
+                Some(value) => drop(self.stored.insert(key, value)),
+                None => drop(self.stored.remove(&key)),
+            }
+        }
+        let position =
+            self.direct.position().unwrap_or_else(|error| panic!("the position could not be stored: {error}"));
+        codec::encode(&(position, &self.stored)).expect("bytes encode")
     }
 
-    pub fn release(&mut self, position: &[u8]) {
-        self.direct.release(position).unwrap_or_else(|error| panic!("input could not be released: {error}"));
+    pub fn release(&mut self, stored: &[u8]) {
+        let (position, _): (Vec<u8>, Memory) = codec::decode(stored).expect("it was encoded here");
+        self.direct.release(&position).unwrap_or_else(|error| panic!("input could not be released: {error}"));
     }
 
     pub fn reader(&self) -> Reader<S> {

@@ -1,0 +1,52 @@
+//! What a direct source remembers of what it took, beside its position.
+
+use crate::source::error::SourceError;
+
+/// A key and what is remembered of it, both encoded; no value where it is forgotten.
+pub type MemoryChange = (Vec<u8>, Option<Vec<u8>>);
+
+/// What a direct source remembers of the ranges that it gave, by keys of its own: kept in the state beside each checkpoint, of
+/// which only what changed is written. A position stands in every manifest as a whole, so it must stay small.
+///
+/// What is remembered follows the commits, not the plans: a checkpoint covers committed batches, and plans since are read from
+/// the log.
+pub trait SourceMemory<R, P> {
+    /// The types of keys and values, for the manifest.
+    fn types(&self) -> (String, String);
+
+    /// How many keys are remembered.
+    fn entries(&self) -> u64;
+
+    /// Takes out of a stored position what an earlier version kept there.
+    fn take_over(&mut self, position: &mut P);
+
+    /// What the checkpoint holds of a key.
+    ///
+    /// # Errors
+    /// When the bytes are no encoding of the types.
+    fn recall(&mut self, key: &[u8], value: &[u8]) -> Result<(), SourceError>;
+
+    /// A range was planned, and the position moved behind it: takes out of that what is remembered here.
+    fn planned(&mut self, position: &mut P);
+
+    /// A range's batch is committed; `receipt` is what its reader gave. May be told again after a failed attempt.
+    fn committed(&mut self, range: &R, receipt: &[u8]);
+
+    /// What changed since the last call.
+    fn freeze(&mut self) -> Vec<MemoryChange>;
+
+    /// What was frozen of these keys is in no checkpoint; without keys, anything may not be.
+    fn thaw(&mut self, keys: Option<Vec<Vec<u8>>>);
+}
+
+/// What is known of a range before it is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Before {
+    /// It was just planned: all must be as it was then.
+    #[default]
+    Planned,
+    /// It was planned in an earlier life of the job, and its input may have been restored since.
+    Restored,
+    /// It was read, and gave this receipt.
+    Read(Vec<u8>),
+}
