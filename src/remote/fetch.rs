@@ -24,7 +24,7 @@ use super::collect::object_of;
 use super::disk::{FILES, Kept, RemoteDisk, manifest_name};
 use super::envelope::{Place, StoredFile};
 use super::known::KNOWN;
-use super::log::number_in;
+use super::log::{listed_numbers, number_in};
 use super::manifests::Manifests;
 use super::{Bucket, Download, RemoteError};
 use crate::checkpoint::{MANIFESTS, Manifest, crc32_of};
@@ -97,12 +97,16 @@ impl RemoteDisk {
         }
     }
 
-    /// Whether a manifest was published behind this one.
+    /// Returns whether a manifest was published after this one.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn is_behind(&self, newest: ManifestSequence) -> Result<bool, RemoteError> {
-        Ok(self.bucket.read(&manifest_name(newest.next()))?.is_some())
+        if self.bucket.read(&manifest_name(newest.next()))?.is_some() {
+            return Ok(true);
+        }
+        // A driver that has published several since may have deleted the next one again.
+        Ok(listed_numbers(&self.bucket, MANIFESTS)?.into_iter().any(|number| number > newest.0))
     }
 
     /// Fetches, and says which manifest was the newest; a driver that is at work may delete what is about to be fetched.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use floodmark::cli::{Outcome, run, run_on_store};
-use floodmark::testing::disk::LocalDisk;
+use floodmark::testing::disk::{Fault, FaultyDisk, LocalDisk, Point, Step, TracedStep, Watcher};
 use recovery_tests::store::{Refusal, Request, Strike, StrikingStore};
 
-use crate::files::{URL, json, ok, on, start, stored};
+use crate::files::{Job, URL, json, ok, on, start, stored};
 use crate::kit::{Machine, Sent, World};
 
 /// Every verb that reads, with what follows the location.
@@ -115,6 +115,42 @@ fn the_status_of_a_url_says_who_wrote_the_newest_manifest_in_which_epoch() {
     let plan = on(&world.store, "plan URL");
     assert!(ok(&plan).contains("epoch 2 is held by process"), "{plan:?}");
     assert!(ok(&plan).contains("lost       nothing"), "{plan:?}");
+}
+
+/// A job that runs so many batches, and takes so many checkpoints, at one moment of a look at its bucket that what the look has read
+/// by then is gone, and so is the manifest after the one that it took for the newest.
+struct Overtakes {
+    life: Job,
+    sent: Mutex<Sent>,
+}
+
+impl Watcher for Overtakes {
+    fn struck(&self, _: &TracedStep) {
+        self.life.run_batches("overtaking", 9, &mut self.sent.lock().unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn a_look_that_a_job_overtakes_by_many_checkpoints_at_any_moment_is_taken_again() {
+    let mut struck = 0;
+    for nth in 1.. {
+        let (world, mut sent) = (World::default(), Sent::default());
+        let life = start(&world).unwrap();
+        life.run_batches("second", 5, &mut sent).unwrap();
+        let job = Arc::new(Overtakes { life, sent: Mutex::new(sent) });
+        let door = FaultyDisk::watched(Arc::new(LocalDisk), job.clone());
+        door.arm_at(Point { step: Step::StoreList, nth }, Fault::Hold);
+        let store = Arc::new(world.store.through(door.clone()));
+        let outcome = run_on_store(Arc::new(LocalDisk), store, line("status", URL));
+        assert_eq!(outcome.code, 0, "overtaken in list {nth}: {outcome:?}");
+        if !door.fired() {
+            break;
+        }
+        struck += 1;
+        world.check(&job.life, &job.sent.lock().unwrap()).unwrap();
+    }
+    println!("overtaken in {struck} lists");
+    assert!(struck >= 7, "{struck}");
 }
 
 #[test]
