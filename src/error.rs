@@ -38,7 +38,8 @@ pub enum ErrorKind {
     Owned,
     /// A newer driver has taken over: this one must end.
     Fenced,
-    /// User code failed in a batch as often as allowed: fix the code or the record, then restart.
+    /// User code failed: in a batch as often as allowed, or where it is not called again (a source, a sink, a migration). Fix the code or
+    /// the record, then restart.
     UserCode,
     /// The job has stopped.
     Stopped,

@@ -197,8 +197,10 @@ impl Supervisor {
         grace: Duration,
     ) -> io::Result<Self> {
         let spawn = |uid: &Uid, life| {
+            // A name of a thread has no zero bytes.
+            let name = format!("receiver-{uid}").replace('\0', "");
             let mut thread = Builder::new_multi_thread();
-            let thread = thread.worker_threads(1).thread_name(format!("receiver-{uid}")).enable_all().build()?;
+            let thread = thread.worker_threads(1).thread_name(name).enable_all().build()?;
             Ok(RunningTask { life: Some(thread.spawn(life)), thread: Some(thread), left_behind: false })
         };
         Self::begin(runtime, sources, intake, (clock, events), grace, spawn)

@@ -103,7 +103,8 @@ impl StateLoader {
                 !stopped
             });
             let mut table = StateTable::new();
-            table.try_load_sorted(entries).map_err(|error| unread(&uid, &error))?;
+            let whose = format_args!("operator \"{uid}\", while its stored state was decoded,");
+            user_code::call(whose, || table.try_load_sorted(entries))?.map_err(|error| unread(&uid, &error))?;
             if !stopped {
                 // Whoever waited for it may be gone.
                 drop(hand_over.send(table));
