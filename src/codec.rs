@@ -47,6 +47,13 @@ const CONFIGURATION: Configuration = standard();
 #[error("{0}")]
 pub struct DecodeError(String);
 
+impl DecodeError {
+    /// An error with this text.
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self(reason.into())
+    }
+}
+
 /// Appends the encoding of `value` to `bytes`.
 ///
 /// # Errors

@@ -72,6 +72,19 @@ number! {
     Position
 }
 
+/// The name of a type by the XXH3 hash of its text, as manifests write it: what a block or a range says of its encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub(crate) struct TypeHash(pub u64);
+
+impl TypeHash {
+    /// The hash of a type's text.
+    #[allow(dead_code)] // what is stored has room for it; sources do not tell their types yet
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        Self(xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
+    }
+}
+
 macro_rules! random_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -220,6 +220,23 @@ fn a_lost_log_is_refused_unless_the_job_goes_on_without_it() {
     assert!(!life.running.recovery().to_string().contains("lineage"));
 }
 
+#[test]
+fn a_job_that_goes_on_without_its_log_before_its_first_checkpoint_can_start_again() {
+    let place = Place::default();
+    let rare = |builder: floodmark::StreamingContextBuilder| builder.checkpoint_every(1_000);
+    let life = place.start(rare, word_count).unwrap();
+    life.count("a", 1).unwrap();
+    drop(life);
+    fs::remove_dir_all(place.path().join("wal")).unwrap();
+    let life = place.start(|builder| rare(builder).go_on_without_log(), word_count).unwrap();
+    life.count("b", 1).unwrap();
+    drop(life);
+    for _ in 0..2 {
+        let life = place.start(rare, word_count).unwrap();
+        assert_eq!(life.counts("counts"), expected(&[("b", 1)]));
+    }
+}
+
 fn sorted(partitions: &[Vec<common::Entry>]) -> Vec<common::Entry> {
     let mut entries = partitions.concat();
     entries.sort_unstable();
@@ -353,6 +370,43 @@ fn a_source_with_blocks_in_no_batch_is_refused_unless_it_is_dropped() {
     let life = place.start(|builder| dropped(builder).drop_state("more"), word_count).unwrap();
     life.count("a", 1).unwrap();
     assert_eq!(life.counts("counts"), expected(&[("a", 1)]));
+}
+
+/// The words, and a source of files, each counted by itself.
+fn count_of_files(directory: &Path) -> impl Fn(&floodmark::StreamingContext) -> floodmark::Queue<String> {
+    let directory = directory.to_path_buf();
+    move |context| {
+        let words = word_count(context);
+        let lines = context.text_file_stream("files", &directory);
+        lines.map(|line| (line.to_string(), 1_u64)).update_state_by_key("lines", add);
+        words
+    }
+}
+
+/// A program without the source of files used to be refused for good, as if the position of the source were damaged.
+#[test]
+fn a_direct_source_that_is_gone_is_kept_where_it_was_and_can_come_back() {
+    let (place, incoming) = (Place::default(), tempfile::tempdir().unwrap());
+    let put = |name: &str, lines: &str| {
+        fs::write(incoming.path().join(format!(".{name}")), lines).unwrap();
+        fs::rename(incoming.path().join(format!(".{name}")), incoming.path().join(name)).unwrap();
+    };
+    put("one", "x\n");
+    let with_files = || count_of_files(incoming.path());
+    let life = place.start(|builder| builder, with_files()).unwrap();
+    life.count("a", 1).unwrap();
+    life.running.stop(true).unwrap();
+    let without_files = |builder: floodmark::StreamingContextBuilder| builder.drop_state("lines");
+    for _ in 0..2 {
+        let life = place.start(without_files, word_count).unwrap();
+        life.count("a", 1).unwrap();
+        life.running.stop(true).unwrap();
+    }
+    put("two", "y\n");
+    let life = place.start(|builder| builder, with_files()).unwrap();
+    life.count("a", 1).unwrap();
+    assert_eq!(life.counts("counts"), expected(&[("a", 4)]));
+    assert_eq!(life.counts("lines"), expected(&[("y", 1)]), "the first file was taken before the source went away");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use common::stored::Stored;
 use floodmark::testing::wal::{
     FRAME_HEADER_LEN, FrameHeader, FrameKind, LogId, SEGMENT_HEADER_LEN, SegmentHeader, SegmentNumber, Sequence,
-    payload_checksum,
+    WalVersion, payload_checksum,
 };
 use floodmark::{Epoch, ErrorKind};
 
@@ -118,6 +118,7 @@ fn frame_of(log: LogId, epoch: Epoch, sequence: u64, synced_through: u64) -> Vec
     let body = b"body";
     let header = FrameHeader {
         kind: FrameKind::Block,
+        version: WalVersion::CURRENT,
         head_len: 0,
         body_len: body.len() as u32,
         payload_checksum: payload_checksum(&[], body),
@@ -148,6 +149,7 @@ fn a_closing_mark_is_a_whole_frame() {
     let log = Log::new();
     let mark = FrameHeader {
         kind: FrameKind::Mark,
+        version: WalVersion::CURRENT,
         head_len: 0,
         body_len: 0,
         payload_checksum: payload_checksum(&[], &[]),

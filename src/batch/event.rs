@@ -2,14 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::v1;
 use crate::batch::runs::Runs;
-use crate::id::{BatchId, BatchTime, Epoch, Lineage, Sequence, Uid};
+use crate::codec::{self, DecodeError};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, Sequence, TypeHash, Uid};
+use crate::wal::WalVersion;
 
 /// One event. The state of every batch is a fold over these, in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BatchEvent {
-    /// A driver began a life on this log.
-    Opened { epoch: Epoch, lineage: Lineage },
+    /// A driver began a life on this log. `generation` is the epoch in which the lineage began; 0 if that was before version 2 of
+    /// the log.
+    Opened { epoch: Epoch, lineage: Lineage, generation: Epoch },
     /// What a batch is made of; never changes (I-2).
     Planned(Plan),
     /// A try at computing a planned batch begins.
@@ -24,6 +28,29 @@ pub enum BatchEvent {
     Published { batch: BatchId },
     /// Blocks that no batch had taken are given up: what was taken in with them was lost with a machine.
     GivenUp { blocks: Vec<Sequence> },
+    /// A source decided something that a replay must decide alike: it holds from this batch on. The source encodes it.
+    SourceDecided { source: Uid, batch: BatchId, decision: Vec<u8> },
+}
+
+impl BatchEvent {
+    /// The event's bytes, in the current version of the log.
+    ///
+    /// # Panics
+    /// Never: strings, bytes and numbers encode.
+    pub fn encode(&self) -> Vec<u8> {
+        codec::encode(self).expect("strings, bytes and numbers encode")
+    }
+
+    /// Reads an event that is encoded in this version.
+    ///
+    /// # Errors
+    /// When the bytes are not an event.
+    pub fn decode(version: WalVersion, bytes: &[u8]) -> Result<Self, DecodeError> {
+        match version {
+            WalVersion::V1 => codec::decode::<v1::BatchEvent>(bytes).map(Self::from),
+            WalVersion::V2 => codec::decode(bytes),
+        }
+    }
 }
 
 /// The plan of a batch.
@@ -47,6 +74,8 @@ impl Plan {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedInput {
     pub source: Uid,
+    /// The type of the ranges, where the source is a direct one and the type is known.
+    pub range_type: Option<TypeHash>,
     pub tasks: Vec<PlannedTask>,
 }
 
@@ -93,13 +122,15 @@ pub struct Commit {
     pub job_version: String,
     /// Records per source, in the order of the plan.
     pub records: Vec<(Uid, u64)>,
+    /// What direct sources noted of the ranges that were read, by source; those that note nothing are left out.
+    pub receipts: Vec<(Uid, Vec<Receipt>)>,
     /// Fingerprints of what stateful operators and outputs produced, by uid.
     pub digests: Vec<(Uid, Digest)>,
     pub processing_ms: u64,
 }
 
 /// What a direct source notes of one range when it was read, such as the size and the hash of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// The place of the range in the plan.
     pub task: u32,
@@ -138,23 +169,24 @@ impl std::fmt::Display for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{decode, encode};
 
-    #[test]
-    fn the_encoding_of_every_event_is_pinned() {
-        let text = |text: &str| text.to_string();
+    fn text(text: &str) -> String {
+        text.to_string()
+    }
+
+    /// Every event, each field another value.
+    fn events() -> [BatchEvent; 9] {
+        let range_type = Some(TypeHash(11));
+        let tasks = vec![
+            PlannedTask::Block(Sequence(7)),
+            PlannedTask::Range(vec![8, 9]),
+            PlannedTask::Blocks([9, 10, 12].map(Sequence).into_iter().collect()),
+        ];
         let plan = Plan {
             batch: BatchId(3),
             time: BatchTime(100),
             merged_ticks: 1,
-            inputs: vec![PlannedInput {
-                source: "s".into(),
-                tasks: vec![
-                    PlannedTask::Block(Sequence(7)),
-                    PlannedTask::Range(vec![8, 9]),
-                    PlannedTask::Blocks([9, 10, 12].map(Sequence).into_iter().collect()),
-                ],
-            }],
+            inputs: vec![PlannedInput { source: "s".into(), range_type, tasks }],
         };
         let letter = DeadLetter {
             source: "s".into(),
@@ -168,30 +200,68 @@ mod tests {
             batch: BatchId(3),
             job_version: text("v"),
             records: vec![("s".into(), 4)],
+            receipts: vec![("f".into(), vec![Receipt { task: 1, bytes: vec![6, 7] }])],
             digests: vec![("d".into(), Digest { count: 1, sum: 2 })],
             processing_ms: 6,
         };
         let (operator, panic) = (text("m"), text("p"));
-        let pinned: [(BatchEvent, &[u8]); 8] = [
-            (BatchEvent::Opened { epoch: Epoch(2), lineage: Lineage(9) }, &[0, 2, 9]),
-            (BatchEvent::Planned(plan), &[1, 3, 100, 1, 1, 1, b's', 3, 0, 7, 1, 2, 8, 9, 2, 2, 9, 2, 1, 1]),
-            (BatchEvent::AttemptStarted { batch: BatchId(3), attempt: 2 }, &[2, 3, 2]),
-            (
-                BatchEvent::AttemptFailed { batch: BatchId(3), attempt: 2, operator, panic },
-                &[3, 3, 2, 1, b'm', 1, b'p'],
-            ),
-            (
-                BatchEvent::DeadLettered { batch: BatchId(3), letters: vec![letter] },
-                &[4, 3, 1, 1, b's', 1, 2, 1, b'm', 1, b'p', 1, 5],
-            ),
-            (BatchEvent::Committed(commit), &[5, 3, 1, b'v', 1, 1, b's', 4, 1, 1, b'd', 1, 2, 6]),
-            (BatchEvent::Published { batch: BatchId(3) }, &[6, 3]),
-            (BatchEvent::GivenUp { blocks: vec![Sequence(4), Sequence(5)] }, &[7, 2, 4, 5]),
+        [
+            BatchEvent::Opened { epoch: Epoch(2), lineage: Lineage(9), generation: Epoch(1) },
+            BatchEvent::Planned(plan),
+            BatchEvent::AttemptStarted { batch: BatchId(3), attempt: 2 },
+            BatchEvent::AttemptFailed { batch: BatchId(3), attempt: 2, operator, panic },
+            BatchEvent::DeadLettered { batch: BatchId(3), letters: vec![letter] },
+            BatchEvent::Committed(commit),
+            BatchEvent::Published { batch: BatchId(3) },
+            BatchEvent::GivenUp { blocks: vec![Sequence(4), Sequence(5)] },
+            BatchEvent::SourceDecided { source: "s".into(), batch: BatchId(3), decision: vec![1, 2] },
+        ]
+    }
+
+    #[test]
+    fn the_encoding_of_every_event_is_pinned() {
+        let pinned: [&[u8]; 9] = [
+            &[0, 2, 9, 1],
+            &[1, 3, 100, 1, 1, 1, b's', 1, 11, 3, 0, 7, 1, 2, 8, 9, 2, 2, 9, 2, 1, 1],
+            &[2, 3, 2],
+            &[3, 3, 2, 1, b'm', 1, b'p'],
+            &[4, 3, 1, 1, b's', 1, 2, 1, b'm', 1, b'p', 1, 5],
+            &[5, 3, 1, b'v', 1, 1, b's', 4, 1, 1, b'f', 1, 1, 2, 6, 7, 1, 1, b'd', 1, 2, 6],
+            &[6, 3],
+            &[7, 2, 4, 5],
+            &[8, 1, b's', 3, 2, 1, 2],
         ];
-        for (event, bytes) in pinned {
-            assert_eq!(encode(&event).unwrap(), bytes, "{event:?}");
-            assert_eq!(decode::<BatchEvent>(bytes).unwrap(), event);
+        for (event, bytes) in events().into_iter().zip(pinned) {
+            assert_eq!(event.encode(), bytes, "{event:?}");
+            assert_eq!(BatchEvent::decode(WalVersion::V2, bytes).unwrap(), event);
         }
+    }
+
+    #[test]
+    fn events_of_version_1_are_read() {
+        let written: [&[u8]; 8] = [
+            &[0, 2, 9],
+            &[1, 3, 100, 1, 1, 1, b's', 2, 0, 7, 1, 2, 8, 9],
+            &[2, 3, 2],
+            &[3, 3, 2, 1, b'm', 1, b'p'],
+            &[4, 3, 1, 1, b's', 1, 2, 1, b'm', 1, b'p', 1, 5],
+            &[5, 3, 1, b'v', 1, 1, b's', 4, 1, 1, b'd', 1, 2, 6],
+            &[6, 3],
+            &[7, 2, 4, 5],
+        ];
+        for (mut event, bytes) in events().into_iter().zip(written) {
+            match &mut event {
+                BatchEvent::Opened { generation, .. } => *generation = Epoch(0),
+                BatchEvent::Planned(plan) => {
+                    plan.inputs[0].range_type = None;
+                    plan.inputs[0].tasks.truncate(2);
+                }
+                BatchEvent::Committed(commit) => commit.receipts.clear(),
+                _ => {}
+            }
+            assert_eq!(BatchEvent::decode(WalVersion::V1, bytes).unwrap(), event);
+        }
+        assert!(BatchEvent::decode(WalVersion::V1, &[8, 1, b's', 3, 2, 1, 2]).is_err(), "version 1 had no such event");
     }
 
     #[test]

@@ -4,3 +4,4 @@ pub(crate) mod event;
 pub(crate) mod runs;
 pub(crate) mod ticker;
 pub(crate) mod timing;
+mod v1;

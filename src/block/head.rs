@@ -6,34 +6,46 @@
 //! | field | encoding |
 //! |---|---|
 //! | source | string: the receiver's uid |
-//! | position | 0, or 1 and a varint: the source's position after this block |
+//! | position | 0, or 1, a key and the source's position after this block: both bytes with their length |
 //! | records | varint |
+//! | record type | 0, or 1 and a varint: the hash of the text of the payload's type |
 //!
-//! Its body is the payload: the bytes that came in, for text, or encoded records (see [`crate::source`]).
+//! Its body is the payload: the bytes that came in, for text, or encoded records (see [`crate::source`]). Version 1 of the log had
+//! a varint for the position, and no record type: [`v1`](super::v1).
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec;
-use crate::id::{Position, Uid};
-use crate::wal::FrameAt;
+use super::v1;
+use crate::codec::{self, DecodeError};
+use crate::id::{Position, TypeHash, Uid};
+use crate::wal::{FrameAt, WalVersion};
 
 /// The head of a block's frame.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BlockHead {
     pub source: Uid,
     /// Everything before it has been taken, once this block is logged.
+    #[serde(with = "super::position::option")]
     pub position: Option<Position>,
     pub records: u64,
+    /// The type of the payload, by its text; `None` where it is not known: in a log of version 1.
+    pub record_type: Option<TypeHash>,
 }
 
 impl BlockHead {
     pub fn encode(&self) -> Vec<u8> {
-        codec::encode(self).expect("a string and two numbers encode")
+        codec::encode(self).expect("strings, bytes and numbers encode")
     }
 
-    #[cfg(test)]
-    pub fn decode(bytes: &[u8]) -> Result<Self, codec::DecodeError> {
-        codec::decode(bytes)
+    /// Reads a head that is encoded in this version.
+    ///
+    /// # Errors
+    /// When the bytes are not a head.
+    pub fn decode(version: WalVersion, bytes: &[u8]) -> Result<Self, DecodeError> {
+        match version {
+            WalVersion::V1 => codec::decode::<v1::BlockHead>(bytes).map(Self::from),
+            WalVersion::V2 => codec::decode(bytes),
+        }
     }
 }
 
@@ -43,6 +55,19 @@ pub(crate) struct AbsentHead {
     pub head: BlockHead,
     /// Bytes of the payload that was.
     pub bytes: u64,
+}
+
+impl AbsentHead {
+    /// Reads a head that is encoded in this version.
+    ///
+    /// # Errors
+    /// When the bytes are not a head.
+    pub fn decode(version: WalVersion, bytes: &[u8]) -> Result<Self, DecodeError> {
+        match version {
+            WalVersion::V1 => codec::decode::<v1::AbsentHead>(bytes).map(Self::from),
+            WalVersion::V2 => codec::decode(bytes),
+        }
+    }
 }
 
 /// What a block takes in memory beside its payload, at most, in bytes: on its way to the log, and while it waits for a batch. With
@@ -57,13 +82,15 @@ pub(crate) struct BlockRef {
     pub records: u64,
     /// Bytes of the payload.
     pub bytes: u64,
+    /// The type of the payload, where it is known.
+    pub record_type: Option<TypeHash>,
     pub at: FrameAt,
 }
 
 impl BlockRef {
     pub fn new(head: BlockHead, at: FrameAt) -> Self {
-        let BlockHead { source, position, records } = head;
-        Self { source, position, records, bytes: u64::from(at.body_len), at }
+        let BlockHead { source, position, records, record_type } = head;
+        Self { source, position, records, bytes: u64::from(at.body_len), record_type, at }
     }
 
     pub fn absent(head: AbsentHead, at: FrameAt) -> Self {
@@ -80,17 +107,37 @@ impl BlockRef {
 mod tests {
     use super::*;
 
+    fn head() -> BlockHead {
+        BlockHead {
+            source: Uid::from("lines"),
+            position: Some(Position(300)),
+            records: 7,
+            record_type: Some(TypeHash(5)),
+        }
+    }
+
     #[test]
     fn the_head_is_pinned_by_its_bytes() {
-        let head = BlockHead { source: Uid::from("lines"), position: Some(Position(300)), records: 7 };
-        assert_eq!(head.encode(), b"\x05lines\x01\xfb\x2c\x01\x07");
-        assert_eq!(BlockHead::decode(&head.encode()).unwrap(), head);
-        let without = BlockHead { position: None, ..head };
-        assert_eq!(without.encode(), b"\x05lines\x00\x07");
+        let head = head();
+        assert_eq!(head.encode(), b"\x05lines\x01\x00\x08\x00\x00\x00\x00\x00\x00\x01\x2c\x07\x01\x05");
+        assert_eq!(BlockHead::decode(WalVersion::V2, &head.encode()).unwrap(), head);
+        let without = BlockHead { position: None, record_type: None, ..head };
+        assert_eq!(without.encode(), b"\x05lines\x00\x07\x00");
+    }
+
+    #[test]
+    fn heads_of_version_1_are_read() {
+        let expected = BlockHead { record_type: None, ..head() };
+        assert_eq!(BlockHead::decode(WalVersion::V1, b"\x05lines\x01\xfb\x2c\x01\x07").unwrap(), expected);
+        let without = BlockHead { position: None, ..expected };
+        assert_eq!(BlockHead::decode(WalVersion::V1, b"\x05lines\x00\x07").unwrap(), without);
+        let absent = AbsentHead { head: without, bytes: 9 };
+        assert_eq!(AbsentHead::decode(WalVersion::V1, b"\x05lines\x00\x07\x09").unwrap(), absent);
     }
 
     #[test]
     fn a_head_with_bytes_left_over_is_refused() {
-        assert!(BlockHead::decode(b"\x05lines\x00\x07\x00").is_err());
+        assert!(BlockHead::decode(WalVersion::V2, b"\x05lines\x00\x07\x00\x00").is_err());
+        assert!(BlockHead::decode(WalVersion::V1, b"\x05lines\x00\x07\x00").is_err());
     }
 }

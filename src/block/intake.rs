@@ -133,7 +133,7 @@ impl Intake {
 
     fn append(&self, source: Uid, block: NewBlock, reply: Reply) {
         let NewBlock { position, records, payload } = block;
-        let head = BlockHead { source, position, records };
+        let head = BlockHead { source, position, records, record_type: None };
         let (shared, body) = (Arc::clone(&self.0), payload.clone());
         // No lock is held here: the log may make us wait, and answers on its own thread.
         self.0.log.append_block(

@@ -84,12 +84,12 @@ mod tests {
     use super::*;
     use crate::block::BlockHead;
     use crate::id::{SegmentNumber, Uid};
-    use crate::wal::FrameAt;
+    use crate::wal::{FrameAt, WalVersion};
 
     fn block(sequence: u64, records: u64) -> BlockRef {
         let (sequence, segment) = (Sequence(sequence), SegmentNumber(1));
-        let at = FrameAt { sequence, segment, offset: 64, head_len: 9, body_len: 100 };
-        BlockRef::new(BlockHead { source: Uid::from("s"), position: None, records }, at)
+        let at = FrameAt { sequence, segment, offset: 64, head_len: 9, body_len: 100, version: WalVersion::V2 };
+        BlockRef::new(BlockHead { source: Uid::from("s"), position: None, records, record_type: None }, at)
     }
 
     #[test]

@@ -7,7 +7,7 @@ use byteview::ByteView;
 use crate::block::{BlockHead, BlockLog};
 use crate::error::{Error, ErrorKind};
 use crate::id::{SegmentNumber, Sequence};
-use crate::wal::FrameAt;
+use crate::wal::{FrameAt, WalVersion};
 
 type Done = Box<dyn FnOnce(Result<FrameAt, Error>) + Send>;
 
@@ -76,10 +76,16 @@ impl BlockLog for MemoryLog {
                 Err(failure())
             } else {
                 let head_len = head.len() as u32;
-                state.blocks.push((BlockHead::decode(&head).unwrap(), body.clone()));
+                state.blocks.push((BlockHead::decode(WalVersion::CURRENT, &head).unwrap(), body.clone()));
                 let sequence = Sequence(state.blocks.len() as u64);
-                let at =
-                    FrameAt { sequence, segment: SegmentNumber(1), offset: 0, head_len, body_len: body.len() as u32 };
+                let at = FrameAt {
+                    sequence,
+                    segment: SegmentNumber(1),
+                    offset: 0,
+                    head_len,
+                    body_len: body.len() as u32,
+                    version: WalVersion::CURRENT,
+                };
                 if state.held {
                     state.waiting.push((at, done));
                     return;

@@ -8,7 +8,9 @@ mod gate;
 mod head;
 mod intake;
 mod map;
+mod position;
 mod tracker;
+mod v1;
 
 #[cfg(test)]
 pub(crate) mod memory_log;
@@ -20,6 +22,7 @@ pub(crate) use head::BLOCK_COST;
 pub(crate) use head::{AbsentHead, BlockHead, BlockRef};
 pub(crate) use intake::{BlockLog, Intake, NewBlock, Offered, Stored};
 pub(crate) use map::BlockMap;
+pub(crate) use position::KeyedPosition;
 #[cfg(test)]
 pub(crate) use tracker::Pending;
 pub(crate) use tracker::{BatchLimits, BlockTracker};

@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::{ManifestDamage, VERSION};
 use super::retention::{Keep, KeepRule, boundary};
-use super::{ChainError, ChainFacts, Link, Manifest, ManifestDraft};
+use super::{ChainError, ChainFacts, Link, Manifest, ManifestDraft, SourceEntry};
 use crate::disk::{Disk, Step};
-use crate::id::{Epoch, ManifestSequence, Sequence, Uid};
+use crate::id::{Epoch, ManifestSequence, Sequence};
 
 /// The directory of manifests inside of a job's directory.
 pub(crate) const MANIFESTS: &str = "manifests";
@@ -35,7 +35,7 @@ pub(crate) struct PublishedManifest {
     #[cfg_attr(not(test), allow(dead_code))] // shown when it is printed for debugging
     sequence: ManifestSequence,
     oldest_needed: Sequence,
-    oldest_positions: Vec<(Uid, Vec<u8>)>,
+    oldest_sources: Vec<SourceEntry>,
 }
 
 impl PublishedManifest {
@@ -55,9 +55,9 @@ impl PublishedManifest {
         self.oldest_needed = needed_by_newest;
     }
 
-    /// The positions in the sources before which no retained manifest can ask for anything again.
-    pub fn oldest_positions(&self) -> &[(Uid, Vec<u8>)] {
-        &self.oldest_positions
+    /// The sources with the positions before which no retained manifest can ask for anything again.
+    pub fn oldest_sources(&self) -> &[SourceEntry] {
+        &self.oldest_sources
     }
 }
 
@@ -191,7 +191,7 @@ impl ManifestChain {
             } else {
                 self.facts.oldest_needed().unwrap_or(Sequence(0))
             },
-            oldest_positions: oldest_counted.map(|manifest| manifest.point.positions.clone()).unwrap_or_default(),
+            oldest_sources: oldest_counted.map(|manifest| manifest.point.sources.clone()).unwrap_or_default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! # Format
 //! `docs/formats/manifest.md`. Little-endian: magic (8 bytes), format version u32, body length u32, CRC32 u32 over version,
 //! length and body, then the body, the [`Manifest`] in the crate's encoding. The head is the same in all versions, so that
-//! a newer file is told from a damaged one.
+//! a newer file is told from a damaged one. Version 2 is written; bodies of version 1 are read by [`v1`](super::v1).
 //!
 //! # Invariants
 //! - A manifest is created whole or not at all, and never changed (I-10); a later one rejects it.
@@ -12,8 +12,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CheckpointFile;
 use super::head::{HEAD_LEN, checksum, number};
+use super::part::CheckpointFiles;
+use super::sources::SourceEntry;
+use super::v1;
 use crate::codec::{KEY_HASH_NAME, KeyHash, decode, encode_into};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, ManifestSequence, Sequence, Uid, WriterNonce};
 use crate::recovery::declared::SOURCE_MEMORY;
@@ -21,8 +23,8 @@ use crate::state::OperatorNumber;
 
 /// The first bytes of every manifest.
 pub(super) const MAGIC: [u8; 8] = *b"FLDMMANI";
-/// The format version that this code writes and reads.
-pub(super) const VERSION: u32 = 1;
+/// The format version that is written; version 1 is read, too.
+pub(super) const VERSION: u32 = 2;
 
 /// What a manifest is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +50,13 @@ pub(crate) struct LogPoint {
     pub oldest_needed: Sequence,
 }
 
+impl LogPoint {
+    /// The beginning of a log that holds nothing.
+    pub fn beginning_of(log: LogId) -> Self {
+        Self { log, next: Sequence(1), oldest_needed: Sequence(1) }
+    }
+}
+
 /// How keys are spread: fixed for the life of a job, and checked at start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeyLayout {
@@ -56,6 +65,13 @@ pub(crate) struct KeyLayout {
     pub test_vector: u64,
     pub key_groups: u32,
     pub partitions: u32,
+    /// Into how many parts, by ranges of key hashes, the state is divided: a checkpoint has a directory for each. One, so far.
+    #[serde(default = "one_cell")]
+    pub cells: u32,
+}
+
+fn one_cell() -> u32 {
+    1
 }
 
 impl KeyLayout {
@@ -69,6 +85,7 @@ impl KeyLayout {
             test_vector: KeyHash::of_encoded(Self::TEST_KEY).0,
             key_groups,
             partitions,
+            cells: one_cell(),
         }
     }
 }
@@ -85,6 +102,8 @@ pub(crate) struct OperatorEntry {
     pub state_version: u32,
     /// Keys that have a value.
     pub entries: u64,
+    /// What else the meaning of the state depends on, by name, such as the length of a window in milliseconds. Version 1 had none.
+    pub parameters: Vec<(String, u64)>,
 }
 
 /// Where the job stood after the batch that a checkpoint covers: all that the driver knows.
@@ -93,6 +112,9 @@ pub(crate) struct JobPoint {
     pub job_name: String,
     pub job_version: String,
     pub lineage: Lineage,
+    /// The epoch in which the lineage began: of two lineages the later one has the larger generation. 0 for a lineage that began
+    /// before version 2.
+    pub generation: Epoch,
     /// The batch that the state is after; 0 before the first.
     pub batch: BatchId,
     pub next_batch: BatchId,
@@ -100,18 +122,13 @@ pub(crate) struct JobPoint {
     /// The time from which windows and slides count.
     pub zero_time: BatchTime,
     pub published_through: BatchId,
-    /// The position of every source, as that source encodes it.
-    pub positions: Vec<(Uid, Vec<u8>)>,
+    /// Every source that the job has, or had and has not given up.
+    pub sources: Vec<SourceEntry>,
     pub log: LogPoint,
     pub keys: KeyLayout,
+    /// The batch interval in milliseconds; 0 where it is not known, in what version 1 wrote.
+    pub interval_ms: u64,
     pub operators: Vec<OperatorEntry>,
-}
-
-/// A checkpoint's directory under `checkpoints/`, and its files.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CheckpointFiles {
-    pub directory: String,
-    pub files: Vec<CheckpointFile>,
 }
 
 #[cfg(feature = "cli")]
@@ -173,7 +190,7 @@ impl ManifestDraft {
     #[cfg(any(test, feature = "testing", feature = "cli"))]
     pub fn rollback(target: &Manifest, epoch: Epoch, nonce: WriterNonce, lineage: Lineage) -> Self {
         let mut draft = Self::repeat(target, epoch, nonce, ManifestKind::Rollback);
-        draft.point.lineage = lineage;
+        (draft.point.lineage, draft.point.generation) = (lineage, epoch);
         draft
     }
 
@@ -196,7 +213,7 @@ pub(crate) enum ManifestDamage {
     #[error("at offset {offset}: expected {expected}, found {found}")]
     Damaged { offset: usize, expected: String, found: String },
     /// A whole manifest, but of another version.
-    #[error("expected format version {VERSION}, found {found}")]
+    #[error("expected format version 1 or {VERSION}, found {found}")]
     Version { found: u32 },
 }
 
@@ -238,11 +255,12 @@ impl Manifest {
         if stored != computed {
             return damaged(16, format!("crc32 {computed:08x} over the bytes that are there"), format!("{stored:08x}"));
         }
-        let version = number(bytes, 8);
-        if version != VERSION {
-            return Err(ManifestDamage::Version { found: version });
-        }
-        decode(&bytes[HEAD_LEN..])
-            .or_else(|error| damaged(HEAD_LEN, "the body of a manifest".to_string(), error.to_string()))
+        let body = &bytes[HEAD_LEN..];
+        let manifest = match number(bytes, 8) {
+            1 => decode::<v1::Manifest>(body).map(Self::from),
+            VERSION => decode(body),
+            found => return Err(ManifestDamage::Version { found }),
+        };
+        manifest.or_else(|error| damaged(HEAD_LEN, "the body of a manifest".to_string(), error.to_string()))
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::codec::{KeyHash, KeyHasher};
 use crate::disk::LocalDisk;
-use crate::id::{BatchId, BatchTime, Lineage, LogId, Sequence, WriterNonce};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence, WriterNonce};
 use crate::planted::Planted;
 use crate::state::{OperatorNumber, StateStore, StateTable, decode_entries};
 
@@ -129,9 +129,11 @@ fn point(batch: BatchId) -> JobPoint {
         last_batch_time: BatchTime(batch.0),
         zero_time: BatchTime(0),
         published_through: batch,
-        positions: Vec::new(),
+        generation: Epoch(1),
+        sources: Vec::new(),
         log: LogPoint { log: LogId(0), next: Sequence(1), oldest_needed: Sequence(1) },
         keys: KeyLayout::of_this_build(128, 8),
+        interval_ms: 1_000,
         operators: Vec::new(),
     }
 }

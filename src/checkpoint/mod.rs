@@ -12,9 +12,12 @@ pub(crate) mod head;
 mod manifest;
 #[cfg(feature = "testing")]
 mod measure;
+mod part;
 mod retention;
+mod sources;
 #[cfg(feature = "cli")]
 mod survey;
+mod v1;
 mod writer;
 
 #[cfg(test)]
@@ -26,14 +29,14 @@ pub(crate) use facts::{ChainFacts, Link, Standing, oldest_needed};
 pub(crate) use files::{CheckpointFile, crc32_of, is_table, verify_file, verify_files};
 #[cfg(feature = "cli")]
 pub(crate) use files::{TABLE_FOOTER_MARK, list_files};
-pub(crate) use manifest::{
-    CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestDraft, ManifestKind, OperatorEntry,
-};
+pub(crate) use manifest::{JobPoint, KeyLayout, LogPoint, Manifest, ManifestDraft, ManifestKind, OperatorEntry};
 #[cfg(feature = "testing")]
 pub use measure::CheckpointTrial;
+pub(crate) use part::CheckpointFiles;
 pub(crate) use retention::{KeepRule, directory_epoch};
 #[cfg(feature = "cli")]
 pub(crate) use retention::{directory_name, unneeded};
+pub(crate) use sources::{SourceEntry, SourcePosition};
 #[cfg(feature = "cli")]
 pub(crate) use survey::survey;
 pub(crate) use writer::{CheckpointDone, CheckpointRequest, Checkpointer, CheckpointerSettings};

@@ -1,7 +1,7 @@
 //! The format of exported state: JSON lines, written by `export` and read by `import`.
 //!
 //! # Format
-//! Version 1, UTF-8, every line ends with a line feed:
+//! Version 2, UTF-8, every line ends with a line feed:
 //! - The first line is the [`Header`]: whose state it is, as of which batch, and the types of the operators.
 //! - Each line that follows is an [`Entry`]: an operator's uid, a key and its state, as JSON of their types
 //!   ([`Shape`](crate::state::shape::Shape) says how). `raw_key` and `raw_value` are there only where the JSON does not give the
@@ -11,17 +11,25 @@
 //!
 //! Entries stand in the order of the header's operators, and within one in the order of the store: by key hash. Whoever edits an
 //! export puts the new CRC into the last line; the reader's message names it.
+//!
+//! Version 1 is read, too: it had `positions`, without saying what a source is, in place of `sources`, and no `generation` and no
+//! `parameters`.
 
 use std::io::{self, BufRead};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub(crate) use self::source::Source;
 use crate::checkpoint::{JobPoint, Manifest};
-use crate::state::shape::{Shape, from_hex, to_hex};
+use crate::state::shape::{Shape, from_hex};
+
+mod source;
 
 /// The name and version of the format.
-pub(crate) const SCHEMA: &str = "floodmark.export/1";
+pub(crate) const SCHEMA: &str = "floodmark.export/2";
+/// The version before, which is still read.
+const SCHEMA_1: &str = "floodmark.export/1";
 
 /// The first line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +40,9 @@ pub(crate) struct Header {
     pub job_version: String,
     /// 32 hex digits.
     pub lineage: String,
+    /// The epoch in which the lineage began; 0 if that is not known.
+    #[serde(default)]
+    pub generation: u64,
     pub epoch: u64,
     /// The state is the one after this batch.
     pub batch: u64,
@@ -39,15 +50,22 @@ pub(crate) struct Header {
     pub last_batch_time_ms: u64,
     pub zero_time_ms: u64,
     pub published_through: u64,
-    /// Where each source stood.
+    /// What the sources are, and where each stood.
+    #[serde(default)]
+    pub sources: Vec<Source>,
+    /// In version 1: where each source stood.
+    #[serde(default, skip_serializing)]
     pub positions: Vec<SourcePosition>,
     pub keys: Keys,
+    /// The batch interval; 0 if it is not known.
+    #[serde(default)]
+    pub interval_ms: u64,
     pub operators: Vec<Operator>,
     /// Whether these are all operators of the job.
     pub complete: bool,
 }
 
-/// Where a source stood, as that source encodes it, in hex.
+/// Where a source stood, as that source encodes it, in hex: version 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SourcePosition {
     pub uid: String,
@@ -75,6 +93,9 @@ pub(crate) struct Operator {
     pub state_type: String,
     pub state_version: u32,
     pub entries: u64,
+    /// What else the meaning of its state depends on, such as the length of a window in milliseconds.
+    #[serde(default)]
+    pub parameters: Vec<(String, u64)>,
 }
 
 /// A line for each key.
@@ -112,7 +133,7 @@ const LAST_LINE: &[u8] = b"{\"end\"";
 impl Header {
     /// The header of an export of these operators as of a manifest's batch.
     pub fn of(manifest: &Manifest, is_exported: impl Fn(&str) -> bool) -> Self {
-        let JobPoint { keys, positions, operators, .. } = &manifest.point;
+        let JobPoint { keys, sources, operators, .. } = &manifest.point;
         let point = &manifest.point;
         let exported = operators.iter().filter(|operator| is_exported(operator.uid.as_str()));
         let exported: Vec<Operator> = exported
@@ -124,28 +145,30 @@ impl Header {
                 state_type: operator.state_type.clone(),
                 state_version: operator.state_version,
                 entries: operator.entries,
+                parameters: operator.parameters.clone(),
             })
             .collect();
-        let position =
-            |(uid, bytes): &(_, Vec<u8>)| SourcePosition { uid: crate::Uid::to_string(uid), position: to_hex(bytes) };
         Self {
             schema: SCHEMA.to_string(),
             job: point.job_name.clone(),
             job_version: point.job_version.clone(),
             lineage: point.lineage.to_string(),
+            generation: point.generation.0,
             epoch: manifest.epoch.0,
             batch: point.batch.0,
             next_batch: point.next_batch.0,
             last_batch_time_ms: point.last_batch_time.0,
             zero_time_ms: point.zero_time.0,
             published_through: point.published_through.0,
-            positions: positions.iter().map(position).collect(),
+            sources: sources.iter().map(Source::from).collect(),
+            positions: Vec::new(),
             keys: Keys {
                 hash: keys.hash_name.clone(),
                 test_vector: format!("{:016x}", keys.test_vector),
                 key_groups: keys.key_groups,
                 partitions: keys.partitions,
             },
+            interval_ms: point.interval_ms,
             complete: exported.len() == operators.len(),
             operators: exported,
         }
@@ -204,8 +227,8 @@ impl<R: BufRead> ExportReader<R> {
         }
         let named = serde_json::from_slice::<Named>(&lines.line);
         let named = named.map_err(|error| lines.wrong(format!("expected the header of an export: {error}")))?;
-        if named.schema != SCHEMA {
-            return Err(lines.wrong(format!("expected the schema {SCHEMA}, found {}", named.schema)));
+        if ![SCHEMA, SCHEMA_1].contains(&named.schema.as_str()) {
+            return Err(lines.wrong(format!("expected the schema {SCHEMA} or {SCHEMA_1}, found {}", named.schema)));
         }
         let header: Header = serde_json::from_slice(&lines.line).map_err(|error| lines.wrong(error))?;
         lines.count();

@@ -11,7 +11,6 @@ use super::page::count;
 use super::view;
 use crate::batch::event::{BatchEvent, PlannedTask};
 use crate::block::{AbsentHead, BlockHead};
-use crate::codec::decode;
 use crate::disk::LocalDisk;
 use crate::id::Sequence;
 use crate::recovery::facts::WAL;
@@ -61,18 +60,18 @@ impl ShownFrame {
         };
         shown.what = match header.kind {
             FrameKind::Mark => "Closing mark: everything before it is synced".to_string(),
-            FrameKind::Block => match decode::<BlockHead>(head) {
+            FrameKind::Block => match BlockHead::decode(at.version, head) {
                 Ok(head) => shown.take_block(&head),
                 Err(error) => format!("Block that cannot be decoded: {error}"),
             },
-            FrameKind::Absent => match decode::<AbsentHead>(head) {
+            FrameKind::Absent => match AbsentHead::decode(at.version, head) {
                 Ok(absent) => {
                     let block = shown.take_block(&absent.head);
                     format!("{block}, whose {} bytes are not in this log", absent.bytes)
                 }
                 Err(error) => format!("Absent block that cannot be decoded: {error}"),
             },
-            FrameKind::Event => match decode::<BatchEvent>(head) {
+            FrameKind::Event => match BatchEvent::decode(at.version, head) {
                 Ok(event) => shown.take_event(&event),
                 Err(error) => format!("Event that cannot be decoded: {error}"),
             },
@@ -96,7 +95,7 @@ impl ShownFrame {
 /// The batch that an event is of, and the event in words.
 fn event_text(event: &BatchEvent) -> (Option<u64>, String) {
     match event {
-        BatchEvent::Opened { epoch, lineage } => (None, format!("Opened epoch {epoch}, lineage {lineage}")),
+        BatchEvent::Opened { epoch, lineage, .. } => (None, format!("Opened epoch {epoch}, lineage {lineage}")),
         BatchEvent::Planned(plan) => {
             let tasks = || plan.inputs.iter().flat_map(|input| &input.tasks);
             let blocks = plan.blocks().count();
@@ -119,6 +118,10 @@ fn event_text(event: &BatchEvent) -> (Option<u64>, String) {
         }
         BatchEvent::Published { batch } => (Some(batch.0), format!("Published batch {batch}")),
         BatchEvent::GivenUp { blocks } => (None, format!("GivenUp {} blocks that no batch had taken", blocks.len())),
+        BatchEvent::SourceDecided { source, batch, decision } => {
+            let text = format!("SourceDecided by {source} from batch {batch} on: {} bytes", decision.len());
+            (Some(batch.0), text)
+        }
     }
 }
 

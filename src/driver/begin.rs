@@ -29,7 +29,8 @@ impl Driver {
         if !decision.loss.given_up.is_empty() {
             events.push(BatchEvent::GivenUp { blocks: decision.loss.given_up.clone() });
         }
-        events.push(BatchEvent::Opened { epoch: self.epoch, lineage: point.lineage });
+        let JobPoint { lineage, generation, .. } = point;
+        events.push(BatchEvent::Opened { epoch: self.epoch, lineage, generation });
         // Attempts are counted before they run: what was committed is recomputed, but not attempted.
         for past in self.history.uncommitted() {
             past.attempts += 1;

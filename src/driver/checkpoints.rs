@@ -9,7 +9,7 @@ use crate::driver::done::BatchResult;
 use crate::driver::settings::{JobSettings, KEY_GROUPS};
 use crate::driver::{CheckpointClock, Stopping};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{BatchId, BatchTime, Sequence, Uid};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Uid};
 use crate::listener::events::CheckpointCompleted;
 use crate::planted::PlantedBug;
 use crate::state::descriptor::StateDescriptor;
@@ -51,7 +51,7 @@ impl Driver {
     fn job_point(&self, batch: BatchId) -> Result<JobPoint> {
         let needed_here = self.history.get(batch).planned_at;
         let oldest_needed = self.inputs.tracker.oldest_unplanned().unwrap_or(needed_here).min(needed_here);
-        let positions = self.inputs.positions()?;
+        let sources = self.inputs.entries()?;
         let forgets = self.settings.has_bug(PlantedBug::ForgetPositions);
         Ok(JobPoint {
             batch,
@@ -59,9 +59,9 @@ impl Driver {
             last_batch_time: self.last_time.unwrap_or_default(),
             zero_time: self.zero_time,
             published_through: batch,
-            positions: if forgets { self.without_receivers(positions) } else { positions },
+            sources: if forgets { self.without_receivers(sources) } else { sources },
             log: LogPoint { log: self.log, next: needed_here.next(), oldest_needed },
-            ..self.settings.first_point(self.lineage, self.log, &self.retired)
+            ..self.settings.first_point((self.lineage, self.lineage_began), self.log, &self.retired)
         })
     }
 
@@ -120,7 +120,7 @@ impl Driver {
             .map_err(|error| Error::caused_by(ErrorKind::Environment, "the log cannot be truncated", error))?;
         // A replay works on a fork: its sources have to keep what the job itself may ask for.
         if self.settings.replay.is_none() {
-            self.inputs.release(done.published.oldest_positions())?;
+            self.inputs.release(done.published.oldest_sources())?;
         }
         let (batch, bytes, duration_ms) = (done.batch, done.new_bytes, done.duration.as_millis() as u64);
         self.events.tell(|| CheckpointCompleted { batch, bytes, duration_ms });
@@ -161,22 +161,24 @@ impl JobSettings {
     /// Where a job stands before its first batch.
     pub(super) fn first_point(
         &self,
-        lineage: crate::id::Lineage,
-        log: crate::id::LogId,
+        (lineage, generation): (Lineage, Epoch),
+        log: LogId,
         operators: &[OperatorEntry],
     ) -> JobPoint {
         JobPoint {
             job_name: self.name.clone(),
             job_version: self.version.clone(),
             lineage,
+            generation,
             batch: BatchId(0),
             next_batch: BatchId(1),
             last_batch_time: BatchTime(0),
             zero_time: BatchTime(0),
             published_through: BatchId(0),
-            positions: Vec::new(),
-            log: LogPoint { log, next: Sequence(1), oldest_needed: Sequence(1) },
+            sources: Vec::new(),
+            log: LogPoint::beginning_of(log),
             keys: self.key_layout(),
+            interval_ms: self.interval_ms,
             operators: operators.to_vec(),
         }
     }
@@ -202,6 +204,7 @@ pub(super) fn operator_entry(descriptor: &StateDescriptor, number: OperatorNumbe
         state_type: text(&descriptor.state_schema),
         state_version: descriptor.version,
         entries,
+        parameters: Vec::new(),
     }
 }
 

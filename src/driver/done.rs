@@ -134,6 +134,7 @@ impl Driver {
             batch: done.batch,
             job_version: self.settings.version.clone(),
             records: result.records.iter().map(|(node, records)| (name(node), *records)).collect(),
+            receipts: Vec::new(),
             digests: result.digests.iter().map(|(node, digest)| (name(node), *digest)).collect(),
             processing_ms,
         }

@@ -164,7 +164,7 @@ impl Driver {
         let LazyStart { fallback: Fallback { newest, older, batches }, nonce, .. } = lazy;
         let checkpointer = self.checkpointer.take().expect("a checkpointer runs while the driver serves");
         let mut chain = checkpointer.stop().map_err(|error| environment("stop the checkpoint writer", error))?;
-        let point = JobPoint { lineage: self.lineage, ..older.point.clone() };
+        let point = JobPoint { lineage: self.lineage, generation: self.lineage_began, ..older.point.clone() };
         let reason = error.to_string();
         let kind = ManifestKind::Rejection { of: newest.sequence, directory: newest.directory, reason };
         let draft = ManifestDraft {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::batch::event::{DeadLetter, PlannedInput, PlannedTask};
 use crate::block::{BatchLimits, BlockMap, BlockRef, BlockTracker};
+use crate::checkpoint::{SourceEntry, SourcePosition};
 use crate::dataflow::graph::NodeId;
 use crate::dataflow::task::{RecordFilter, Task};
 use crate::driver::history::PastBatch;
@@ -28,6 +29,8 @@ pub(crate) struct Inputs {
     pub nodes: Vec<(Uid, NodeId)>,
     pub directs: Vec<DirectInput>,
     pub tracker: Arc<BlockTracker>,
+    /// Sources that the job had and that this program has not: kept as they are, so that they can come back where they were.
+    pub absent: Vec<SourceEntry>,
 }
 
 /// What one batch takes in.
@@ -60,7 +63,7 @@ impl Inputs {
             }
         }
         let in_graph_order = self.nodes.iter().filter_map(|(uid, _)| by_source.remove_entry(uid));
-        let inputs = in_graph_order.map(|(source, tasks)| PlannedInput { source, tasks }).collect();
+        let inputs = in_graph_order.map(|(source, tasks)| PlannedInput { source, range_type: None, tasks }).collect();
         Ok(Taken { inputs, blocks: blocks.into_iter().collect() })
     }
 
@@ -116,29 +119,36 @@ impl Inputs {
         self.directs.iter().filter_map(status).collect()
     }
 
-    /// The encoded positions of all sources after the newest plan.
+    /// All sources with their positions after the newest plan, as a manifest lists them.
     ///
     /// # Errors
     /// When a position cannot be encoded.
-    pub fn positions(&self) -> Result<Vec<(Uid, Vec<u8>)>> {
-        let receivers = self.tracker.planned_positions().into_iter();
-        let mut positions: Vec<(Uid, Vec<u8>)> = receivers
-            .map(|(uid, position)| (uid, crate::codec::encode(&position).expect("a number encodes")))
-            .collect();
-        for input in &self.directs {
-            let position = input.source.position().map_err(|error| failed(&input.uid, "say its position", error))?;
-            positions.push((input.uid.clone(), position));
-        }
-        Ok(positions)
+    pub fn entries(&self) -> Result<Vec<SourceEntry>> {
+        let planned = self.tracker.planned_positions();
+        let entry = |(uid, _): &(Uid, NodeId)| {
+            let position = match self.directs.iter().find(|input| input.uid == *uid) {
+                Some(input) => {
+                    let position = input.source.position();
+                    SourcePosition::Direct(position.map_err(|error| failed(uid, "say its position", error))?)
+                }
+                None => planned
+                    .iter()
+                    .find(|(planned, _)| planned == uid)
+                    .map_or(SourcePosition::None, |(_, position)| (*position).into()),
+            };
+            Ok(SourceEntry::of_unknown_type(uid.clone(), position))
+        };
+        self.nodes.iter().map(entry).chain(self.absent.iter().cloned().map(Ok)).collect()
     }
 
     /// Tells the direct sources what no retained checkpoint can ask for again.
     ///
     /// # Errors
     /// When a position cannot be decoded.
-    pub fn release(&mut self, positions: &[(Uid, Vec<u8>)]) -> Result<()> {
+    pub fn release(&mut self, entries: &[SourceEntry]) -> Result<()> {
         for input in &mut self.directs {
-            if let Some((_, position)) = positions.iter().find(|(uid, _)| *uid == input.uid) {
+            let entry = entries.iter().find(|entry| entry.uid == input.uid);
+            if let Some(position) = entry.and_then(|entry| entry.position.of_direct().ok().flatten()) {
                 input.source.release(position).map_err(|error| failed(&input.uid, "release its input", error))?;
             }
         }

@@ -117,6 +117,7 @@ pub(super) fn number_memories(entries: &[OperatorEntry], directs: &mut [DirectIn
             state_type,
             state_version: 1,
             entries: 0,
+            parameters: Vec::new(),
         });
         next += 1;
     }

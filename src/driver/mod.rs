@@ -47,7 +47,6 @@ use crate::batch::event::BatchEvent;
 use crate::batch::ticker::Ticker;
 use crate::checkpoint::{Checkpointer, JobPoint, OperatorEntry};
 use crate::clock::ClockWatch;
-use crate::codec::encode;
 use crate::dataflow::engine::{Engine, EngineEvent};
 use crate::dataflow::freezing::FrozenOperators;
 use crate::dataflow::graph::{Deliver, Graph, NodeId};
@@ -86,6 +85,8 @@ pub(crate) struct Driver {
     log: LogId,
     epoch: Epoch,
     lineage: Lineage,
+    /// The epoch in which the lineage began: its generation.
+    lineage_began: Epoch,
 
     inputs: Inputs,
     supervisor: Option<Arc<Supervisor>>,
@@ -311,6 +312,5 @@ impl Driver {
 
 /// An event as a frame of the log.
 fn event_frame(event: &BatchEvent) -> NewFrame {
-    let head = encode(event).expect("an event encodes");
-    NewFrame { kind: FrameKind::Event, head, body: byteview::ByteView::default() }
+    NewFrame { kind: FrameKind::Event, head: event.encode(), body: byteview::ByteView::default() }
 }

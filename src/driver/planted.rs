@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::batch::event::BatchEvent;
+use crate::checkpoint::{SourceEntry, SourcePosition};
 use crate::dataflow::chunk::{Origin, Records};
 use crate::dataflow::graph::NodeId;
 use crate::driver::Driver;
@@ -65,8 +66,9 @@ impl Driver {
     }
 
     /// Leaves out the positions of receivers.
-    pub(super) fn without_receivers(&self, mut positions: Vec<(Uid, Vec<u8>)>) -> Vec<(Uid, Vec<u8>)> {
-        positions.retain(|(uid, _)| self.inputs.directs.iter().any(|direct| direct.uid == *uid));
-        positions
+    pub(super) fn without_receivers(&self, mut sources: Vec<SourceEntry>) -> Vec<SourceEntry> {
+        let is_direct = |uid: &Uid| self.inputs.directs.iter().any(|direct| direct.uid == *uid);
+        sources.iter_mut().filter(|source| !is_direct(&source.uid)).for_each(|it| it.position = SourcePosition::None);
+        sources
     }
 }

@@ -11,11 +11,10 @@ use crate::batch::event::PlannedTask;
 use crate::batch::timing::Timing;
 use crate::block::{BlockMap, BlockTracker};
 use crate::checkpoint::{
-    ChainError, ChainFacts, CheckpointFile, CheckpointFiles, Checkpointer, CheckpointerSettings, JobPoint,
+    ChainError, ChainFacts, CheckpointFile, CheckpointFiles, Checkpointer, CheckpointerSettings, JobPoint, LogPoint,
     ManifestChain, ManifestDraft, ManifestKind, OperatorEntry, PublishedManifest,
 };
 use crate::clock::ClockWatch;
-use crate::codec::decode;
 use crate::dataflow::graph::{Deliver, NodeId};
 use crate::dataflow::task::BlockReader;
 use crate::driver::checkpoints::{operator_entry, stored_operator};
@@ -29,14 +28,14 @@ use crate::driver::settings::JobSettings;
 use crate::driver::start::{Job, chain_failed, environment};
 use crate::driver::{CheckpointClock, Driver, Stopping, Tick};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Position, Uid, WriterNonce};
+use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Uid, WriterNonce};
 use crate::planted::PlantedBug;
 use crate::recovery::decide::Decision;
 use crate::recovery::declared::{DROPPED, SOURCE_MEMORY};
 use crate::recovery::facts::{BatchFacts, Facts, WAL};
 use crate::recovery::refusal::Refusal;
 use crate::remote::Opened;
-use crate::source::{PidRateEstimator, PidSettings, SourceError};
+use crate::source::{ErasedDirect, PidRateEstimator, PidSettings, SourceError};
 use crate::state::{OperatorNumber, StateStore};
 use crate::user_code;
 use crate::wal::{TruncationRight, Wal};
@@ -95,7 +94,7 @@ impl Job {
         let wal = wal.expect("created or resumed");
         self.truncate(&wal, &claim)?;
 
-        let mut inputs = self.restore_inputs(decision, &point.positions)?;
+        let mut inputs = self.restore_inputs(decision, &point)?;
         let memories = number_memories(&operators, &mut inputs.directs);
         let last_planned = decision.replay.last().map(|last| last.plan.time);
         let known_time = (point.batch > BatchId(0)).then_some(point.last_batch_time);
@@ -135,6 +134,7 @@ impl Job {
             log,
             epoch,
             lineage: point.lineage,
+            lineage_began: point.generation,
             inputs,
             supervisor: None,
             runtime,
@@ -197,14 +197,14 @@ impl Job {
     fn standpoint(&self, decision: &Decision, log: LogId, operators: &[OperatorEntry]) -> JobPoint {
         let mut point = match &decision.from {
             Some(from) => from.point.clone(),
-            None => self.settings.first_point(Lineage::random(), log, operators),
+            None => self.settings.first_point((Lineage::random(), decision.epoch), log, operators),
         };
         if decision.new_lineage {
-            point.lineage = Lineage::random();
-            point.log = self.settings.first_point(point.lineage, log, &[]).log;
+            (point.lineage, point.generation) = (Lineage::random(), decision.epoch);
+            point.log = LogPoint::beginning_of(log);
         }
         if decision.loss.begins_lineage() {
-            point.lineage = Lineage::random();
+            (point.lineage, point.generation) = (Lineage::random(), decision.epoch);
             point.next_batch = decision.next_batch;
         }
         point
@@ -278,44 +278,36 @@ impl Job {
     }
 
     /// Puts the sources where the checkpoint and the log leave them.
-    fn restore_inputs(&mut self, decision: &Decision, positions: &[(Uid, Vec<u8>)]) -> Result<Inputs> {
+    fn restore_inputs(&mut self, decision: &Decision, point: &JobPoint) -> Result<Inputs> {
         let mut directs = std::mem::take(&mut self.directs);
+        let nodes: Vec<(Uid, NodeId)> =
+            self.graph.sources().map(|(node, source)| (source.uid().clone(), node)).collect();
+        let (known, absent): (Vec<_>, Vec<_>) =
+            point.sources.iter().cloned().partition(|entry| nodes.iter().any(|(uid, _)| *uid == entry.uid));
         let mut of_receivers = Vec::new();
-        for (uid, bytes) in positions {
-            if directs.iter().all(|direct| direct.uid != *uid) {
-                let position: Position = decode(bytes).map_err(|error| {
-                    Error::new(
-                        ErrorKind::Damaged,
-                        format!("the stored position of source \"{uid}\" cannot be decoded: {error}"),
-                    )
-                })?;
-                of_receivers.push((uid.clone(), position));
+        for entry in &known {
+            if directs.iter().all(|direct| direct.uid != entry.uid) {
+                let position = entry.position.of_receiver().map_err(|error| cannot_go_on(&entry.uid, error))?;
+                of_receivers.extend(position.map(|position| (entry.uid.clone(), position)));
             }
         }
         for direct in &mut directs {
-            let position = positions.iter().find(|(uid, _)| *uid == direct.uid).map(|(_, bytes)| bytes.as_slice());
-            let refused = |error: SourceError| {
-                let kind = if error.is_panic() { ErrorKind::UserCode } else { ErrorKind::Incompatible };
-                Error::caused_by(kind, format!("source \"{}\" cannot go on where it was", direct.uid), error)
+            let entry = known.iter().find(|entry| entry.uid == direct.uid);
+            let position = entry.map_or(Ok(None), |entry| entry.position.of_direct());
+            let position = position.map_err(|error| cannot_go_on(&direct.uid, error))?;
+            let refused = |error: SourceError| match error.is_panic() {
+                true => Error::caused_by(ErrorKind::UserCode, where_it_was(&direct.uid), error),
+                false => cannot_go_on(&direct.uid, error),
             };
             direct.source.restore(position).map_err(refused)?;
-            for input in decision.replay.iter().flat_map(|batch| &batch.plan.inputs) {
-                if input.source == direct.uid {
-                    for task in &input.tasks {
-                        if let PlannedTask::Range(range) = task {
-                            direct.source.advance(range).map_err(refused)?;
-                        }
-                    }
-                }
-            }
+            replay_direct(&direct.uid, &mut *direct.source, decision, point.batch).map_err(refused)?;
         }
         let tracker = BlockTracker::new(self.settings.receive, of_receivers);
         decision.planned_blocks.iter().for_each(|block| tracker.accept_planned(block));
         if !self.settings.has_bug(PlantedBug::ForgetUnplanned) {
             decision.unplanned.iter().for_each(|block| tracker.accept(block.clone(), None));
         }
-        let nodes = self.graph.sources().map(|(node, source)| (source.uid().clone(), node)).collect();
-        Ok(Inputs { nodes, directs, tracker: Arc::new(tracker) })
+        Ok(Inputs { nodes, directs, tracker: Arc::new(tracker), absent })
     }
 
     /// Tells every output who publishes from now on (I-8).
@@ -346,6 +338,40 @@ impl Job {
         }
         Ok(deliveries)
     }
+}
+
+/// Takes a direct source from its stored position, after `batch`, to where the log leaves it: what it has decided, and the ranges
+/// that were planned.
+fn replay_direct(
+    uid: &Uid,
+    source: &mut dyn ErasedDirect,
+    decision: &Decision,
+    batch: BatchId,
+) -> std::result::Result<(), SourceError> {
+    let is_ours = |other: &Uid| other == uid;
+    let decided = decision.decisions.iter().filter(|it| is_ours(&it.source) && it.batch > batch);
+    let mut decided = decided.peekable();
+    for past in &decision.replay {
+        while let Some(next) = decided.next_if(|it| it.batch <= past.plan.batch) {
+            source.decided(&next.decision)?;
+        }
+        for input in past.plan.inputs.iter().filter(|input| is_ours(&input.source)) {
+            for task in &input.tasks {
+                if let PlannedTask::Range(range) = task {
+                    source.advance(range)?;
+                }
+            }
+        }
+    }
+    decided.try_for_each(|rest| source.decided(&rest.decision))
+}
+
+fn cannot_go_on(uid: &Uid, error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::caused_by(ErrorKind::Incompatible, where_it_was(uid), error)
+}
+
+fn where_it_was(uid: &Uid) -> String {
+    format!("source \"{uid}\" cannot go on where it was")
 }
 
 /// Where the library's own tasks for receivers run: they cut blocks in time and wait for a stop. No user code is called here, so one

@@ -29,7 +29,7 @@ use crate::block::{BlockMap, BlockRef};
 use crate::checkpoint::{ChainFacts, CheckpointFiles, JobPoint, KeyLayout, Manifest, ManifestKind, OperatorEntry};
 use crate::id::{BatchId, BatchTime, Epoch, ManifestSequence, Sequence, Uid};
 use crate::recovery::declared::{DROPPED, Declared, SOURCE_MEMORY};
-use crate::recovery::facts::{BatchFacts, Candidate, Facts, LogFacts};
+use crate::recovery::facts::{BatchFacts, Candidate, Facts, LogFacts, SourceDecision};
 use crate::recovery::loss::{self, Loss};
 use crate::recovery::refusal::Refusal;
 use crate::state::descriptor::StateDescriptor;
@@ -50,6 +50,8 @@ pub(crate) struct Decision {
     pub new_lineage: bool,
     /// The batches to recompute, in order.
     pub replay: Vec<BatchFacts>,
+    /// What sources have decided, in the order of the log.
+    pub decisions: Vec<SourceDecision>,
     /// Of those, the ones that a rollback has taken back: the log knows them from an abandoned lineage only, and this start plans them
     /// again, with the same contents (I-2), for the new one.
     pub planned_again: Vec<BatchId>,
@@ -146,8 +148,8 @@ fn decide_for(facts: &Facts, declared: Option<&Declared>, unusable: &[Rejected])
     let (chosen, rejected) = choose(facts, unusable)?;
     let changes = declared.map(|declared| compare(&chosen.point, declared)).transpose()?.unwrap_or_default();
     // A checkpoint from before a rollback belongs to the history of the lineage that the rollback began.
-    let lineage = facts.chain.lineage().unwrap_or(chosen.point.lineage);
-    let point = JobPoint { lineage, ..chosen.point.clone() };
+    let JobPoint { lineage, generation, .. } = facts.chain.newest().map_or(&chosen.point, |newest| &newest.point);
+    let point = JobPoint { lineage: *lineage, generation: *generation, ..chosen.point.clone() };
     let standpoint = Standpoint { point, checkpoint: chosen.checkpoint.clone() };
     let decision = Decision {
         epoch,
@@ -156,6 +158,7 @@ fn decide_for(facts: &Facts, declared: Option<&Declared>, unusable: &[Rejected])
         rejected,
         new_lineage: facts.log.is_none(),
         replay: Vec::new(),
+        decisions: facts.log.as_ref().map(|log| log.decisions.clone()).unwrap_or_default(),
         planned_again: Vec::new(),
         planned_blocks: BlockMap::default(),
         unplanned: Vec::new(),
@@ -191,6 +194,7 @@ fn fresh(facts: &Facts, epoch: Epoch) -> Result<Decision, Refusal> {
         unneeded_damage: Vec::new(),
         new_lineage: false,
         replay: Vec::new(),
+        decisions: Vec::new(),
         planned_again: Vec::new(),
         planned_blocks: BlockMap::default(),
         unplanned: Vec::new(),

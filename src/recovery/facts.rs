@@ -5,8 +5,9 @@ use std::path::Path;
 
 use crate::batch::event::{BatchEvent, Commit, DeadLetter, Plan};
 use crate::block::{AbsentHead, BlockHead, BlockMap, BlockRef};
-use crate::checkpoint::{ChainError, ChainFacts, CheckpointFiles, JobPoint, ManifestChain, Standing, verify_files};
-use crate::codec::decode;
+use crate::checkpoint::{
+    ChainError, ChainFacts, CheckpointFiles, JobPoint, Link, ManifestChain, Standing, verify_files,
+};
 use crate::disk::Disk;
 use crate::id::{BatchId, Epoch, Lineage, ManifestSequence, Sequence, Uid};
 use crate::recovery::refusal::Refusal;
@@ -47,6 +48,8 @@ pub(crate) struct LogFacts {
     /// Of the blocks, those that are only in the log of a lost machine.
     pub absent: BTreeSet<Sequence>,
     pub batches: BTreeMap<BatchId, BatchFacts>,
+    /// What sources have decided, in the order of the log.
+    pub decisions: Vec<SourceDecision>,
     /// The highest epoch that opened the log.
     pub opened: Option<Epoch>,
     /// The lineage in which the log was opened last; `None` where all of that is cut off.
@@ -58,6 +61,16 @@ impl LogFacts {
     pub fn is_unused(&self) -> bool {
         self.blocks.is_empty() && self.batches.is_empty()
     }
+}
+
+/// What a source has decided, and what a replay must decide alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SourceDecision {
+    pub source: Uid,
+    /// The first batch for which it holds.
+    pub batch: BatchId,
+    /// As the source encodes it.
+    pub decision: Vec<u8>,
 }
 
 /// A batch, as a fold over its events.
@@ -151,11 +164,11 @@ fn candidates(job: &Path, chain: &ChainFacts) -> Vec<Candidate> {
                 .map(|error| error.to_string()),
         })
         .collect();
-    let before_all =
-        chain.links.values().filter_map(|link| link.manifest()).find(|manifest| manifest.checkpoint.is_none());
-    candidates.extend(before_all.map(|manifest| Candidate {
-        sequence: manifest.sequence,
-        point: manifest.point.clone(),
+    let mut before_all = chain.links.values().filter_map(Link::manifest).filter(|it| it.checkpoint.is_none());
+    candidates.extend(before_all.next().map(|first| Candidate {
+        sequence: first.sequence,
+        // Here, too, the newest word counts: after the loss of a log a claim names the new one.
+        point: before_all.next_back().unwrap_or(first).point.clone(),
         checkpoint: None,
         damage: None,
     }));
@@ -180,6 +193,7 @@ fn observe_log(
         blocks: fold.blocks,
         absent: fold.absent,
         batches: fold.batches,
+        decisions: fold.decisions,
         opened: fold.opened,
         lineage: fold.lineage,
     }))
@@ -204,6 +218,7 @@ pub(crate) struct Fold {
     pub blocks: BlockMap,
     absent: BTreeSet<Sequence>,
     pub batches: BTreeMap<BatchId, BatchFacts>,
+    decisions: Vec<SourceDecision>,
     opened: Option<Epoch>,
     lineage: Option<Lineage>,
     sources: BTreeSet<Uid>,
@@ -222,15 +237,15 @@ impl Fold {
     pub fn take(&mut self, at: FrameAt, kind: FrameKind, head: &[u8]) {
         let decoded = match kind {
             FrameKind::Mark => Ok(()),
-            FrameKind::Block => decode::<BlockHead>(head).map(|head| {
+            FrameKind::Block => BlockHead::decode(at.version, head).map(|head| {
                 let head = BlockHead { source: self.shared(head.source), ..head };
                 self.blocks.insert(BlockRef::new(head, at));
             }),
-            FrameKind::Absent => decode::<AbsentHead>(head).map(|head| {
+            FrameKind::Absent => AbsentHead::decode(at.version, head).map(|head| {
                 self.absent.insert(at.sequence);
                 self.blocks.insert(BlockRef::absent(head, at));
             }),
-            FrameKind::Event => decode::<BatchEvent>(head).map(|event| self.event(at.sequence, event)),
+            FrameKind::Event => BatchEvent::decode(at.version, head).map(|event| self.event(at.sequence, event)),
         };
         if let Err(error) = decoded {
             self.refusal.get_or_insert(Refusal::UnreadableFrame { at, reason: error.to_string() });
@@ -239,7 +254,7 @@ impl Fold {
 
     fn event(&mut self, at: Sequence, event: BatchEvent) {
         match event {
-            BatchEvent::Opened { epoch, lineage } => {
+            BatchEvent::Opened { epoch, lineage, .. } => {
                 self.opened = self.opened.max(Some(epoch));
                 self.lineage = Some(lineage);
             }
@@ -262,6 +277,9 @@ impl Fold {
             BatchEvent::DeadLettered { batch, letters } => self.batch(batch, |batch| batch.letters = letters),
             BatchEvent::Committed(commit) => self.batch(commit.batch, |batch| batch.commit = Some(commit)),
             BatchEvent::Published { batch } => self.batch(batch, |batch| batch.published = true),
+            BatchEvent::SourceDecided { source, batch, decision } => {
+                self.decisions.push(SourceDecision { source, batch, decision });
+            }
             BatchEvent::GivenUp { blocks } => {
                 let given_up: BTreeSet<Sequence> = blocks.into_iter().collect();
                 self.blocks.retain(|block| !given_up.contains(&block.at.sequence));

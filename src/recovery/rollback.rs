@@ -23,7 +23,8 @@ pub(crate) fn targets(chain: &ChainFacts) -> Vec<&Manifest> {
     let known = chain.checkpoints().into_iter();
     let not_rejected = known.filter(|checkpoint| !matches!(checkpoint.standing, Standing::Rejected { .. }));
     let mut targets: Vec<&Manifest> = not_rejected.map(|known| known.newest).collect();
-    targets.extend(chain.links.values().filter_map(Link::manifest).find(|manifest| manifest.checkpoint.is_none()));
+    let before_all = chain.links.values().rev().filter_map(Link::manifest).find(|it| it.checkpoint.is_none());
+    targets.extend(before_all);
     targets.sort_by_key(|manifest| std::cmp::Reverse(manifest.point.batch));
     targets
 }

@@ -22,7 +22,7 @@ use crate::recovery::refusal::Refusal;
 use crate::recovery::report::RecoveryReport;
 use crate::state::OperatorNumber;
 use crate::state::descriptor::StateDescriptor;
-use crate::wal::{self, FrameAt, FrameFault, Tail, Wal, WalScan, WalSettings};
+use crate::wal::{self, FrameAt, FrameFault, Tail, Wal, WalScan, WalSettings, WalVersion};
 
 /// An empty log of the job, as a scan finds it.
 fn scan() -> WalScan {
@@ -43,6 +43,7 @@ fn counts_entry() -> OperatorEntry {
         state_type: "u64".to_string(),
         state_version: 1,
         entries: 3,
+        parameters: Vec::new(),
     }
 }
 
@@ -52,14 +53,16 @@ fn point(batch: u64) -> JobPoint {
         job_name: "job".to_string(),
         job_version: "1".to_string(),
         lineage: Lineage(5),
+        generation: Epoch(1),
         batch: BatchId(batch),
         next_batch: BatchId(batch + 1),
         last_batch_time: BatchTime(batch * 100),
         zero_time: BatchTime(0),
         published_through: BatchId(batch),
-        positions: Vec::new(),
+        sources: Vec::new(),
         log: LogPoint { log: LogId(7), next: Sequence(batch * 10 + 1), oldest_needed: Sequence(batch * 10) },
         keys: KeyLayout::of_this_build(128, 8),
+        interval_ms: 100,
         operators: vec![counts_entry()],
     }
 }
@@ -85,15 +88,21 @@ fn declared() -> Declared {
 }
 
 fn block(sequence: u64, source: &str) -> BlockRef {
-    let at =
-        FrameAt { sequence: Sequence(sequence), segment: SegmentNumber(1), offset: 64, head_len: 9, body_len: 100 };
-    BlockRef::new(BlockHead { source: Uid::from(source), position: None, records: 4 }, at)
+    let at = FrameAt {
+        sequence: Sequence(sequence),
+        segment: SegmentNumber(1),
+        offset: 64,
+        head_len: 9,
+        body_len: 100,
+        version: WalVersion::V2,
+    };
+    BlockRef::new(BlockHead { source: Uid::from(source), position: None, records: 4, record_type: None }, at)
 }
 
 /// Batch `id` with one block, in the frame before its plan.
 fn batch(id: u64) -> BatchFacts {
     let tasks = vec![PlannedTask::Block(Sequence(id * 10 - 1))];
-    let inputs = vec![PlannedInput { source: Uid::from("words"), tasks }];
+    let inputs = vec![PlannedInput { source: Uid::from("words"), range_type: None, tasks }];
     BatchFacts {
         plan: Plan { batch: BatchId(id), time: BatchTime(id * 100), merged_ticks: 0, inputs },
         planned_at: Sequence(id * 10),
@@ -110,6 +119,7 @@ fn committed(id: u64) -> BatchFacts {
         batch: BatchId(id),
         job_version: "1".to_string(),
         records: Vec::new(),
+        receipts: Vec::new(),
         digests: Vec::new(),
         processing_ms: 1,
     };
@@ -146,6 +156,7 @@ fn facts(batches: impl IntoIterator<Item = BatchFacts>) -> Facts {
             blocks,
             absent: BTreeSet::new(),
             batches,
+            decisions: Vec::new(),
             opened: Some(Epoch(4)),
             lineage: None,
         }),

@@ -115,6 +115,7 @@ mod tests {
     fn frame(sequence: u64, kind: FrameKind, head: &[u8], body: &[u8]) -> Vec<u8> {
         let header = FrameHeader {
             kind,
+            version: crate::wal::WalVersion::V2,
             head_len: head.len() as u32,
             body_len: body.len() as u32,
             payload_checksum: 0,

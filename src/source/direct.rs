@@ -163,6 +163,10 @@ pub(crate) trait ErasedDirect: Send {
     fn offer(&mut self, limits: &OfferLimits) -> Result<Vec<Vec<u8>>, SourceError>;
     /// Takes a range that was planned, now or before a restart.
     fn advance(&mut self, range: &[u8]) -> Result<(), SourceError>;
+    /// Takes a decision of its own that stands in the log, before a restart.
+    fn decided(&mut self, _decision: &[u8]) -> Result<(), SourceError> {
+        Ok(())
+    }
     /// The encoded position, for a checkpoint.
     fn position(&self) -> Result<Vec<u8>, SourceError>;
     /// Nothing before this encoded position will be asked for again.

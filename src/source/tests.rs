@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::id::{Position, SegmentNumber, Sequence, Uid};
 use crate::listener::Events;
 use crate::text::Text;
-use crate::wal::FrameAt;
+use crate::wal::{FrameAt, WalVersion};
 
 struct Fixture {
     log: Arc<MemoryLog>,
@@ -607,7 +607,7 @@ type LoggedBlock = (BlockHead, ByteView, Box<dyn FnOnce(Result<FrameAt, Error>) 
 
 impl BlockLog for ThreadLog {
     fn append_block(&self, head: Vec<u8>, body: ByteView, done: Box<dyn FnOnce(Result<FrameAt, Error>) + Send>) {
-        self.0.send((BlockHead::decode(&head).unwrap(), body, done)).unwrap();
+        self.0.send((BlockHead::decode(WalVersion::CURRENT, &head).unwrap(), body, done)).unwrap();
     }
 }
 
@@ -620,7 +620,14 @@ impl ThreadLog {
                 let sequence = Sequence(logged.len() as u64 + 1);
                 let body_len = body.len() as u32;
                 logged.push((head, body));
-                done(Ok(FrameAt { sequence, segment: SegmentNumber(1), offset: 0, head_len: 0, body_len }));
+                done(Ok(FrameAt {
+                    sequence,
+                    segment: SegmentNumber(1),
+                    offset: 0,
+                    head_len: 0,
+                    body_len,
+                    version: WalVersion::CURRENT,
+                }));
             }
             logged
         });

@@ -26,15 +26,15 @@ pub(crate) fn absent_frame(block: &FrameHeader, head: &[u8], log: LogId) -> Vec<
 mod tests {
     use super::*;
     use crate::block::{AbsentHead, BlockHead};
-    use crate::codec::decode;
     use crate::id::{Epoch, Sequence, Uid};
-    use crate::wal::Frame;
+    use crate::wal::{Frame, WalVersion};
 
     #[test]
     fn what_the_frame_of_an_absent_block_says_is_what_the_block_said() {
-        let head = BlockHead { source: Uid::from("lines"), position: None, records: 7 };
+        let head = BlockHead { source: Uid::from("lines"), position: None, records: 7, record_type: None };
         let block = FrameHeader {
             kind: FrameKind::Block,
+            version: WalVersion::V2,
             head_len: head.encode().len() as u32,
             body_len: 300,
             payload_checksum: 1,
@@ -45,7 +45,7 @@ mod tests {
         let bytes = absent_frame(&block, &head.encode(), LogId(1));
         let frame = Frame::decode_expected(&bytes, LogId(1), Epoch(3), Sequence(7)).unwrap();
         assert_eq!((frame.header.kind, frame.header.synced_through), (FrameKind::Absent, Sequence(5)));
-        assert_eq!(frame.head, b"\x05lines\x00\x07\xfb\x2c\x01");
-        assert_eq!(decode::<AbsentHead>(frame.head).unwrap(), AbsentHead { head, bytes: 300 });
+        assert_eq!(frame.head, b"\x05lines\x00\x07\x00\xfb\x2c\x01");
+        assert_eq!(AbsentHead::decode(frame.header.version, frame.head).unwrap(), AbsentHead { head, bytes: 300 });
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! The new segment gets its name only when the carried frames in it are synced, and its first sequence is the first of theirs,
 //! which supersedes them where they stood. So a crash at any point leaves either the old log or the whole new one.
+//!
+//! The new segment is of the current version whatever the old one is. The heads of carried frames are not encoded again: each frame
+//! says in which version its head is.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,6 +15,7 @@ use super::frame::{Frame, FrameHeader};
 use super::scan::WalScan;
 use super::segment::{SegmentHeader, segment_path};
 use super::tail::Tail;
+use super::version::WalVersion;
 use super::{FrameAt, FrameKind};
 use crate::disk::{Disk, Step, TEMPORARY_SUFFIX};
 use crate::id::{Epoch, Sequence};
@@ -33,6 +37,7 @@ pub(super) fn carry(disk: &dyn Disk, directory: &Path, scan: &WalScan, epoch: Ep
         return Err(WalError::Fenced { file, ours: epoch, found: newest.epoch });
     }
     let segment = SegmentHeader {
+        version: WalVersion::CURRENT,
         log: scan.log_id,
         number: newest.number.next(),
         epoch,
@@ -43,9 +48,7 @@ pub(super) fn carry(disk: &dyn Disk, directory: &Path, scan: &WalScan, epoch: Ep
     let (mut places, mut ends_with_mark) = (HashMap::new(), false);
     for (header, payload) in old_frames(disk, directory, scan)? {
         let header = FrameHeader { epoch, synced_through: scan.proven_synced_through, ..header };
-        let (sequence, head_len, body_len) = (header.sequence, header.head_len, header.body_len);
-        let place = FrameAt { sequence, segment: segment.number, offset: bytes.len() as u64, head_len, body_len };
-        places.insert(sequence, place);
+        places.insert(header.sequence, FrameAt::of(&header, segment.number, bytes.len() as u64));
         bytes.extend_from_slice(&header.encode(scan.log_id));
         bytes.extend_from_slice(&payload);
         ends_with_mark = header.kind == FrameKind::Mark;

@@ -7,7 +7,7 @@ use rand::{Rng, RngCore, SeedableRng};
 
 use super::frame::{FRAME_HEADER_LEN, Frame, FrameHeader, payload_checksum, u32_at};
 use super::segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_path};
-use super::{FrameKind, Tail, observe, read_frame};
+use super::{FrameKind, Tail, WalVersion, observe, read_frame};
 use crate::disk::MemoryDisk;
 use crate::id::{Epoch, LogId, SegmentNumber, Sequence};
 
@@ -99,6 +99,7 @@ pub(crate) fn sample_segment(seed: u64) -> Vec<u8> {
     let frames = rng.random_range(0..12_u64);
     let durable = rng.random_range(first - 1..first + frames.max(1));
     let header = SegmentHeader {
+        version: version(&mut rng),
         log: LogId(rng.random()),
         number: FIRST,
         epoch: Epoch(rng.random()),
@@ -114,6 +115,11 @@ pub(crate) fn sample_segment(seed: u64) -> Vec<u8> {
     bytes
 }
 
+/// Either version.
+fn version(rng: &mut StdRng) -> WalVersion {
+    [WalVersion::V1, WalVersion::V2][rng.random_range(0..2)]
+}
+
 fn encode_frame(rng: &mut StdRng, log: LogId, sequence: Sequence, synced_through: Sequence, epoch: Epoch) -> Vec<u8> {
     let mut payload = [vec![0; rng.random_range(0..40)], vec![0; rng.random_range(0..200)]];
     payload.iter_mut().for_each(|part| rng.fill_bytes(part));
@@ -121,6 +127,7 @@ fn encode_frame(rng: &mut StdRng, log: LogId, sequence: Sequence, synced_through
     let kind = [FrameKind::Block, FrameKind::Event, FrameKind::Mark, FrameKind::Absent][rng.random_range(0..4)];
     let header = FrameHeader {
         kind,
+        version: version(rng),
         head_len: head.len() as u32,
         body_len: body.len() as u32,
         payload_checksum: payload_checksum(&head, &body),

@@ -10,7 +10,8 @@
 //!     24     8  synced through     the highest sequence known to be synced when this frame was written
 //!     32     8  epoch
 //!     40     1  kind               1 block, 2 event, 3 mark, 4 absent block
-//!     41     7  zero
+//!     41     1  version            of the head's encoding: 0 stands for 1, else the number
+//!     42     6  zero
 //! ```
 //!
 //! Two checksums, so that the expensive one is computed by the thread that appends, before the frame has a sequence, and so
@@ -22,6 +23,7 @@ use std::fmt;
 use crc32fast::Hasher;
 
 use super::FrameKind;
+use super::version::WalVersion;
 use crate::id::{Epoch, LogId, Sequence};
 
 /// Bytes of a frame's header.
@@ -31,6 +33,8 @@ pub const FRAME_HEADER_LEN: usize = 48;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     pub kind: FrameKind,
+    /// The version in which the head is encoded.
+    pub version: WalVersion,
     pub head_len: u32,
     pub body_len: u32,
     pub payload_checksum: u32,
@@ -134,6 +138,7 @@ impl FrameHeader {
         bytes[24..32].copy_from_slice(&self.synced_through.0.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.epoch.0.to_le_bytes());
         bytes[40] = self.kind as u8;
+        bytes[41] = self.version.frame_byte();
         let checksum = header_checksum(&bytes, log);
         bytes[12..16].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -157,7 +162,8 @@ impl FrameHeader {
         let (length, head_len) = (u32_at(header, 0), u32_at(header, 4));
         let body_len = length.checked_sub(head_len).ok_or(FrameFault::Meaning("a head within the frame"))?;
         let kind = FrameKind::from_byte(header[40]).ok_or(FrameFault::Meaning("a known kind"))?;
-        if header[41..].iter().any(|byte| *byte != 0) {
+        let version = WalVersion::from_frame_byte(header[41]).ok_or(FrameFault::Meaning("a known version"))?;
+        if header[42..].iter().any(|byte| *byte != 0) {
             return Err(FrameFault::Meaning("zeros at the end"));
         }
         let (sequence, synced_through) = (Sequence(u64_at(header, 16)), Sequence(u64_at(header, 24)));
@@ -168,7 +174,7 @@ impl FrameHeader {
             return Err(FrameFault::Meaning("a sequence that another can follow"));
         }
         let (payload_checksum, epoch) = (u32_at(header, 8), Epoch(u64_at(header, 32)));
-        Ok(Self { kind, head_len, body_len, payload_checksum, sequence, synced_through, epoch })
+        Ok(Self { kind, version, head_len, body_len, payload_checksum, sequence, synced_through, epoch })
     }
 }
 
@@ -241,6 +247,7 @@ mod tests {
     fn header() -> FrameHeader {
         FrameHeader {
             kind: FrameKind::Event,
+            version: WalVersion::V1,
             head_len: 2,
             body_len: 3,
             payload_checksum: payload_checksum(b"ab", b"cde"),
@@ -265,6 +272,16 @@ mod tests {
         expected.extend(rest.concat());
         assert_eq!(bytes.to_vec(), expected);
         assert_eq!(u32_at(&bytes, 8), 0x8587_d865, "the CRC-32 of zip and Ethernet");
+    }
+
+    #[test]
+    fn a_frame_says_in_which_version_its_head_is_encoded() {
+        let newer = FrameHeader { version: WalVersion::V2, ..header() };
+        let (old, new) = (header().encode(LOG), newer.encode(LOG));
+        assert_eq!((old[41], new[41]), (0, 2));
+        let same = |at: &usize| old[*at] == new[*at];
+        assert_eq!((0..FRAME_HEADER_LEN).filter(|at| !same(at)).collect::<Vec<_>>(), [12, 13, 14, 15, 41]);
+        assert_eq!(FrameHeader::decode(&new, LOG), Ok(newer));
     }
 
     #[test]

@@ -50,8 +50,7 @@ pub(super) fn walk_heads(
                 Err(_) => return Ok(false),
             },
         };
-        let FrameHeader { head_len, body_len, .. } = header;
-        found(FrameAt { sequence, segment: segment.number, offset, head_len, body_len }, &header, head);
+        found(FrameAt::of(&header, segment.number, offset), &header, head);
         sequence = sequence.next();
         offset += header.frame_len();
     }

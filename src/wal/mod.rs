@@ -51,6 +51,7 @@ mod tail;
 #[allow(clippy::disallowed_methods)] // tests start threads of their own
 mod tests;
 mod truncation;
+mod version;
 mod writer;
 
 pub(crate) use absent::absent_frame;
@@ -81,6 +82,7 @@ pub use shared::WalStatistics;
 pub use survey::{Ending, LogSurvey, Seen, SurveyedSegment};
 pub use tail::Tail;
 pub use truncation::TruncationRight;
+pub use version::WalVersion;
 
 use queue::{Request, SummedFrame};
 use shared::{Segment, Shared};
@@ -114,6 +116,7 @@ impl Wal {
             return Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "expected no log, found segments of one")));
         }
         let header = SegmentHeader {
+            version: WalVersion::CURRENT,
             log: LogId::random(),
             number: SegmentNumber(1),
             epoch,
@@ -373,4 +376,14 @@ pub struct FrameAt {
     pub offset: u64,
     pub head_len: u32,
     pub body_len: u32,
+    /// The version in which the head is encoded.
+    pub version: WalVersion,
+}
+
+impl FrameAt {
+    /// The place of the frame with this header.
+    pub fn of(header: &FrameHeader, segment: SegmentNumber, offset: u64) -> Self {
+        let FrameHeader { sequence, head_len, body_len, version, .. } = *header;
+        Self { sequence, segment, offset, head_len, body_len, version }
+    }
 }

@@ -97,6 +97,7 @@ fn decode_at(bytes: &[u8], log: LogId, at: FrameAt) -> Result<Frame<'_>, FrameFa
 mod tests {
     use super::*;
     use crate::id::{SegmentNumber, Sequence};
+    use crate::wal::WalVersion;
 
     fn frames(bodies: &[(u64, u32)]) -> Vec<FrameAt> {
         let place = |(at, (offset, body_len)): (usize, &(u64, u32))| FrameAt {
@@ -105,6 +106,7 @@ mod tests {
             offset: *offset,
             head_len: 0,
             body_len: *body_len,
+            version: WalVersion::V2,
         };
         bodies.iter().enumerate().map(place).collect()
     }

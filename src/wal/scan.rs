@@ -275,14 +275,7 @@ fn walk(
         }
         match Frame::decode_expected(&bytes[walked.offset..], segment.log, segment.epoch, walked.next) {
             Ok(frame) => {
-                let at = FrameAt {
-                    sequence: walked.next,
-                    segment: segment.number,
-                    offset: walked.offset as u64,
-                    head_len: frame.header.head_len,
-                    body_len: frame.header.body_len,
-                };
-                found(&frame, at);
+                found(&frame, FrameAt::of(&frame.header, segment.number, walked.offset as u64));
                 walked.next = walked.next.next();
                 walked.offset += frame.header.frame_len() as usize;
             }

@@ -5,7 +5,7 @@
 //!
 //! offset  size  field            little-endian
 //!      0     8  magic            "FLOODWAL"
-//!      8     4  format version   1
+//!      8     4  format version   2; 1 is read, too
 //!     12     4  checksum         CRC-32 over the header's other 60 bytes
 //!     16    16  log id
 //!     32     8  segment number   as in the name
@@ -22,18 +22,18 @@ use std::path::{Path, PathBuf};
 
 use super::damage::{Lost, WalDamage};
 use super::frame::{u32_at, u64_at};
+use super::version::WalVersion;
 use crate::id::{Epoch, LogId, SegmentNumber, Sequence};
 
 /// Bytes of a segment's header.
 pub const SEGMENT_HEADER_LEN: usize = 64;
-/// The version of the format that is written, and the only one that is read.
-pub const FORMAT_VERSION: u32 = 1;
 const MAGIC: &[u8; 8] = b"FLOODWAL";
 const EXTENSION: &str = ".log";
 
 /// The header of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
+    pub version: WalVersion,
     pub log: LogId,
     pub number: SegmentNumber,
     pub epoch: Epoch,
@@ -46,7 +46,7 @@ impl SegmentHeader {
     pub fn encode(&self) -> [u8; SEGMENT_HEADER_LEN] {
         let mut bytes = [0; SEGMENT_HEADER_LEN];
         bytes[0..8].copy_from_slice(MAGIC);
-        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[8..12].copy_from_slice(&self.version.number().to_le_bytes());
         bytes[16..32].copy_from_slice(&self.log.0.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.number.0.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.epoch.0.to_le_bytes());
@@ -80,16 +80,18 @@ impl SegmentHeader {
         if expected != found {
             return Err(damage(12, format!("header checksum {expected:08x}"), format!("{found:08x}")));
         }
-        let version = u32_at(header, 8);
-        if version != FORMAT_VERSION {
-            let expected = format!("format version {FORMAT_VERSION}, which this build reads");
-            return Err(WalDamage { lost: Lost::Nothing, ..damage(8, expected, format!("version {version}")) });
-        }
+        let number_of_version = u32_at(header, 8);
+        let Some(version) = WalVersion::from_number(number_of_version) else {
+            let expected = "format version 1 or 2, which this build reads".to_string();
+            let found = format!("version {number_of_version}");
+            return Err(WalDamage { lost: Lost::Nothing, ..damage(8, expected, found) });
+        };
         let found = SegmentNumber(u64_at(header, 32));
         if found != number {
             return Err(damage(32, format!("segment number {number}"), format!("{found}")));
         }
         Ok(Self {
+            version,
             log: LogId(u128::from_le_bytes(header[16..32].try_into().expect("sixteen bytes"))),
             number,
             epoch: Epoch(u64_at(header, 40)),
@@ -128,6 +130,7 @@ mod tests {
 
     fn header() -> SegmentHeader {
         SegmentHeader {
+            version: WalVersion::V2,
             log: LogId(0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100),
             number: SegmentNumber(9),
             epoch: Epoch(4),
@@ -139,7 +142,7 @@ mod tests {
     #[test]
     fn a_segment_header_is_these_exact_bytes() {
         let bytes = header().encode();
-        let mut expected = b"FLOODWAL\x01\0\0\0".to_vec();
+        let mut expected = b"FLOODWAL\x02\0\0\0".to_vec();
         expected.extend(&bytes[12..16]);
         expected.extend(0..16);
         expected.extend([9, 0, 0, 0, 0, 0, 0, 0]);
@@ -166,13 +169,13 @@ mod tests {
     #[test]
     fn an_unknown_version_is_refused_by_its_number() {
         let mut bytes = header().encode();
-        bytes[8] = 2;
+        bytes[8] = 3;
         let sum = checksum(&bytes);
         bytes[12..16].copy_from_slice(&sum.to_le_bytes());
         let damage = SegmentHeader::decode(&bytes, Path::new("wal/1.log"), SegmentNumber(9)).unwrap_err();
         assert_eq!(
             damage.to_string(),
-            "wal/1.log: at byte 8: expected format version 1, which this build reads, found version 2; nothing is lost"
+            "wal/1.log: at byte 8: expected format version 1 or 2, which this build reads, found version 3; nothing is lost"
         );
     }
 

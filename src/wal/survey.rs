@@ -233,8 +233,8 @@ impl LogSurvey {
 fn guess(start: &[u8], number: SegmentNumber, log: Option<LogId>) -> Option<SegmentHeader> {
     let log = log?;
     let frame = FrameHeader::decode(start.get(SEGMENT_HEADER_LEN..)?, log).ok()?;
-    let (epoch, first_sequence) = (frame.epoch, frame.sequence);
-    Some(SegmentHeader { log, number, epoch, first_sequence, durable_through: Sequence(0) })
+    let (version, epoch, first_sequence) = (frame.version, frame.epoch, frame.sequence);
+    Some(SegmentHeader { version, log, number, epoch, first_sequence, durable_through: Sequence(0) })
 }
 
 /// A walk through a segment.
@@ -272,8 +272,7 @@ impl<E: From<WalError>, V: FnMut(Seen<'_>) -> Result<(), E>> Walk<'_, V> {
         if expected != found {
             return Err(Step::Fault(FrameFault::Sequence { expected, found }));
         }
-        let FrameHeader { head_len, body_len, .. } = frame.header;
-        let at = FrameAt { sequence: self.next, segment: header.number, offset: self.offset, head_len, body_len };
+        let at = FrameAt::of(&frame.header, header.number, self.offset);
         (self.visit)(Seen::Frame(at, &frame.header, frame.head, frame.body)).map_err(Step::Failed)?;
         self.proven = self.proven.max(frame.header.synced_through.0);
         self.next = self.next.next();

@@ -11,6 +11,7 @@
 use super::FrameKind;
 use super::frame::{FRAME_HEADER_LEN, Frame, FrameFault, FrameHeader};
 use super::segment::SegmentHeader;
+use super::version::WalVersion;
 use crate::id::{SegmentNumber, Sequence};
 
 /// How the log ends.
@@ -60,7 +61,7 @@ pub(super) struct Beyond {
 /// Searches a segment's bytes for frames after the bad one, which stands at `offset` and should have been `sequence`.
 ///
 /// The search begins at the bad place itself: what stands there may be the whole frame of a later sequence. It is linear:
-/// a cheap look at the kind and the zeros behind it rules out nearly every position.
+/// a cheap look at the kind, the version and the zeros after them rules out nearly every position.
 pub(super) fn look_beyond(bytes: &[u8], offset: usize, sequence: Sequence, segment: &SegmentHeader) -> Beyond {
     let mut beyond = Beyond::default();
     let mut at = offset;
@@ -89,7 +90,8 @@ pub(super) fn look_beyond(bytes: &[u8], offset: usize, sequence: Sequence, segme
 /// The header at the beginning of `bytes`, if it can be one that was written after the bad frame, `distance` bytes before.
 fn later_header(bytes: &[u8], distance: u64, bad: Sequence, segment: &SegmentHeader) -> Option<FrameHeader> {
     FrameKind::from_byte(bytes[40])?;
-    if bytes[41..FRAME_HEADER_LEN] != [0; 7] {
+    WalVersion::from_frame_byte(bytes[41])?;
+    if bytes[42..FRAME_HEADER_LEN] != [0; 6] {
         return None;
     }
     let header = FrameHeader::decode(bytes, segment.log).ok()?;

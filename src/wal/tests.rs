@@ -80,6 +80,7 @@ struct ByHand {
 impl ByHand {
     fn new(number: u64, epoch: u64, first_sequence: u64, durable_through: u64) -> Self {
         let header = SegmentHeader {
+            version: WalVersion::V2,
             log: LOG,
             number: SegmentNumber(number),
             epoch: Epoch(epoch),
@@ -92,6 +93,7 @@ impl ByHand {
     fn frame_of(log: LogId, epoch: Epoch, sequence: u64, synced_through: u64, body: &str) -> Vec<u8> {
         let header = FrameHeader {
             kind: FrameKind::Block,
+            version: WalVersion::V2,
             head_len: 0,
             body_len: body.len() as u32,
             payload_checksum: payload_checksum(&[], body.as_bytes()),

@@ -14,7 +14,7 @@ use super::queue::{Done, Request, SummedFrame};
 use super::segment::{SEGMENT_HEADER_LEN, SegmentHeader, segment_path};
 use super::settings::Effort;
 use super::shared::{Segment, Shared, full, give_up_reserve, is_full};
-use super::{FrameAt, FrameKind};
+use super::{FrameAt, FrameKind, WalVersion};
 use crate::disk::{DiskFile, Step};
 use crate::id::{Epoch, SegmentNumber, Sequence};
 use crate::planted::PlantedBug;
@@ -120,8 +120,7 @@ impl Writer {
             let mut of_request = Vec::with_capacity(request.frames.len());
             for (frame_index, frame) in request.frames.iter().enumerate() {
                 let header = self.header(frame, sequence);
-                let (head_len, body_len) = (header.head_len, header.body_len);
-                of_request.push(FrameAt { sequence, segment: self.segment, offset, head_len, body_len });
+                of_request.push(FrameAt::of(&header, self.segment, offset));
                 self.scratch.extend_from_slice(&header.encode(self.shared.log));
                 self.scratch.extend_from_slice(&frame.head);
                 if frame.body.len() <= COPIED_BODY_BYTES {
@@ -143,6 +142,7 @@ impl Writer {
     fn header(&self, frame: &SummedFrame, sequence: Sequence) -> FrameHeader {
         FrameHeader {
             kind: frame.kind,
+            version: WalVersion::CURRENT,
             // Checked when the frame was taken.
             head_len: frame.head.len() as u32,
             body_len: frame.body.len() as u32,
@@ -193,6 +193,7 @@ impl Writer {
     /// Goes on in a new segment that begins at the next sequence. Everything below it is synced.
     fn roll(&mut self) -> Result<(), Failure> {
         let header = SegmentHeader {
+            version: WalVersion::CURRENT,
             log: self.shared.log,
             number: self.segment.next(),
             epoch: self.epoch,

@@ -207,6 +207,11 @@ impl Life {
         }
     }
 
+    /// Stores block `number` ahead of its batch, and says whether it was acknowledged.
+    pub fn store(&self, number: u64) -> bool {
+        self.blocks.send(number)
+    }
+
     /// Gives the job what batch `number` is made of, and ticks.
     fn run_batch(&self, number: u64) -> Result<(), Error> {
         if !self.blocks.send(number) {

@@ -25,14 +25,23 @@ pub fn point(batch: u64) -> JobPoint {
         job_name: "counts".to_string(),
         job_version: "1".to_string(),
         lineage: Lineage(7),
+        generation: Epoch(1),
         batch: BatchId(batch),
         next_batch: BatchId(batch + 1),
         last_batch_time: BatchTime(batch * 1_000),
         zero_time: BatchTime(0),
         published_through: BatchId(batch),
-        positions: vec![("lines".into(), batch.to_le_bytes().to_vec())],
+        sources: vec![SourceEntry {
+            uid: "lines".into(),
+            kind: "text_file_stream".to_string(),
+            record_type: "str".to_string(),
+            position_type: "[u8; 8]".to_string(),
+            range_type: "u64".to_string(),
+            position: SourcePosition::Direct(batch.to_le_bytes().to_vec()),
+        }],
         log: LogPoint { log: LogId(9), next: Sequence(batch * 10 + 1), oldest_needed: Sequence(batch * 10 + 1) },
         keys: KeyLayout::of_this_build(128, 8),
+        interval_ms: 1_000,
         operators: vec![OperatorEntry {
             uid: "counts".into(),
             number: OPERATOR,
@@ -41,6 +50,7 @@ pub fn point(batch: u64) -> JobPoint {
             state_type: "u64".to_string(),
             state_version: 1,
             entries: batch,
+            parameters: vec![("length_ms".to_string(), 600)],
         }],
     }
 }

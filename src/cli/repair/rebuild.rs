@@ -16,6 +16,7 @@ use byteview::ByteView;
 
 use super::{LogPlace, Repair, log_directory};
 use crate::batch::event::{BatchEvent, PlannedTask};
+use crate::block::BlockHead;
 use crate::checkpoint::{LogPoint, MANIFESTS, Manifest, ManifestChain, ManifestDraft, ManifestKind};
 use crate::cli::console::Console;
 use crate::cli::exit::Exit;
@@ -23,7 +24,6 @@ use crate::cli::failure::{Failure, Result};
 use crate::cli::location::Store;
 use crate::cli::operation::{LOST_AND_FOUND, Moved, Operation, is_there, move_to};
 use crate::cli::repair::Salvage;
-use crate::codec::encode;
 use crate::id::{Epoch, Lineage, LogId, Sequence, WriterNonce};
 use crate::recovery::facts::WAL;
 use crate::wal::{FrameKind, NewFrame, Wal, WalSettings, read_frame};
@@ -56,7 +56,9 @@ pub(crate) fn apply(
     operation.begins(&what)?;
     let mut point = repair.from.point.clone();
     // The newest word on the lineage, also where the checkpoint is older.
-    point.lineage = repair.chain.lineage().unwrap_or(point.lineage);
+    if let Some(newest) = repair.chain.newest() {
+        (point.lineage, point.generation) = (newest.point.lineage, newest.point.generation);
+    }
     if let Some(salvage) = &repair.log {
         let new = format!("{LOST_AND_FOUND}/{}/new-wal", operation.stamp());
         let log = write_log(console, store, &new, salvage, epoch)?;
@@ -68,7 +70,7 @@ pub(crate) fn apply(
     }
     let kind = if repair.begins_lineage() { ManifestKind::Rollback } else { ManifestKind::Claim };
     if repair.begins_lineage() {
-        point.lineage = Lineage::random();
+        (point.lineage, point.generation) = (Lineage::random(), epoch);
     }
     let Manifest { checkpoint, .. } = repair.from;
     let draft = ManifestDraft { epoch, nonce: WriterNonce::random(), kind, point, checkpoint };
@@ -104,10 +106,11 @@ fn write_log(console: &Console<'_>, store: &Store, below: &str, salvage: &Salvag
                 None => {
                     let log = salvage.log.expect("frames were read from a log");
                     let (head, body) = read_frame(&*disk, &salvage.directory, log, frame.at)?;
-                    NewFrame { kind: FrameKind::Block, head, body }
+                    let head = BlockHead::decode(frame.at.version, &head).map_err(|error| undecodable(&error))?;
+                    NewFrame { kind: FrameKind::Block, head: head.encode(), body }
                 }
                 Some(event) => {
-                    let head = encode(&renumbered(event, &numbers)?).map_err(|error| unencodable(&error))?;
+                    let head = renumbered(event, &numbers)?.encode();
                     NewFrame { kind: FrameKind::Event, head, body: ByteView::default() }
                 }
             });
@@ -140,6 +143,6 @@ fn renumbered(event: &BatchEvent, numbers: &BTreeMap<Sequence, Sequence>) -> Res
     Ok(BatchEvent::Planned(plan))
 }
 
-fn unencodable(error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(Exit::Failed, format!("an event does not encode: {error}"))
+fn undecodable(error: &dyn std::fmt::Display) -> Failure {
+    Failure::new(Exit::Failed, format!("the head of a block cannot be decoded: {error}"))
 }

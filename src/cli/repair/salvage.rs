@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use crate::batch::event::BatchEvent;
 use crate::checkpoint::Manifest;
 use crate::cli::failure::{Failure, Result};
-use crate::codec::decode;
 use crate::disk::Disk;
 use crate::id::{BatchId, Lineage, LogId, Sequence};
 use crate::recovery::facts::Fold;
@@ -100,10 +99,12 @@ impl Salvage {
                     frames.push(Salvaged { at: found.at, event: None });
                 }
                 FrameKind::Event => {
-                    let Ok(event) = decode::<BatchEvent>(&found.head) else { continue };
+                    let Ok(event) = BatchEvent::decode(found.at.version, &found.head) else { continue };
                     let counts = match &event {
                         BatchEvent::Opened { .. } => keeps_lineage,
                         BatchEvent::GivenUp { .. } => false,
+                        // It may have been made for any of the batches that follow.
+                        BatchEvent::SourceDecided { .. } => true,
                         BatchEvent::Planned(plan) => is_kept(plan.batch),
                         BatchEvent::AttemptStarted { batch, .. }
                         | BatchEvent::AttemptFailed { batch, .. }

@@ -101,7 +101,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
             match seen {
                 Seen::Frame(at, header, head, _) => {
                     fold.take(at, header.kind, head);
-                    if let Some((batch, failed)) = FailedAttempt::of(header.kind, head) {
+                    if let Some((batch, failed)) = FailedAttempt::of(header, head) {
                         failures.entry(batch).or_default().push(failed);
                     }
                 }
@@ -132,12 +132,12 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
 }
 
 impl FailedAttempt {
-    fn of(kind: crate::wal::FrameKind, head: &[u8]) -> Option<(BatchId, Self)> {
+    fn of(header: &crate::wal::FrameHeader, head: &[u8]) -> Option<(BatchId, Self)> {
         use crate::batch::event::BatchEvent;
-        if kind != crate::wal::FrameKind::Event {
+        if header.kind != crate::wal::FrameKind::Event {
             return None;
         }
-        match crate::codec::decode::<BatchEvent>(head) {
+        match BatchEvent::decode(header.version, head) {
             Ok(BatchEvent::AttemptFailed { batch, attempt, operator, panic }) => {
                 Some((batch, Self { attempt, operator, panic }))
             }

@@ -22,7 +22,7 @@ use serde::Serialize;
 
 use crate::checkpoint::{
     ChainFacts, CheckpointFiles, JobPoint, KeyLayout, LogPoint, MANIFESTS, Manifest, ManifestChain, ManifestDraft,
-    ManifestKind, OperatorEntry, directory_name, list_files, manifest_file_name,
+    ManifestKind, OperatorEntry, SourceEntry, SourcePosition, directory_name, list_files, manifest_file_name,
 };
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
@@ -284,17 +284,19 @@ fn point(file: &Path, header: &Header, new_lineage: bool) -> Result<JobPoint> {
         test_vector: number(&header.keys.test_vector, "the test vector")? as u64,
         key_groups: header.keys.key_groups,
         partitions: header.keys.partitions,
+        cells: 1,
     };
     let ours = KeyLayout::of_this_build(keys.key_groups, keys.partitions);
     if keys != ours {
         let message = format!("keys are spread by {}, this build spreads them by {}", keys.hash_name, ours.hash_name);
         return Err(Failure::new(Exit::Incompatible, format!("{}: {message}", file.display())));
     }
-    let positions = header.positions.iter().map(|it| {
-        let bytes =
-            from_hex(&it.position).ok_or_else(|| wrong(format!("the position of \"{}\" is not hex", it.uid)))?;
-        Ok((Uid::from(it.uid.as_str()), bytes))
+    let not_hex = |uid: &str| wrong(format!("the position of \"{uid}\" is not hex"));
+    let of_version_1 = header.positions.iter().map(|it| {
+        let bytes = from_hex(&it.position).ok_or_else(|| not_hex(&it.uid))?;
+        Ok(SourceEntry::of_unknown_type(it.uid.as_str().into(), SourcePosition::Version1(bytes)))
     });
+    let sources = header.sources.iter().map(|it| it.entry().ok_or_else(|| not_hex(&it.uid))).chain(of_version_1);
     let operators = header.operators.iter().map(|it| OperatorEntry {
         uid: Uid::from(it.uid.as_str()),
         number: OperatorNumber(it.number),
@@ -303,20 +305,23 @@ fn point(file: &Path, header: &Header, new_lineage: bool) -> Result<JobPoint> {
         state_type: it.state_type.clone(),
         state_version: it.state_version,
         entries: 0,
+        parameters: it.parameters.clone(),
     });
     let lineage = Lineage(number(&header.lineage, "the lineage")?);
     Ok(JobPoint {
         job_name: header.job.clone(),
         job_version: header.job_version.clone(),
         lineage: if new_lineage { Lineage::random() } else { lineage },
+        generation: if new_lineage { Epoch(header.epoch).next() } else { Epoch(header.generation) },
         batch: BatchId(header.batch),
         next_batch: BatchId(header.next_batch),
         last_batch_time: BatchTime(header.last_batch_time_ms),
         zero_time: BatchTime(header.zero_time_ms),
         published_through: BatchId(header.published_through),
-        positions: positions.collect::<Result<_>>()?,
+        sources: sources.collect::<Result<_>>()?,
         log: LogPoint { log: crate::id::LogId(0), next: Sequence(1), oldest_needed: Sequence(1) },
         keys,
+        interval_ms: header.interval_ms,
         operators: operators.collect(),
     })
 }

@@ -5,10 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use byteview::ByteView;
 
 use crate::block::{BlockHead, BlockLog};
-use crate::codec;
 use crate::error::{Error, ErrorKind};
 use crate::id::{SegmentNumber, Sequence};
-use crate::wal::FrameAt;
+use crate::wal::{FrameAt, WalVersion};
 
 type Done = Box<dyn FnOnce(Result<FrameAt, Error>) + Send>;
 
@@ -115,13 +114,23 @@ impl State {
             return Some((done, Err(Error::new(ErrorKind::Environment, "the scripted log failed"))));
         }
         let sequence = Sequence(self.durable.len() as u64);
-        Some((done, Ok(FrameAt { sequence, segment: SegmentNumber(1), offset: 0, head_len: 0, body_len })))
+        Some((
+            done,
+            Ok(FrameAt {
+                sequence,
+                segment: SegmentNumber(1),
+                offset: 0,
+                head_len: 0,
+                body_len,
+                version: WalVersion::CURRENT,
+            }),
+        ))
     }
 }
 
 impl BlockLog for ScriptedLog {
     fn append_block(&self, head: Vec<u8>, body: ByteView, done: Done) {
-        let head = codec::decode(&head).expect("a head decodes that was just encoded");
+        let head = BlockHead::decode(WalVersion::CURRENT, &head).expect("a head decodes that was just encoded");
         let answer = self.state().take(head, body, done);
         if let Some((done, answer)) = answer {
             done(answer);

@@ -6,14 +6,17 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-use crate::batch::event::{BatchEvent, Commit, DeadLetter, Digest, Plan, PlannedInput, PlannedTask};
-use crate::block::BlockHead;
+use crate::batch::event::{BatchEvent, Commit, DeadLetter, Digest, Plan, PlannedInput, PlannedTask, Receipt};
+use crate::block::{BlockHead, KeyedPosition};
 use crate::bytes::Bytes;
 use crate::checkpoint::{
-    CheckpointFile, CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestKind, OperatorEntry,
+    CheckpointFile, CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestKind, OperatorEntry, SourceEntry,
+    SourcePosition,
 };
 use crate::codec::encode;
-use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, ManifestSequence, Position, Sequence, Uid, WriterNonce};
+use crate::id::{
+    BatchId, BatchTime, Epoch, Lineage, LogId, ManifestSequence, Position, Sequence, TypeHash, Uid, WriterNonce,
+};
 use crate::source::RecordBlock;
 use crate::state::OperatorNumber;
 use crate::text::Text;
@@ -87,6 +90,10 @@ fn uid(rng: &mut StdRng) -> Uid {
     Uid::from(text(rng).as_str())
 }
 
+fn type_hash(rng: &mut StdRng) -> Option<TypeHash> {
+    rng.random::<bool>().then(|| TypeHash(rng.random()))
+}
+
 fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
     encode(value).expect("a sample is encoded")
 }
@@ -94,14 +101,18 @@ fn encoded<T: Serialize>(value: &T) -> Vec<u8> {
 pub(super) fn event(seed: u64) -> Vec<u8> {
     let rng = &mut rng(seed);
     let batch = BatchId(number(rng));
-    encoded(&match rng.random_range(0..8) {
-        0 => BatchEvent::Opened { epoch: Epoch(number(rng)), lineage: Lineage(rng.random()) },
+    encoded(&match rng.random_range(0..9) {
+        0 => {
+            let (epoch, generation) = (Epoch(number(rng)), Epoch(number(rng)));
+            BatchEvent::Opened { epoch, lineage: Lineage(rng.random()), generation }
+        }
         1 => BatchEvent::Planned(Plan {
             batch,
             time: BatchTime(number(rng)),
             merged_ticks: number(rng),
             inputs: list(rng, |rng| PlannedInput {
                 source: uid(rng),
+                range_type: type_hash(rng),
                 tasks: list(rng, |rng| match rng.random_range(0..3) {
                     0 => PlannedTask::Block(Sequence(number(rng))),
                     1 => PlannedTask::Range(bytes(rng)),
@@ -131,10 +142,12 @@ pub(super) fn event(seed: u64) -> Vec<u8> {
             batch,
             job_version: text(rng),
             records: list(rng, |rng| (uid(rng), number(rng))),
+            receipts: list(rng, |rng| (uid(rng), list(rng, |rng| Receipt { task: rng.random(), bytes: bytes(rng) }))),
             digests: list(rng, |rng| (uid(rng), Digest { count: number(rng), sum: rng.random() })),
             processing_ms: number(rng),
         }),
         6 => BatchEvent::Published { batch },
+        7 => BatchEvent::SourceDecided { source: uid(rng), batch, decision: bytes(rng) },
         _ => BatchEvent::GivenUp { blocks: list(rng, |rng| Sequence(number(rng))) },
     })
 }
@@ -142,7 +155,7 @@ pub(super) fn event(seed: u64) -> Vec<u8> {
 pub(super) fn block_head(seed: u64) -> Vec<u8> {
     let rng = &mut rng(seed);
     let position = rng.random::<bool>().then(|| Position(number(rng)));
-    encoded(&BlockHead { source: uid(rng), position, records: number(rng) })
+    encoded(&BlockHead { source: uid(rng), position, records: number(rng), record_type: type_hash(rng) })
 }
 
 pub(super) fn records(seed: u64) -> Vec<u8> {
@@ -209,14 +222,17 @@ fn point(rng: &mut StdRng) -> JobPoint {
         last_batch_time: BatchTime(number(rng)),
         zero_time: BatchTime(number(rng)),
         published_through: BatchId(number(rng)),
-        positions: list(rng, |rng| (uid(rng), bytes(rng))),
+        generation: Epoch(number(rng)),
+        sources: list(rng, source),
         log: LogPoint { log: LogId(rng.random()), next: Sequence(number(rng)), oldest_needed: Sequence(number(rng)) },
         keys: KeyLayout {
             hash_name: text(rng),
             test_vector: rng.random(),
             key_groups: rng.random(),
             partitions: rng.random(),
+            cells: rng.random(),
         },
+        interval_ms: number(rng),
         operators: list(rng, |rng| OperatorEntry {
             uid: uid(rng),
             number: OperatorNumber(rng.random()),
@@ -225,6 +241,24 @@ fn point(rng: &mut StdRng) -> JobPoint {
             state_type: text(rng),
             state_version: rng.random(),
             entries: number(rng),
+            parameters: list(rng, |rng| (text(rng), number(rng))),
         }),
+    }
+}
+
+fn source(rng: &mut StdRng) -> SourceEntry {
+    let keyed = |rng: &mut StdRng| KeyedPosition { key: bytes(rng), position: bytes(rng) };
+    SourceEntry {
+        uid: uid(rng),
+        kind: text(rng),
+        record_type: text(rng),
+        position_type: text(rng),
+        range_type: text(rng),
+        position: match rng.random_range(0..4) {
+            0 => SourcePosition::None,
+            1 => SourcePosition::Keyed(list(rng, keyed)),
+            2 => SourcePosition::Direct(bytes(rng)),
+            _ => SourcePosition::Version1(bytes(rng)),
+        },
     }
 }

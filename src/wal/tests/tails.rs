@@ -158,6 +158,7 @@ fn a_proof_that_is_the_users_own_bytes_of_an_earlier_time_proves_nothing() {
     let mut segment = three_frames();
     let header = FrameHeader {
         kind: FrameKind::Block,
+        version: WalVersion::V2,
         head_len: 0,
         body_len: copy.len() as u32,
         payload_checksum: payload_checksum(&[], &copy),

@@ -10,12 +10,11 @@ use crate::cli::finding::{Code, Finding};
 use crate::cli::frames::{oldest_needed, torn};
 use crate::cli::location::Store;
 use crate::cli::progress::Progress;
-use crate::codec::decode;
 use crate::disk::LocalDisk;
 use crate::driver::lock::Owner;
 use crate::id::Sequence;
 use crate::recovery::facts::WAL;
-use crate::wal::{Ending, FrameKind, LogSurvey, Lost, Seen, SurveyedSegment, Tail, WalDamage, WalError};
+use crate::wal::{Ending, FrameHeader, FrameKind, LogSurvey, Lost, Seen, SurveyedSegment, Tail, WalDamage, WalError};
 
 /// The log as its names and headers tell.
 pub(super) struct Log {
@@ -86,7 +85,7 @@ impl Log {
             match seen {
                 Seen::Frame(at, header, head, _) => {
                     read.frames += 1;
-                    if let Some(reason) = undecodable(header.kind, head) {
+                    if let Some(reason) = undecodable(header, head) {
                         let finding = Finding::new(Code::UnreadableFrame).file(&segment.file, &segment.file);
                         let concern = format!("frame {}: {reason}", at.sequence);
                         read.unreadable.push(finding.offset(at.offset).concerning(concern));
@@ -130,13 +129,15 @@ fn of_wal_error(error: &WalError) -> Finding {
 }
 
 /// Why a frame says nothing that this build understands.
-fn undecodable(kind: FrameKind, head: &[u8]) -> Option<String> {
-    match kind {
-        FrameKind::Mark => None,
-        FrameKind::Block => decode::<BlockHead>(head).err().map(|error| error.to_string()),
-        FrameKind::Absent => decode::<AbsentHead>(head).err().map(|error| error.to_string()),
-        FrameKind::Event => decode::<BatchEvent>(head).err().map(|error| error.to_string()),
-    }
+fn undecodable(header: &FrameHeader, head: &[u8]) -> Option<String> {
+    let version = header.version;
+    let decoded = match header.kind {
+        FrameKind::Mark => Ok(()),
+        FrameKind::Block => BlockHead::decode(version, head).map(drop),
+        FrameKind::Absent => AbsentHead::decode(version, head).map(drop),
+        FrameKind::Event => BatchEvent::decode(version, head).map(drop),
+    };
+    decoded.err().map(|error| error.to_string())
 }
 
 /// Moves the bar with what is read.
