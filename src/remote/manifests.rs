@@ -16,6 +16,8 @@ use crate::id::{ManifestSequence, Sequence};
 
 /// How far below the boundary manifests are read whose deletion a crash may have prevented.
 const LEFT_BEHIND: u64 = 64;
+/// How often the manifests are read while a driver goes on.
+const TRIES: u32 = 30;
 /// Manifests that are read at once, behind one that is damaged.
 const BACKWARD: u64 = 8;
 
@@ -36,9 +38,22 @@ pub(crate) struct DamagedManifest {
 }
 
 impl Manifests {
-    /// Reads all that count.
+    /// Reads all that count. What is missing while a driver publishes, and deletes what it needs no more, is read again.
     pub fn read(bucket: &Bucket) -> Result<Self, RemoteError> {
-        let listed = listed_numbers(bucket, MANIFESTS)?;
+        let mut listed = listed_numbers(bucket, MANIFESTS)?;
+        for _ in 1..TRIES {
+            let before = listed.iter().max().copied();
+            let read = Self::read_listed(bucket, listed);
+            let Err(RemoteError::Damaged { .. }) = &read else { return read };
+            listed = listed_numbers(bucket, MANIFESTS)?;
+            if listed.iter().max().copied() == before {
+                return read;
+            }
+        }
+        Self::read_listed(bucket, listed)
+    }
+
+    fn read_listed(bucket: &Bucket, listed: Vec<u64>) -> Result<Self, RemoteError> {
         let mut manifests = Self::default();
         manifests.find_newest(bucket, listed.iter().max().copied().unwrap_or(0))?;
         let Some(newest) = manifests.newest() else { return Ok(manifests) };
