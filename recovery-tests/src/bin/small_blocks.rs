@@ -7,6 +7,7 @@
 //!
 //! Its clock stands still, so no batch is planned and every block waits until the stop, whose batches take all of them. In the
 //! end it says how many records were counted, in all its lives, and how much memory the process took at most.
+#![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::fs;
