@@ -178,7 +178,7 @@ impl KeyHasher {
     /// The pinned hash of `key`.
     ///
     /// # Panics
-    /// When the key's serde code fails; key types are round-tripped when a job starts, so this is the type's own bug.
+    /// When the key's serde code fails, for a key that shows what no sample of its type did.
     #[inline]
     pub fn hash<K: Serialize + 'static>(&mut self, key: &K) -> KeyHash {
         // The one key type that is in every hot path; the compiler resolves the question.
@@ -186,9 +186,16 @@ impl KeyHasher {
             return hash_of_text(text);
         }
         self.scratch.clear();
-        encode_into(key, &mut self.scratch).expect("a key encodes");
+        if let Err(error) = encode_into(key, &mut self.scratch) {
+            cannot_be_encoded::<K>(&error);
+        }
         KeyHash::of_encoded(&self.scratch)
     }
+}
+
+#[cold]
+fn cannot_be_encoded<K>(error: &bincode::error::EncodeError) -> ! {
+    panic!("a key of type {} cannot be stored: {error}", std::any::type_name::<K>());
 }
 
 /// The hash of a text's encoding, its length as a varint and its bytes, without the way through serde.

@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 
+use crate::codec::Record;
 use crate::dataflow::graph::Graph;
 use crate::disk::LocalDisk;
 use crate::driver::inputs::DirectInput;
@@ -28,6 +29,7 @@ use crate::recovery::schema::JobSchema;
 use crate::replay::{Fork, Replay, ReplaySettings};
 use crate::running::Running;
 use crate::source::ReceiverSource;
+use crate::types::offer_sample;
 use crate::wal::WalSettings;
 
 pub use builder::StreamingContextBuilder;
@@ -160,6 +162,44 @@ impl StreamingContext {
     pub fn start(self) -> Result<Running> {
         let (job, graph, sender) = self.declared()?;
         Running::start(job, graph, sender)
+    }
+
+    /// Gives an example of a type that checks its input, where it accepts none of the values that Floodmark offers.
+    ///
+    /// Before a job starts, samples of the types of its records, keys and states are made: that shows their shapes, and whether
+    /// they can be stored. `uuid`, `chrono`, `NonZeroU32` and the like need no help. A type that accepts nothing is taken all the
+    /// same, but part of its shape is unknown, and each of its values is checked when it comes. The plain values of a sample
+    /// (texts, numbers, bytes) are offered to all types, in this process from now on; so give it before the streams that use it.
+    ///
+    /// A sample that cannot be stored itself is reported when the job starts.
+    ///
+    /// ```
+    /// # let place = tempfile::tempdir().unwrap();
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    /// #[serde(try_from = "String")]
+    /// struct OrderNumber(String);
+    ///
+    /// impl TryFrom<String> for OrderNumber {
+    ///     type Error = &'static str;
+    ///
+    ///     fn try_from(text: String) -> Result<Self, Self::Error> {
+    ///         if text.starts_with("ORD/") { Ok(Self(text)) } else { Err("not an order number") }
+    ///     }
+    /// }
+    ///
+    /// let context = floodmark::StreamingContext::builder("orders").checkpoint(place.path()).build()?;
+    /// context.sample(&OrderNumber("ORD/1".to_string()));
+    /// let (orders, stream) = context.queue_stream::<OrderNumber>("orders");
+    /// stream.count_by_value().print(10);
+    /// # Ok::<(), floodmark::Error>(())
+    /// ```
+    pub fn sample<T: Record>(&self, value: &T) {
+        if let Err(problem) = offer_sample(value) {
+            let type_name = std::any::type_name::<T>();
+            self.graph.report_problem(format!("the sample of {type_name} cannot be stored: {problem}"));
+        }
     }
 
     /// What this program declares, as far as a start compares it with what is stored: to be exported by a new build before it is

@@ -34,6 +34,11 @@ pub(crate) trait ByKey: Send + Sync + 'static {
         self.begins_partial()
     }
 
+    /// Why its initial state cannot be stored.
+    fn initial_problem(&self) -> Option<String> {
+        None
+    }
+
     /// As [`Wide::initial_state`].
     fn initial_state(&self) -> Option<FrozenRun> {
         None
@@ -65,7 +70,7 @@ impl<O: ByKey> Wide for Shuffled<O> {
     }
 
     fn type_problem(&self) -> Option<String> {
-        as_key::<O::Key>().problem
+        as_key::<O::Key>().problem.or_else(|| self.0.initial_problem())
     }
 
     fn state(&self) -> Option<StateDescriptor> {

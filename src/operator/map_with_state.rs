@@ -16,7 +16,7 @@ use crate::dstream::DStream;
 use crate::id::BatchTime;
 use crate::operator::by_key::{ByKey, Shuffled};
 use crate::operator::keyed_state::KeyedState;
-use crate::state::descriptor::{StateDescriptor, initial_run};
+use crate::state::descriptor::{StateDescriptor, initial_problem, initial_run};
 use crate::state::spec::{StateSpec, Timed};
 use crate::state::tables::{Fingerprint, OperatorState};
 use crate::state::{Calendar, FrozenRun, Slot, State, StateTable, Tables};
@@ -214,6 +214,10 @@ where
 
     fn begins_partial(&self) -> bool {
         self.spec.timeout.is_none()
+    }
+
+    fn initial_problem(&self) -> Option<String> {
+        initial_problem(&self.spec)
     }
 
     fn initial_state(&self) -> Option<FrozenRun> {

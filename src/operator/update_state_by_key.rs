@@ -17,7 +17,7 @@ use crate::operator::by_key::{ByKey, Shuffled};
 use crate::operator::group::Groups;
 use crate::state::FrozenRun;
 use crate::state::State;
-use crate::state::descriptor::{StateDescriptor, initial_run};
+use crate::state::descriptor::{StateDescriptor, initial_problem, initial_run};
 use crate::state::spec::StateSpec;
 use crate::state::tables::OperatorState;
 use crate::state::{Slot, Tables};
@@ -130,6 +130,10 @@ where
 
     fn keeps_within_budget(&self) -> bool {
         true
+    }
+
+    fn initial_problem(&self) -> Option<String> {
+        initial_problem(&self.spec)
     }
 
     fn initial_state(&self) -> Option<FrozenRun> {

@@ -5,7 +5,7 @@ use hashbrown::hash_table::Entry;
 
 use super::Rdd;
 use crate::codec::Key;
-use crate::types::Keys;
+use crate::types::{Keys, as_key};
 
 /// Entries by key, in the order in which keys were first met, and where the partitions of the left input ended among them.
 pub(super) struct ByKey<K, E> {
@@ -17,7 +17,14 @@ pub(super) struct ByKey<K, E> {
 }
 
 impl<K: Key, E> ByKey<K, E> {
+    /// No entries.
+    ///
+    /// # Panics
+    /// When the type cannot be a key: a function of the user has made keys of it, and is blamed.
     pub fn new() -> Self {
+        if let Some(problem) = as_key::<K>().problem {
+            panic!("{problem}");
+        }
         Self { index: HashTable::new(), keys: Keys::new(), hashes: Vec::new(), entries: Vec::new(), ends: Vec::new() }
     }
 

@@ -1,13 +1,14 @@
 //! What is known of an operator's state before anything of it is loaded.
 
+use std::any::type_name;
 use std::borrow::Cow;
 
-use crate::codec::{Key, Record};
+use crate::codec::{Key, Record, encode_into};
 use crate::id::Uid;
 use crate::state::schema::Schema;
 use crate::state::spec::StateSpec;
 use crate::state::{FrozenRun, StateTable};
-use crate::types::Keys;
+use crate::types::{Keys, as_state, check_state};
 
 /// A stateful operator as the program declares it; compared with what a checkpoint holds (I-9).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,18 @@ impl StateDescriptor {
     pub fn seen_as<W: Record>(self) -> Self {
         Self { seen_schema: Schema::of::<W>(), ..self }
     }
+}
+
+/// Why the initial state of an operator cannot be stored.
+pub(crate) fn initial_problem<K: Key, S: Record>(spec: &StateSpec<K, S>) -> Option<String> {
+    let (mut bytes, checks_each) = (Vec::new(), as_state::<S>().is_uncertain);
+    let mut problem = |entry: &(K, S)| {
+        bytes.clear();
+        let encoded = encode_into(entry, &mut bytes).map_err(|error| format!("{}: {error}", type_name::<(K, S)>()));
+        let checked = encoded.and_then(|()| if checks_each { check_state(&entry.1) } else { Ok(()) });
+        checked.err().map(|why| format!("the initial state cannot be stored: {why}"))
+    };
+    spec.initial.iter().find_map(&mut problem)
 }
 
 /// The initial state of an operator as a run for checkpoint 0; `None` where there is none.

@@ -104,7 +104,10 @@ fn trace_earlier<T: DeserializeOwned>() -> Result<(Format, Registry), String> {
 /// recursive.
 fn render(format: &Format, registry: &Registry, met: &mut Vec<String>, text: &mut String) {
     match format {
-        Format::Variable(_) => text.push('?'),
+        Format::Variable(known) => match &*known.borrow() {
+            Some(format) => render(format, registry, met, text),
+            None => text.push('?'),
+        },
         Format::TypeName(name) => render_container(name, registry, met, text),
         Format::Option(inner) => {
             text.push_str("option<");
@@ -153,15 +156,24 @@ fn render_container(name: &str, registry: &Registry, met: &mut Vec<String>, text
             text.push_str(" |");
             for variant in variants.values() {
                 let _ = write!(text, " {}", variant.name);
-                match &variant.value {
-                    VariantFormat::Variable(_) | VariantFormat::Unit => {}
-                    VariantFormat::NewType(inner) => render_tuple(std::slice::from_ref(inner), registry, met, text),
-                    VariantFormat::Tuple(parts) => render_tuple(parts, registry, met, text),
-                    VariantFormat::Struct(fields) => render_fields(fields, registry, met, text),
-                }
+                render_variant(&variant.value, registry, met, text);
                 text.push_str(" |");
             }
         }
+    }
+}
+
+fn render_variant(variant: &VariantFormat, registry: &Registry, met: &mut Vec<String>, text: &mut String) {
+    match variant {
+        VariantFormat::Variable(known) => {
+            if let Some(variant) = &*known.borrow() {
+                render_variant(variant, registry, met, text);
+            }
+        }
+        VariantFormat::Unit => {}
+        VariantFormat::NewType(inner) => render_tuple(std::slice::from_ref(inner), registry, met, text),
+        VariantFormat::Tuple(parts) => render_tuple(parts, registry, met, text),
+        VariantFormat::Struct(fields) => render_fields(fields, registry, met, text),
     }
 }
 

@@ -29,7 +29,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::de::DeserializeOwned;
 use serde_reflection::{Format, Registry};
 
-use crate::codec::{Key, Record};
+use crate::codec::{Key, Record, decode, encode};
 
 pub(crate) use keys::Keys;
 
@@ -62,6 +62,35 @@ enum Role {
 
 /// Findings about a type for each of its roles, in this process.
 static FOUND: Mutex<BTreeMap<(TypeId, Role), Findings>> = Mutex::new(BTreeMap::new());
+
+/// Plain values that users' samples are made of, encoded: offered to types that check their input, in this process.
+static OFFERED: Mutex<tracer::PlainValues> = Mutex::new(Vec::new());
+
+/// More than these are not offered.
+const MOST_OFFERED: usize = 30;
+
+/// Takes a value of a type that may accept nothing of what it is offered otherwise.
+///
+/// # Errors
+/// Why it cannot be stored.
+pub(crate) fn offer_sample<T: Record>(sample: &T) -> Result<(), String> {
+    let bytes = encode(sample).map_err(|error| error.to_string())?;
+    let values = tracer::plain_values::<T>(bytes)?;
+    let mut offered = OFFERED.lock().unwrap_or_else(PoisonError::into_inner);
+    for value in values {
+        if !offered.contains(&value) && offered.len() < MOST_OFFERED {
+            offered.push(value);
+        }
+    }
+    FOUND.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, found| !found.is_uncertain);
+    Ok(())
+}
+
+fn offered_by_users<S: scalar::Scalar>() -> Vec<S> {
+    let offered = OFFERED.lock().unwrap_or_else(PoisonError::into_inner);
+    let of_type = offered.iter().filter(|(of, _)| *of == TypeId::of::<S>());
+    of_type.filter_map(|(_, bytes)| decode(bytes).ok()).collect()
+}
 
 fn once<T: 'static>(role: Role, find: impl FnOnce() -> Findings) -> Findings {
     let known = || FOUND.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,9 +1,10 @@
 //! The plain values that samples are made of: what a type that checks its input is offered, and many values that differ.
 
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// A plain value.
-pub(super) trait Scalar: Sized + Clone {
+pub(super) trait Scalar: Sized + Clone + Serialize + DeserializeOwned + 'static {
     /// What a type is offered, the empty value first. Types that check their input accept one of these, as a rule.
     fn offers() -> Vec<Self>;
 
@@ -166,7 +167,7 @@ impl Scalar for String {
 }
 
 /// A run of bytes; a type of its own, since a list of numbers is another thing to serde.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Blob(pub Vec<u8>);
 
 impl Scalar for Blob {

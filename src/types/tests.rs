@@ -74,6 +74,35 @@ fn of_a_type_for_which_nothing_is_found_as_much_is_known_as_it_asks_for() {
 }
 
 #[test]
+fn what_a_user_gives_as_a_sample_is_offered_to_every_type() {
+    /// Two texts and a number, none of which is on offer.
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(try_from = "(String, u64)", into = "(String, u64)")]
+    struct Ticket(String, u64);
+    impl TryFrom<(String, u64)> for Ticket {
+        type Error = String;
+        fn try_from((text, number): (String, u64)) -> Result<Self, String> {
+            if text.starts_with("T/") && number > 1 << 60 {
+                Ok(Self(text, number))
+            } else {
+                Err("no ticket".to_string())
+            }
+        }
+    }
+    impl From<Ticket> for (String, u64) {
+        fn from(ticket: Ticket) -> Self {
+            (ticket.0, ticket.1)
+        }
+    }
+    type Record = (u8, Ticket, Option<i8>);
+    assert!(as_key::<Record>().is_uncertain);
+    assert_eq!(shape::<Record>(), "(u8, (str, u64), ?)");
+    offer_sample(&vec![Ticket("T/1".to_string(), u64::MAX)]).unwrap();
+    assert_eq!(as_key::<Record>(), Findings::default());
+    assert_eq!(shape::<Record>(), "(u8, (str, u64), option<i8>)");
+}
+
+#[test]
 fn an_unknown_part_of_a_shape_agrees_with_anything() {
     let door = Schema::of_text("Door { number: u64, secret: str, floor: ? }");
     assert!(door.is("Door { number: u64, secret: str, floor: u8 }"));

@@ -17,7 +17,8 @@
 
 mod deserializer;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::any::TypeId;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt::Display;
 
 use serde::Serialize;
@@ -25,8 +26,9 @@ use serde::de::DeserializeOwned;
 use serde_reflection::{ContainerFormat, Format, FormatHolder, Named, Registry, VariantFormat};
 
 use self::deserializer::Tracing;
+use super::offered_by_users;
 use super::scalar::{Blob, Scalar};
-use crate::codec::encode_into;
+use crate::codec::{decode_prefix, encode_into};
 
 /// More passes than any sensible type needs: each one sees one more variant of some enum.
 const MOST_PASSES: usize = 4_096;
@@ -38,7 +40,7 @@ const MOST_TRIES: usize = 8_192;
 const MOST_ATTEMPTS: u32 = 1_200;
 
 /// In so many attempts all plain values of a frame are the same number of their kind; after that they are combined.
-const ALIKE: u32 = 80;
+const ALIKE: u32 = 120;
 
 /// How many elements the list has that a sample is about.
 pub(super) const MANY: u32 = 32;
@@ -59,6 +61,9 @@ impl Path {
     }
 }
 
+/// Encoded plain values, each with its type.
+pub(super) type PlainValues = Vec<(TypeId, Vec<u8>)>;
+
 /// The variant of each enum in a pass.
 pub(super) type Variants = BTreeMap<Path, usize>;
 
@@ -77,6 +82,8 @@ pub(super) enum Fill {
     Float(u64),
     /// As `One`, with this text in all places.
     Text(&'static str),
+    /// What a user's sample is made of: its encoding is in the pass.
+    Sample,
 }
 
 /// A list or a map that was met, and the container that holds it.
@@ -106,6 +113,19 @@ pub(super) struct Trace {
     /// The variants of each pass.
     pub passes: Vec<Variants>,
     tracer: Tracer,
+}
+
+/// The plain values that a user's sample is made of.
+///
+/// # Errors
+/// When the sample does not come back from its encoding.
+pub(super) fn plain_values<T: DeserializeOwned>(sample: Vec<u8>) -> Result<PlainValues, String> {
+    let mut tracer = Tracer::default();
+    tracer.begin(Fill::Sample, Variants::new());
+    tracer.pass.sample = sample.into();
+    let mut format = Format::unknown();
+    T::deserialize(Tracing { tracer: &mut tracer, format: &mut format }).map_err(|Untraceable(reason)| reason)?;
+    Ok(tracer.pass.plain_values)
 }
 
 /// Traces a type.
@@ -235,6 +255,9 @@ struct Pass {
     /// The number of the element that is being made, within the list that has many.
     element: Option<u32>,
     failed: Option<Failed>,
+    /// What is left of a user's sample, and what it was made of so far.
+    sample: VecDeque<u8>,
+    plain_values: PlainValues,
     /// Why no value whatever could help.
     impossible: Option<String>,
 }
@@ -395,8 +418,12 @@ impl Tracer {
     }
 
     /// A plain value.
-    fn scalar<S: Scalar + Serialize>(&mut self) -> S {
-        let offers = S::offers();
+    fn scalar<S: Scalar>(&mut self) -> S {
+        if self.fill() == Fill::Sample {
+            return self.next_of_sample(true);
+        }
+        let mut offers = S::offers();
+        drop(offers.splice(1..1, offered_by_users()));
         let offered = self.offer(offers.len()).map(|offer| offers[offer].clone());
         let place = self.pass.scalars;
         self.pass.scalars += 1;
@@ -412,6 +439,20 @@ impl Tracer {
         value
     }
 
+    /// The next value of a user's sample. It is kept where it is a plain value, and no length or number of a variant.
+    fn next_of_sample<S: Scalar>(&mut self, is_kept: bool) -> S {
+        let bytes = self.pass.sample.make_contiguous();
+        let Ok((value, length)) = decode_prefix::<S>(bytes) else {
+            self.pass.impossible = Some("the sample is too short".to_string());
+            return S::numbered(0);
+        };
+        if is_kept {
+            self.pass.plain_values.push((TypeId::of::<S>(), bytes[..length].to_vec()));
+        }
+        self.pass.sample.drain(..length);
+        value
+    }
+
     fn text(&mut self) -> String {
         match self.fill() {
             Fill::Text(text) => {
@@ -424,6 +465,9 @@ impl Tracer {
     }
 
     fn bytes(&mut self) -> Blob {
+        if self.fill() == Fill::Sample {
+            return self.next_of_sample(true);
+        }
         // As bytes, and not as a list of numbers, they are encoded like a text.
         let given = self.pass.given.len();
         let blob: Blob = self.scalar();
@@ -437,6 +481,9 @@ impl Tracer {
 
     /// A float, which the caller gives in its own width.
     fn float(&mut self) -> f64 {
+        if self.fill() == Fill::Sample {
+            return self.next_of_sample(true);
+        }
         self.pass.has_floats = true;
         match self.fill() {
             Fill::Float(bits) => {
@@ -454,6 +501,9 @@ impl Tracer {
 
     /// How many elements a list or a map gets.
     fn length(&mut self) -> u32 {
+        if self.fill() == Fill::Sample {
+            return self.next_of_sample::<u64>(false) as u32; // a sample that was encoded here
+        }
         let path = self.path();
         let attempted = self.offer(LENGTHS.len()).map_or(1, |offer| LENGTHS[offer]);
         let length = if self.again || self.left_empty.contains(&path) {
@@ -484,6 +534,9 @@ impl Tracer {
 
     /// Whether an option gets a value.
     fn is_some(&mut self) -> bool {
+        if self.fill() == Fill::Sample {
+            return self.next_of_sample::<u8>(false) == 1;
+        }
         let is_some = !self.again && self.fill() != Fill::Least && !self.left_empty.contains(&self.path());
         self.give(&u8::from(is_some));
         is_some
@@ -512,6 +565,9 @@ impl Tracer {
     /// The variant of an enum to go through now.
     fn choose(&mut self, name: &'static str, variants: usize) -> usize {
         let path = self.path();
+        if self.fill() == Fill::Sample {
+            return (self.next_of_sample::<u32>(false) as usize).min(variants - 1);
+        }
         let chosen = if self.fill() == Fill::Learn {
             let chosen = self.choose_new(name, variants);
             self.pass.variants.insert(path, chosen);

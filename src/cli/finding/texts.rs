@@ -342,9 +342,9 @@ impl Code {
             ),
             // `explanation` has asked for all others before.
             _ => (
-                "A type that the program keeps as state cannot be described, so it could not be read back safely: serde's flatten, \
-                 untagged and the like lose what a reader needs.",
-                "Write the type without these attributes.",
+                "A type that the program keeps as a key or as state cannot be stored: its order is random (HashMap, HashSet), equal \
+                 keys have different encodings, or its serde attributes (flatten, untagged, skip_serializing_if) lose what a reader needs.",
+                "Change the type as the message says.",
             ),
         };
         Explanation {

@@ -64,6 +64,20 @@ fn keys_with_a_hash_map_or_a_hash_set_are_refused_at_the_start() {
 }
 
 #[test]
+fn keys_that_a_function_over_batches_makes_are_refused_in_the_first_batch() {
+    let mut job = TestJob::new(|context| {
+        let (numbers, stream) = context.queue_stream::<u64>("numbers");
+        let counts = stream.transform(|_time, rdd| {
+            rdd.map(|number| (HashSet::from([number]), 1_u64)).reduce_by_key(|a, b| a + b).map(|(_, count)| count)
+        });
+        (numbers, counts.collect("counts"))
+    })
+    .unwrap();
+    job.handles().0.push(vec![1]).unwrap();
+    says(&job.run_batch().unwrap_err().to_string(), &["HashSet<u64>", "BTreeSet"]);
+}
+
+#[test]
 fn keys_that_are_equal_and_encoded_differently_are_refused_at_the_start() {
     #[derive(Clone, Debug, Serialize, Deserialize)]
     struct Word(String);
@@ -200,7 +214,7 @@ fn types_that_bincode_cannot_carry_are_refused_at_the_start() {
 }
 
 /// As [`Noted`], but only one value in many is left out: no sample shows it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Seldom {
     #[serde(skip_serializing_if = "is_seldom")]
     number: u64,
@@ -231,6 +245,21 @@ fn a_state_that_shows_what_no_sample_did_fails_its_batch_by_name() {
     job.handles().0.push(vec![123_456_789]).unwrap();
     let error = job.run_batch().unwrap_err().to_string();
     says(&error, &["\"kept\"", "Seldom", "`number`"]);
+}
+
+#[test]
+fn an_initial_state_or_a_key_that_shows_what_no_sample_did_is_named() {
+    let initial = TestJob::new(|context| {
+        let (numbers, stream) = context.queue_stream::<(u64, u64)>("numbers");
+        let spec = crate::StateSpec::new("kept").initial_state([(1_u64, Seldom { number: 123_456_789 })]);
+        stream.update_state_by_key(spec, |_: &[u64], old| old).collect("all");
+        numbers
+    });
+    says(&refusal(initial), &["\"kept\"", "initial state", "Seldom", "`number`"]);
+
+    let mut job = counted(|number| Seldom { number }).unwrap();
+    job.handles().0.push(vec![123_456_789]).unwrap();
+    says(&job.run_batch().unwrap_err().to_string(), &["Seldom", "`number`"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::de::{VariantAccess, Visitor};
 use serde_reflection::{ContainerFormat, Format, FormatHolder, Named, VariantFormat};
 
 use super::super::scalar::Blob;
-use super::{DEEPEST, Tracer, Untraceable};
+use super::{DEEPEST, Fill, Tracer, Untraceable};
 
 /// The step into the first variant of an enum; steps before it are into fields.
 const VARIANTS: u32 = 1 << 20;
@@ -77,6 +77,9 @@ impl<'de> Deserializer<'de> for Tracing<'_> {
 
     fn deserialize_f32<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Untraceable> {
         self.note(Format::F32)?;
+        if self.tracer.fill() == Fill::Sample {
+            return visitor.visit_f32(self.tracer.next_of_sample(true));
+        }
         let value = self.tracer.float() as f32; // small numbers, or a zero or a NaN that stays one
         self.tracer.give(&value);
         visitor.visit_f32(value)
