@@ -4,6 +4,7 @@
 //! operator or a time server sets it. The *monotonic* clock (milliseconds since some start) measures durations; it never
 //! jumps. [`ClockWatch`] compares the two and tells a jump.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::ops::Range;
@@ -176,6 +177,27 @@ struct Manual {
     time: watch::Sender<ManualTime>,
     /// Threads inside `wait_while`; each is woken when the time changes.
     waiters: Mutex<Vec<Weak<Signal>>>,
+    /// How many sleeps end at a monotonic time, in milliseconds.
+    sleeps: Mutex<BTreeMap<u64, usize>>,
+}
+
+/// Counts as a sleep until dropped.
+struct Sleep {
+    clock: Weak<Manual>,
+    wake_at_ms: u64,
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        let Some(clock) = self.clock.upgrade() else { return };
+        let mut sleeps = clock.sleeps.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = sleeps.get_mut(&self.wake_at_ms) {
+            *count -= 1;
+            if *count == 0 {
+                sleeps.remove(&self.wake_at_ms);
+            }
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -189,7 +211,7 @@ impl ManualClock {
     #[must_use]
     pub fn at(epoch_ms: u64) -> Self {
         let (time, _) = watch::channel(ManualTime { epoch_ms, monotonic_ms: 0 });
-        Self(Arc::new(Manual { time, waiters: Mutex::default() }))
+        Self(Arc::new(Manual { time, waiters: Mutex::default(), sleeps: Mutex::default() }))
     }
 
     /// Moves both clocks forward and wakes whoever waited for a time that has come.
@@ -212,6 +234,25 @@ impl ManualClock {
     /// Lets the epoch clock jump by so many milliseconds, as a time server may; the monotonic clock stays.
     pub fn jump(&self, by_ms: i64) {
         self.change(|time| time.epoch_ms = time.epoch_ms.saturating_add_signed(by_ms));
+    }
+
+    /// How many sleeps wait for a time that has not come. One whose time has come, and whose task has not gone on yet, is not counted:
+    /// so a test can tell when everything waits for the clock.
+    ///
+    /// ```
+    /// use floodmark::{Clock, ManualClock};
+    /// use std::time::Duration;
+    ///
+    /// let clock = ManualClock::at(0);
+    /// let _sleep = clock.sleep(Duration::from_millis(10));
+    /// assert_eq!(clock.sleeps(), 1);
+    /// clock.advance(Duration::from_millis(10));
+    /// assert_eq!(clock.sleeps(), 0);
+    /// ```
+    #[must_use]
+    pub fn sleeps(&self) -> usize {
+        let sleeps = self.0.sleeps.lock().unwrap_or_else(PoisonError::into_inner);
+        sleeps.range(self.monotonic_ms().saturating_add(1)..).map(|(_, count)| count).sum()
     }
 
     fn change(&self, change: impl FnOnce(&mut ManualTime)) {
@@ -253,8 +294,10 @@ impl Clock for ManualClock {
 
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let wake_at_ms = self.monotonic_ms().saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX));
-        let mut time = self.0.time.subscribe();
+        *self.0.sleeps.lock().unwrap_or_else(PoisonError::into_inner).entry(wake_at_ms).or_default() += 1;
+        let (mut time, sleep) = (self.0.time.subscribe(), Sleep { clock: Arc::downgrade(&self.0), wake_at_ms });
         Box::pin(async move {
+            let _sleep = sleep;
             if time.wait_for(|time| time.monotonic_ms >= wake_at_ms).await.is_err() {
                 // The clock is gone, its time will never come.
                 std::future::pending::<()>().await;

@@ -93,6 +93,7 @@ impl From<crate::block::StoreError> for Error {
             StoreError::Stopped => ErrorKind::Stopped,
             StoreError::Log { .. } => ErrorKind::Environment,
             StoreError::TooLarge { .. } | StoreError::Encode { .. } => ErrorKind::Configuration,
+            StoreError::OutOfOrder { .. } | StoreError::Gap { .. } => ErrorKind::UserCode,
         };
         Error::caused_by(kind, "records were not stored", error)
     }

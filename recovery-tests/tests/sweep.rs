@@ -14,6 +14,12 @@ fn a_job_with_everything_survives_a_sample_of_all_faults() {
     suite::everything().seed(20_261_121).sample(500).nested(100).run().assert_survived();
 }
 
+/// Whatever strikes between the calls of a receiver that makes several at once.
+#[test]
+fn overlapping_calls_with_positions_and_a_limited_rate_survive_a_sample_of_all_faults() {
+    suite::overlapping_calls().seed(20_261_130).sample(150).nested(40).run().assert_survived();
+}
+
 /// The store's requests are steps beside the disk's.
 #[test]
 fn a_job_in_object_storage_survives_a_sample_of_all_faults() {

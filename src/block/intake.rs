@@ -1,6 +1,5 @@
 //! The way of a block from its receiver to the tracker: through the log, and acknowledged only by it (I-1).
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -10,6 +9,7 @@ use tokio::sync::oneshot;
 use crate::block::error::StoreError;
 use crate::block::gate::Gate;
 use crate::block::head::{BlockHead, BlockRef};
+use crate::block::positions::{Positions, Verdict};
 use crate::block::tracker::BlockTracker;
 use crate::error::Error;
 use crate::id::{Position, Uid};
@@ -19,12 +19,17 @@ use crate::wal::FrameAt;
 pub(crate) trait BlockLog: Send + Sync {
     /// Appends a block; `done` is called once, after the block is durable or cannot be.
     fn append_block(&self, head: Vec<u8>, body: ByteView, done: Box<dyn FnOnce(Result<FrameAt, Error>) + Send>);
+
+    /// A block was refused: from now on no block is taken, and none that waits is written. Called within `done`, so that nothing
+    /// can become durable behind the block that was refused.
+    fn refuse_blocks(&self) {}
 }
 
 /// A finished block.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct NewBlock {
-    pub position: Option<Position>,
+    /// Its position, if it has one.
+    pub claim: Option<Claim>,
     pub records: u64,
     pub payload: ByteView,
 }
@@ -38,25 +43,33 @@ pub(crate) enum Stored {
     Known,
 }
 
-/// A block that was handed in.
-#[derive(Debug)]
-pub(crate) struct Offered {
-    pub answer: oneshot::Receiver<Result<Stored, StoreError>>,
+/// What a caller is told.
+pub(crate) type Answer = Result<Stored, StoreError>;
+
+/// What has become of a block that was handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// It is on its way to the log.
+    New,
     /// It had come before, as its position told, and was dropped.
-    pub is_repeated: bool,
+    Repeated,
+    /// It is not stored.
+    Refused,
 }
 
 /// Who waits for an answer, and what is held until then.
 struct Reply {
-    to: oneshot::Sender<Result<Stored, StoreError>>,
+    to: Option<oneshot::Sender<Answer>>,
     held: Box<dyn Send>,
 }
 
 impl Reply {
-    fn send(self, answer: Result<Stored, StoreError>) {
+    fn send(self, answer: Answer) {
         drop(self.held);
-        // Whoever asked may have gone, as the buffer of an unreliable receiver never asks. The block counts all the same.
-        drop(self.to.send(answer));
+        if let Some(to) = self.to {
+            // Whoever asked may have gone. The block counts all the same.
+            drop(to.send(answer));
+        }
     }
 }
 
@@ -70,15 +83,6 @@ struct Shared {
     on_failure: Box<dyn Fn(Error) + Send + Sync>,
     /// The log's first failure; it is final (I-7).
     failure: OnceLock<String>,
-    under_way: Mutex<HashMap<Uid, UnderWay>>,
-}
-
-/// The positions of one source that the log has not acknowledged.
-#[derive(Default)]
-struct UnderWay {
-    newest: Option<Position>,
-    /// Blocks that came again while their first coming is under way: acknowledged together with that.
-    repeated: Vec<(Position, Reply)>,
 }
 
 impl fmt::Debug for Intake {
@@ -94,118 +98,221 @@ impl Intake {
         tracker: Arc<BlockTracker>,
         on_failure: impl Fn(Error) + Send + Sync + 'static,
     ) -> Self {
-        let (failure, under_way) = (OnceLock::new(), Mutex::default());
-        Self(Arc::new(Shared { log, tracker, on_failure: Box::new(on_failure), failure, under_way }))
+        Self(Arc::new(Shared { log, tracker, on_failure: Box::new(on_failure), failure: OnceLock::new() }))
     }
 
+    /// The way in for one source. To be asked for once: it knows the order of the source's positions.
+    pub fn source(&self, uid: Uid) -> SourceIntake {
+        SourceIntake(Arc::new(Source { shared: Arc::clone(&self.0), uid, order: Mutex::default() }))
+    }
+
+    #[cfg(test)]
     pub fn gate(&self) -> &Arc<Gate> {
         self.0.tracker.gate()
     }
+}
+
+/// Where the blocks of one source are handed in; clones are handles.
+#[derive(Clone)]
+pub(crate) struct SourceIntake(Arc<Source>);
+
+struct Source {
+    shared: Arc<Shared>,
+    uid: Uid,
+    order: Mutex<Order>,
+}
+
+#[derive(Default)]
+struct Order {
+    positions: Positions,
+    /// Blocks that came again while their first coming is under way: acknowledged together with that.
+    repeated: Vec<(Position, Reply)>,
+}
+
+/// The position of a block that was called for. When it is dropped and the block has not reached the log, the block is missing: see
+/// [`Positions`].
+pub(crate) struct Claim {
+    source: Arc<Source>,
+    position: Position,
+    known_losses: u64,
+}
+
+impl Claim {
+    /// Whether the block would go to the log now: not if it is stored already, or on its way there, or has to be refused.
+    pub fn is_new(&self) -> bool {
+        let durable = self.source.durable();
+        let verdict = self.source.order().positions.judge(self.position, self.known_losses, durable);
+        verdict == Verdict::New
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let durable = self.source.durable();
+        self.source.order().positions.lose(self.position, durable);
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Claim").field(&self.position).finish()
+    }
+}
+
+impl fmt::Debug for SourceIntake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SourceIntake").field(&self.0.uid).finish()
+    }
+}
+
+impl SourceIntake {
+    pub fn uid(&self) -> &Uid {
+        &self.0.uid
+    }
+
+    pub fn gate(&self) -> &Arc<Gate> {
+        self.0.shared.tracker.gate()
+    }
 
     /// How far the source's blocks are logged.
-    pub fn position(&self, source: &Uid) -> Option<Position> {
-        self.0.tracker.position(source)
+    pub fn position(&self) -> Option<Position> {
+        self.0.durable()
+    }
+
+    /// How many blocks with a position were lost: called for, and not stored.
+    pub fn losses(&self) -> u64 {
+        self.0.order().positions.losses()
+    }
+
+    /// Claims a position for a block that is about to be made, for a caller that knows of so many losses.
+    pub fn claim(&self, position: Position, known_losses: u64) -> Claim {
+        Claim { source: Arc::clone(&self.0), position, known_losses }
     }
 
     /// Why the log takes no more blocks, if so.
-    pub fn failure(&self, source: &Uid) -> Option<StoreError> {
-        self.0.failure.get().map(|cause| refused(source, cause))
+    pub fn failure(&self) -> Option<StoreError> {
+        self.0.shared.failure.get().map(|cause| self.0.refused(cause))
     }
 
-    /// Hands in a block; the answer comes when it is durable. Calls for one source must not overlap: their order is the
-    /// order of its blocks. `held` (the block's room, at least) is dropped when the answer is there.
-    pub fn offer(&self, source: &Uid, block: NewBlock, held: impl Send + 'static) -> Offered {
-        let (to, answer) = oneshot::channel();
+    /// No block is taken any more, for a reason that lies before the log; the job must stop.
+    pub fn break_off(&self, error: Error) {
+        self.0.fail(error);
+    }
+
+    /// Hands in a block; the answer comes when it is durable. Calls must not overlap: their order is the order of the source's
+    /// blocks. `held` (the block's room, at least) is dropped when the answer is there; `count` is called before.
+    pub fn offer(
+        &self,
+        block: NewBlock,
+        to: Option<oneshot::Sender<Answer>>,
+        held: impl Send + 'static,
+        count: impl FnOnce(Offered),
+    ) -> Offered {
         let reply = Reply { to, held: Box::new(held) };
-        let new = match self.failure(source) {
-            Some(failure) => {
-                reply.send(Err(failure));
-                return Offered { answer, is_repeated: false };
-            }
-            None => self.0.unless_repeated(source, block.position, reply),
-        };
-        let is_repeated = new.is_none();
-        if let Some(reply) = new {
-            self.append(source.clone(), block, reply);
+        if let Some(failure) = self.failure() {
+            count(Offered::Refused);
+            reply.send(Err(failure));
+            return Offered::Refused;
         }
-        Offered { answer, is_repeated }
+        let NewBlock { claim, records, payload } = block;
+        let Some(claim) = claim else {
+            count(Offered::New);
+            self.append(None, records, payload, reply);
+            return Offered::New;
+        };
+        let position = claim.position;
+        let mut order = self.0.order();
+        let verdict = order.positions.next(position, claim.known_losses, self.0.durable());
+        let offered = match verdict {
+            Verdict::New => Offered::New,
+            Verdict::Known | Verdict::Repeated => Offered::Repeated,
+            Verdict::OutOfOrder { .. } | Verdict::Gap { .. } => Offered::Refused,
+        };
+        count(offered);
+        if verdict == Verdict::Repeated {
+            order.repeated.push((position, reply));
+            return offered;
+        }
+        drop(order);
+        let source_uid = self.0.uid.to_string();
+        match verdict {
+            Verdict::New => self.append(Some(position), records, payload, reply),
+            Verdict::Known | Verdict::Repeated => reply.send(Ok(Stored::Known)),
+            Verdict::OutOfOrder { newest } => {
+                reply.send(Err(StoreError::OutOfOrder { source_uid, position, newest }));
+            }
+            Verdict::Gap { missing } => {
+                // Missing itself from now on, and before anybody is told.
+                drop(claim);
+                reply.send(Err(StoreError::Gap { source_uid, position, missing }));
+            }
+        }
+        offered
     }
 
-    fn append(&self, source: Uid, block: NewBlock, reply: Reply) {
-        let NewBlock { position, records, payload } = block;
-        let head = BlockHead { source, position, records, record_type: None };
-        let (shared, body) = (Arc::clone(&self.0), payload.clone());
+    fn append(&self, position: Option<Position>, records: u64, payload: ByteView, reply: Reply) {
+        let head = BlockHead { source: self.0.uid.clone(), position, records, record_type: None };
+        let (source, body) = (Arc::clone(&self.0), payload.clone());
         // No lock is held here: the log may make us wait, and answers on its own thread.
-        self.0.log.append_block(
+        self.0.shared.log.append_block(
             head.encode(),
             body,
             Box::new(move |logged| {
-                let source = head.source.clone();
-                let result = match logged {
+                let answer = match logged {
                     Ok(at) => {
-                        shared.tracker.accept(BlockRef::new(head, at), Some(payload));
+                        source.shared.tracker.accept(BlockRef::new(head, at), Some(payload));
                         Ok(Stored::Logged)
                     }
-                    Err(error) => Err(shared.fail(&source, error)),
+                    Err(error) => Err(source.fail(error)),
                 };
-                reply.send(result);
-                shared.answer_repeated(&source);
+                reply.send(answer);
+                source.answer_repeated();
             }),
         );
     }
 }
 
-impl Shared {
-    fn under_way(&self) -> MutexGuard<'_, HashMap<Uid, UnderWay>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+impl Source {
+    fn order(&self) -> MutexGuard<'_, Order> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives back the reply of a block that is new; one that came before is answered here, when its first coming is logged.
-    fn unless_repeated(&self, source: &Uid, position: Option<Position>, reply: Reply) -> Option<Reply> {
-        let Some(position) = position else { return Some(reply) };
-        let mut under_way = self.under_way();
-        let of_source = under_way.entry(source.clone()).or_default();
-        if self.tracker.position(source).is_some_and(|logged| position <= logged) {
-            drop(under_way);
-            reply.send(Ok(Stored::Known));
-            return None;
-        }
-        if of_source.newest.is_some_and(|newest| position <= newest) {
-            of_source.repeated.push((position, reply));
-            return None;
-        }
-        of_source.newest = Some(position);
-        Some(reply)
+    fn durable(&self) -> Option<Position> {
+        self.shared.tracker.position(&self.uid)
     }
 
     /// Notes the log's failure and reports the first.
-    fn fail(&self, source: &Uid, error: Error) -> StoreError {
-        let refusal = refused(source, &error.to_string());
-        if self.failure.set(error.to_string()).is_ok() {
-            tracing::error!(%source, %error, "the log takes no more blocks: receiving ends");
-            (self.on_failure)(error);
+    fn fail(&self, error: Error) -> StoreError {
+        let refusal = self.refused(&error.to_string());
+        if self.shared.failure.set(error.to_string()).is_ok() {
+            tracing::error!(source = %self.uid, %error, "the log takes no more blocks: receiving ends");
+            self.shared.log.refuse_blocks();
+            (self.shared.on_failure)(error);
         }
         refusal
     }
 
     /// Acknowledges what came again, now that its first coming is logged, or is lost.
-    fn answer_repeated(&self, source: &Uid) {
-        let logged = self.tracker.position(source);
+    fn answer_repeated(&self) {
+        let durable = self.durable();
+        let failure = self.shared.failure.get();
         let ready = {
-            let mut under_way = self.under_way();
-            let Some(waiting) = under_way.get_mut(source) else { return };
-            let failed = self.failure.get().is_some();
-            let is_ready = |position: Position| failed || logged.is_some_and(|logged| position <= logged);
-            waiting.repeated.extract_if(.., |(position, _)| is_ready(*position)).collect::<Vec<_>>()
+            let mut order = self.order();
+            let is_ready = |position: Position| failure.is_some() || Some(position) <= durable;
+            order.repeated.extract_if(.., |(position, _)| is_ready(*position)).collect::<Vec<_>>()
         };
-        for (_, reply) in ready {
-            reply.send(self.failure.get().map_or(Ok(Stored::Known), |cause| Err(refused(source, cause))));
+        for (position, reply) in ready {
+            let is_durable = Some(position) <= durable;
+            reply.send(match failure {
+                Some(cause) if !is_durable => Err(self.refused(cause)),
+                _ => Ok(Stored::Known),
+            });
         }
     }
-}
 
-fn refused(source: &Uid, cause: &str) -> StoreError {
-    StoreError::Log { source_uid: source.to_string(), cause: cause.to_string() }
+    fn refused(&self, cause: &str) -> StoreError {
+        StoreError::Log { source_uid: self.uid.to_string(), cause: cause.to_string() }
+    }
 }
 
 #[cfg(test)]
@@ -218,7 +325,7 @@ mod tests {
     struct Fixture {
         log: Arc<MemoryLog>,
         tracker: Arc<BlockTracker>,
-        intake: Intake,
+        source: SourceIntake,
         failures: Arc<Mutex<Vec<String>>>,
     }
 
@@ -231,14 +338,17 @@ mod tests {
             let failures = Arc::clone(&failures);
             move |error| failures.lock().unwrap().push(error.to_string())
         });
-        Fixture { log, tracker, intake, failures }
+        Fixture { log, tracker, source: intake.source(Uid::from("s")), failures }
     }
 
     impl Fixture {
-        async fn offer(&self, position: Option<u64>) -> oneshot::Receiver<Result<Stored, StoreError>> {
-            let room = self.intake.gate().room(3).await;
-            let block = NewBlock { position: position.map(Position), records: 1, payload: ByteView::from("abc") };
-            self.intake.offer(&Uid::from("s"), block, room).answer
+        /// Hands in a block for a caller that knows of no loss.
+        async fn offer(&self, position: Option<u64>) -> oneshot::Receiver<Answer> {
+            let room = self.source.gate().room(3).await;
+            let (to, answer) = oneshot::channel();
+            let claim = position.map(|position| self.source.claim(Position(position), 0));
+            self.source.offer(NewBlock { claim, records: 1, payload: ByteView::from("abc") }, Some(to), room, drop);
+            answer
         }
     }
 
@@ -307,6 +417,43 @@ mod tests {
         }
         assert_eq!(f.log.waiting(), 3);
         f.log.release();
-        drop(f.intake.gate().room(ReceiveLimits::default().in_flight).await);
+        drop(f.source.gate().room(ReceiveLimits::default().in_flight).await);
+    }
+
+    #[tokio::test]
+    async fn a_position_below_one_under_way_is_refused_and_never_acknowledged_by_that_one() {
+        let f = fixture(&[]);
+        f.log.hold();
+        let newer = f.offer(Some(501)).await;
+        let error = f.offer(Some(500)).await.await.unwrap().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a block of source s at position 500 is out of order: position 501 is already on its way to the log; call in rising \
+             order of positions, or begin again at stored_position()"
+        );
+        f.log.release();
+        assert_eq!(newer.await.unwrap(), Ok(Stored::Logged));
+    }
+
+    #[tokio::test]
+    async fn behind_a_claim_that_was_dropped_nothing_is_stored_until_it_comes_again() {
+        let f = fixture(&[]);
+        drop(f.source.claim(Position(500), 0));
+        let error = f.offer(Some(501)).await.await.unwrap().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a block of source s at position 501 is not stored, because the block at position 500 before it is not: begin again \
+             at stored_position()"
+        );
+        assert_eq!(f.offer(Some(500)).await.await.unwrap(), Ok(Stored::Logged));
+        assert_eq!(f.offer(Some(501)).await.await.unwrap(), Ok(Stored::Logged));
+        assert_eq!(f.tracker.positions(), [(Uid::from("s"), Position(501))]);
+    }
+
+    #[tokio::test]
+    async fn blocks_without_a_position_do_not_wait_for_a_missing_one() {
+        let f = fixture(&[]);
+        drop(f.source.claim(Position(500), 0));
+        assert_eq!(f.offer(None).await.await.unwrap(), Ok(Stored::Logged));
     }
 }

@@ -9,6 +9,7 @@ mod head;
 mod intake;
 mod map;
 mod position;
+mod positions;
 mod tracker;
 mod v1;
 
@@ -16,11 +17,11 @@ mod v1;
 pub(crate) mod memory_log;
 
 pub use error::StoreError;
-pub(crate) use gate::ReceiveLimits;
+pub(crate) use gate::{ReceiveLimits, Room};
 #[cfg(test)]
 pub(crate) use head::BLOCK_COST;
 pub(crate) use head::{AbsentHead, BlockHead, BlockRef};
-pub(crate) use intake::{BlockLog, Intake, NewBlock, Offered, Stored};
+pub(crate) use intake::{Answer, BlockLog, Intake, NewBlock, Offered, SourceIntake, Stored};
 pub(crate) use map::BlockMap;
 pub(crate) use position::KeyedPosition;
 #[cfg(test)]

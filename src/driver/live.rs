@@ -47,4 +47,8 @@ impl BlockLog for WalBlocks {
         let frame = NewFrame { kind: FrameKind::Block, head, body };
         self.0.append(vec![frame], Box::new(move |at| done(at.map(|at| at[0]).map_err(Error::from))));
     }
+
+    fn refuse_blocks(&self) {
+        self.0.refuse_blocks();
+    }
 }

@@ -9,12 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 
-use crate::block::StoreError;
-use crate::codec::Record;
 use crate::listener::events::{ReceiverStarted, ReceiverStopped};
 use crate::source::receiver::{Receiver, ReceiverContext, ReceiverError};
 use crate::source::store::BlockStore;
@@ -27,14 +23,11 @@ pub(super) struct Surroundings {
     pub state: watch::Sender<ReceiverState>,
     /// Turns true when the grace period of a graceful stop is over.
     pub grace_over: watch::Receiver<bool>,
-    /// Where the library's own tasks run, which must not be held up by the receiver.
-    pub library: Handle,
 }
 
 /// One receiver from its first start to its end.
 pub(super) struct Life<R: Receiver> {
     receiver: R,
-    context: ReceiverContext<R::Item>,
     around: Surroundings,
 }
 
@@ -51,19 +44,18 @@ enum Outcome {
 }
 
 impl<R: Receiver> Life<R> {
-    pub fn new(receiver: R, context: ReceiverContext<R::Item>, around: Surroundings) -> Self {
-        Self { receiver, context, around }
+    pub fn new(receiver: R, around: Surroundings) -> Self {
+        Self { receiver, around }
     }
 
     pub async fn live(mut self) {
         let store = Arc::clone(&self.around.store);
-        let cutter = AbortOnDrop(self.around.library.spawn(cut_in_time(self.context.clone())));
         let last = loop {
             self.around.state.send_replace(ReceiverState::Running);
             self.tell_started();
             let outcome = self.run_once().await;
             self.of_user("on_stop", |receiver| receiver.on_stop());
-            if let Err(error) = settle(&self.context, &store).await {
+            if let Err(error) = store.settle().await {
                 store.report_error(error);
                 break ReceiverState::Failed;
             }
@@ -99,7 +91,6 @@ impl<R: Receiver> Life<R> {
             }
             store.count_restart();
         };
-        drop(cutter);
         self.tell_stopped(None);
         let Self { receiver, around, .. } = self;
         if let Err(error) = user_code::call("the receiver, when it was dropped,", || drop(receiver)) {
@@ -127,7 +118,8 @@ impl<R: Receiver> Life<R> {
 
     /// Runs `on_start` until it ends, or must.
     async fn run_once(&mut self) -> Outcome {
-        let (store, context) = (&self.around.store, self.context.clone());
+        // A new context: whatever was lost before, this run begins at the stored position, or where its sender does.
+        let (store, context) = (&self.around.store, ReceiverContext::new(Arc::clone(&self.around.store)));
         let receiver = &mut self.receiver;
         // It is called in the first poll, so a panic of the call is caught, too.
         let mut start = Guarded::new("the receiver", async move { receiver.on_start(context).await });
@@ -144,31 +136,5 @@ impl<R: Receiver> Life<R> {
             after = store.restart_requested() => Outcome::Restart(after),
             () = grace_over => Outcome::Stop,
         }
-    }
-}
-
-/// Hands in what is buffered and waits until all of the source's blocks are logged.
-async fn settle<T: Record>(context: &ReceiverContext<T>, store: &BlockStore) -> Result<(), StoreError> {
-    context.cut().await?;
-    store.all_answered().await
-}
-
-/// Cuts the block in the making once in every block interval. A task of its own: it must not be held up by the receiver.
-async fn cut_in_time<T: Record>(context: ReceiverContext<T>) {
-    let store = Arc::clone(context.block_store());
-    loop {
-        store.clock().sleep(store.settings().block_interval).await;
-        if context.cut().await.is_err() {
-            // The log has failed; the receiver meets the same error and reports it.
-            return;
-        }
-    }
-}
-
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }

@@ -115,14 +115,6 @@ impl ReceiverRate {
         }
     }
 
-    /// Waits until `records` have passed.
-    pub async fn acquire(&self, records: u64) {
-        let mut open = records;
-        while open > 0 {
-            open -= self.acquire_up_to(open).await;
-        }
-    }
-
     /// Takes all of `records` if they may pass now, or nothing.
     pub fn try_acquire(&self, records: u64) -> bool {
         match self.try_take(records) {
@@ -135,7 +127,8 @@ impl ReceiverRate {
         }
     }
 
-    fn give_back(&self, records: u64) {
+    /// Gives back what was taken and not used.
+    pub fn give_back(&self, records: u64) {
         self.shared.give_back(records);
         if let Some(own) = &self.own {
             own.give_back(records);
@@ -198,11 +191,11 @@ mod tests {
         let (_clock, limiter) = limiter(Some(0.001));
         let waiter = tokio::spawn({
             let rate = ReceiverRate { own: None, shared: Arc::clone(&limiter) };
-            async move { rate.acquire(5).await }
+            async move { rate.acquire_up_to(5).await }
         });
         tokio::task::yield_now().await;
         limiter.set_rate(None);
-        waiter.await.unwrap();
+        assert_eq!(waiter.await.unwrap(), 5);
     }
 
     #[tokio::test]

@@ -1,11 +1,14 @@
 //! Where records come from: receivers, whose blocks are logged before they count, and direct sources, which are read again.
 
+mod appender;
 mod binary_files;
 mod buffers;
 mod byte_order;
+mod calls;
 mod compression;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+mod counters;
 mod decoder;
 mod direct;
 mod directory;
@@ -45,6 +48,8 @@ mod text_stream;
 #[allow(clippy::disallowed_methods)] // tests start threads of their own
 mod tests;
 #[cfg(test)]
+mod order_tests;
+#[cfg(test)]
 mod binary_files_tests;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)] // as above
@@ -61,6 +66,7 @@ mod supervisor_tests;
 mod text_files_tests;
 
 pub use binary_files::BinaryFiles;
+pub use counters::SourceCounts;
 pub use decoder::{DecodeFailure, Decoder, RawRecords};
 pub use direct::{DirectSource, OfferLimits, RangeReader};
 pub use error::SourceError;
@@ -72,7 +78,6 @@ pub use queue::{Pushed, Queue};
 pub use receiver::{Receiver, ReceiverContext, ReceiverError};
 pub use reference::ReferenceLoader;
 pub use reference_file::ReferenceFile;
-pub use store::SourceCounts;
 pub use supervisor::{ReceiverState, ReceiverStatus};
 pub use task::ReadSummary;
 pub use text_files::TextFiles;

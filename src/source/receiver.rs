@@ -4,15 +4,14 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::block::StoreError;
 use crate::codec::Record;
 use crate::id::{Position, Uid};
-use crate::source::records::RecordBlock;
 use crate::source::store::BlockStore;
-use crate::types::{as_logged, check_record};
+use crate::types::as_logged;
 
 /// What ended a receiver; it is reported, and the receiver is started again after the restart delay.
 ///
@@ -78,12 +77,24 @@ pub trait Receiver: Send + 'static {
     }
 }
 
-/// What a receiver has of the job. Clones are handles to the same.
+/// What a receiver has of the job. Clones are handles to the same, and may be used by several tasks at once.
+///
+/// # Order
+/// [`store`](Self::store), [`store_block`](Self::store_block) and [`store_block_at`](Self::store_block_at) take their place among the
+/// calls of the source when they are called, not when their future is first polled, and records stand in the log in the order of
+/// the calls. The futures borrow nothing: they can be joined, kept in a list, or spawned. A future that is dropped before its turn
+/// gives its place up, and its records are not stored; later it makes no difference any more.
+///
+/// # After the stop
+/// A job that stops waits for what was called for before its receivers have ended. After that every call is answered
+/// [`StoreError::Stopped`]. A task that a receiver spawns is its own: end it with [`stopped`](Self::stopped), or when a call says
+/// `Stopped`.
 ///
 /// See [`Receiver`] for an example.
 pub struct ReceiverContext<T> {
     store: Arc<BlockStore>,
-    buffer: Arc<Mutex<RecordBlock>>,
+    /// How many blocks were lost when the stored position was last asked for through this handle.
+    known_losses: AtomicU64,
     /// Samples of the type do not show everything: each record is checked.
     checks_each: bool,
     item: PhantomData<fn(T)>,
@@ -91,12 +102,8 @@ pub struct ReceiverContext<T> {
 
 impl<T> Clone for ReceiverContext<T> {
     fn clone(&self) -> Self {
-        Self {
-            store: Arc::clone(&self.store),
-            buffer: Arc::clone(&self.buffer),
-            checks_each: self.checks_each,
-            item: PhantomData,
-        }
+        let known_losses = AtomicU64::new(self.known_losses.load(Ordering::Acquire));
+        Self { store: Arc::clone(&self.store), known_losses, checks_each: self.checks_each, item: PhantomData }
     }
 }
 
@@ -107,23 +114,22 @@ impl<T> fmt::Debug for ReceiverContext<T> {
 }
 
 impl<T: Record> ReceiverContext<T> {
+    /// A context that knows of everything that was lost.
     pub(crate) fn new(store: Arc<BlockStore>) -> Self {
-        Self { store, buffer: Arc::default(), checks_each: as_logged::<T>().is_uncertain, item: PhantomData }
+        let (known_losses, checks_each) = (AtomicU64::new(store.losses()), as_logged::<T>().is_uncertain);
+        Self { store, known_losses, checks_each, item: PhantomData }
     }
 
     pub(crate) fn block_store(&self) -> &Arc<BlockStore> {
         &self.store
     }
 
-    fn buffer(&self) -> MutexGuard<'_, RecordBlock> {
-        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Adds a record to the block in the making, which is logged when the block interval is over or when it is full. This is
-    /// not an acknowledgement: a crash may lose the record. Waits while the job takes no more (backpressure, rate).
+    /// not an acknowledgement: a crash may lose the record. Waits while the job takes no more (backpressure, rate). Where nothing
+    /// holds it up, the record is in the block when this function returns, before the future is polled.
     ///
     /// # Errors
-    /// When the record's serde code fails, the log has failed, or the job has stopped.
+    /// When the record's serde code fails, the record is too large for a block, the log has failed, or the job has stopped.
     ///
     /// ```
     /// # use floodmark::{ReceiverContext, StoreError};
@@ -131,19 +137,14 @@ impl<T: Record> ReceiverContext<T> {
     ///     context.store(42).await
     /// }
     /// ```
-    pub async fn store(&self, record: T) -> Result<(), StoreError> {
-        self.store.admit(1).await?;
-        let bytes = {
-            let mut buffer = self.buffer();
-            // Under the buffer's lock: what is in the buffer when the job stops receiving is handed in, and nothing comes after.
-            self.store.check_open()?;
-            self.push(&record, &mut buffer)?;
-            buffer.bytes()
-        };
-        if bytes >= self.store.settings().block_bytes {
-            self.cut().await?;
+    pub fn store(&self, record: T) -> impl Future<Output = Result<(), StoreError>> + Send + use<T> {
+        let taken = self.store.store_record(&record, self.checks_each);
+        async move {
+            match taken? {
+                None => Ok(()),
+                Some(ticket) => ticket.await,
+            }
         }
-        Ok(())
     }
 
     /// Makes a block of these records and waits until it is durable: then the source may be acknowledged.
@@ -159,8 +160,15 @@ impl<T: Record> ReceiverContext<T> {
     ///     // acknowledge here
     /// }
     /// ```
-    pub async fn store_block(&self, records: Vec<T>) -> Result<(), StoreError> {
-        if records.is_empty() { Ok(()) } else { self.store_records(None, &records).await }
+    pub fn store_block(&self, records: Vec<T>) -> impl Future<Output = Result<(), StoreError>> + Send + use<T> {
+        let placed =
+            (!records.is_empty()).then(|| self.store.store_block(None, &records, self.checks_each)).transpose();
+        async move {
+            match placed? {
+                None => Ok(()),
+                Some(ticket) => ticket.await,
+            }
+        }
     }
 
     /// As [`store_block`](Self::store_block), with the source's own position after these records: everything before it has
@@ -168,52 +176,48 @@ impl<T: Record> ReceiverContext<T> {
     /// A block is taken or dropped whole: what is sent again must be cut as it was, or begin at
     /// [`stored_position`](Self::stored_position).
     ///
+    /// Calls may overlap, in rising order of their positions. A block is stored only if everything up to its position is: when a call
+    /// with a lower position before it is dropped, refused or fails, the block is refused as well ([`StoreError::Gap`]), and so is
+    /// every higher one, until the missing block is stored, or the receiver has asked for its stored position again or was started
+    /// again. A position below one that is already on its way to the log is refused ([`StoreError::OutOfOrder`]), unless it is that of
+    /// a block on its way, with which it is then acknowledged.
+    ///
     /// # Errors
-    /// As [`store_block`](Self::store_block).
+    /// As [`store_block`](Self::store_block), and as above.
     ///
     /// ```
     /// # use floodmark::{Position, ReceiverContext, StoreError};
     /// async fn receive(context: &ReceiverContext<u64>, offset: u64) -> Result<(), StoreError> {
     ///     context.store_block_at(Position(offset + 3), vec![1, 2, 3]).await
     /// }
+    ///
+    /// /// Two blocks at once: called in order, waited for on another task.
+    /// fn pipeline(context: &ReceiverContext<u64>, offset: u64) {
+    ///     let first = context.store_block_at(Position(offset + 3), vec![1, 2, 3]);
+    ///     let second = context.store_block_at(Position(offset + 4), vec![4]);
+    ///     tokio::spawn(async move {
+    ///         first.await?;
+    ///         // Acknowledge the first three.
+    ///         second.await
+    ///     });
+    /// }
     /// ```
-    pub async fn store_block_at(&self, position: Position, records: Vec<T>) -> Result<(), StoreError> {
-        self.store_records(Some(position), &records).await
-    }
-
-    async fn store_records(&self, position: Option<Position>, records: &[T]) -> Result<(), StoreError> {
-        self.store.admit(records.len() as u64).await?;
-        let mut block = RecordBlock::default();
-        for record in records {
-            self.push(record, &mut block)?;
-        }
-        // What was buffered before came before.
-        self.cut().await?;
-        let (bytes, records) = (block.bytes(), block.records());
-        let logged = self.store.hand_in(bytes, || Some((position, records, block.finish()))).await?;
-        match logged {
-            Some(logged) => logged.durable().await,
-            None => Ok(()),
-        }
-    }
-
-    /// Hands in the buffered records as a block, without waiting for the log.
-    pub(crate) async fn cut(&self) -> Result<(), StoreError> {
-        if self.buffer().records() == 0 {
-            return Ok(());
-        }
-        let bytes = self.buffer().bytes();
-        // The records leave the buffer only when there is room: if this future is dropped before, they stay.
-        let take = || {
-            let mut buffer = self.buffer();
-            let records = buffer.records();
-            (records > 0).then(|| (None, records, buffer.finish()))
-        };
-        self.store.hand_in(bytes, take).await.map(drop)
+    pub fn store_block_at(
+        &self,
+        position: Position,
+        records: Vec<T>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<T> {
+        let known_losses = self.known_losses.load(Ordering::Acquire);
+        let placed = self.store.store_block(Some((position, known_losses)), &records, self.checks_each);
+        async move { placed?.await }
     }
 
     /// How far this source's blocks are durable, as given to [`store_block_at`](Self::store_block_at), also before a
     /// restart: receiving goes on from here.
+    ///
+    /// Blocks that are stored through this handle from now on, and through clones that are made of it from now on, are taken to go on
+    /// from here, whatever was refused or given up before. Ask when none of this handle's calls is under way: one that is may be stored
+    /// after the answer. To only look, as a display does, use a clone.
     ///
     /// ```
     /// # use floodmark::{Position, ReceiverContext};
@@ -223,6 +227,7 @@ impl<T: Record> ReceiverContext<T> {
     /// ```
     #[must_use]
     pub fn stored_position(&self) -> Option<Position> {
+        self.known_losses.store(self.store.losses(), Ordering::Release);
         self.store.position()
     }
 
@@ -263,7 +268,7 @@ impl<T: Record> ReceiverContext<T> {
         self.store.is_stopping()
     }
 
-    /// Waits until the job is about to stop; for `tokio::select!`.
+    /// Waits until the job is about to stop; for `tokio::select!`. Tasks that the receiver has spawned end by it, too.
     ///
     /// ```
     /// # use floodmark::ReceiverContext;
@@ -279,13 +284,5 @@ impl<T: Record> ReceiverContext<T> {
     #[must_use]
     pub fn uid(&self) -> &Uid {
         self.store.uid()
-    }
-
-    /// Adds a record to a block, if it can be read again.
-    fn push(&self, record: &T, block: &mut RecordBlock) -> Result<(), StoreError> {
-        let named = |cause: String| format!("{}: {cause}", std::any::type_name::<T>());
-        let checked = if self.checks_each { check_record(record) } else { Ok(()) };
-        let pushed = checked.and_then(|()| block.push(record).map_err(named));
-        pushed.map_err(|cause| StoreError::Encode { source_uid: self.store.uid().to_string(), cause })
     }
 }

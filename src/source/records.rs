@@ -19,21 +19,34 @@ const COUNT_BYTES: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct RecordBlock {
     bytes: Vec<u8>,
+    /// Where the last whole record ends.
+    end: usize,
     records: u64,
 }
 
 impl RecordBlock {
-    /// Adds a record; when that fails, the block is as it was.
+    /// Adds a record; when that fails, or its own code panics, the block is as it was.
     pub fn push<T: Record>(&mut self, record: &T) -> Result<(), String> {
-        let before = self.bytes.len();
-        match codec::encode_into(record, &mut self.bytes) {
-            Ok(()) => self.records += 1,
-            Err(error) => {
-                self.bytes.truncate(before);
-                return Err(error.to_string());
-            }
-        }
+        // What a record that panicked has left.
+        self.bytes.truncate(self.end);
+        codec::encode_into(record, &mut self.bytes).map_err(|error| error.to_string())?;
+        self.end = self.bytes.len();
+        self.records += 1;
         Ok(())
+    }
+
+    /// Takes back the record that was added last, which began when the block had so many [`bytes`](Self::bytes).
+    pub fn take_back(&mut self, bytes: usize) {
+        self.end = bytes - COUNT_BYTES;
+        self.records -= 1;
+    }
+
+    /// Adds the records of another block behind these.
+    pub fn append(&mut self, other: &Self) {
+        self.bytes.truncate(self.end);
+        self.bytes.extend_from_slice(&other.bytes[..other.end]);
+        self.end = self.bytes.len();
+        self.records += other.records;
     }
 
     pub fn records(&self) -> u64 {
@@ -42,15 +55,16 @@ impl RecordBlock {
 
     /// Bytes that the payload will have.
     pub fn bytes(&self) -> usize {
-        self.bytes.len() + COUNT_BYTES
+        self.end + COUNT_BYTES
     }
 
     /// The payload; the block is empty afterwards and keeps its room.
     pub fn finish(&mut self) -> ByteView {
+        self.bytes.truncate(self.end);
         self.bytes.extend_from_slice(&self.records.to_le_bytes());
         let payload = ByteView::new(&self.bytes);
         self.bytes.clear();
-        self.records = 0;
+        (self.end, self.records) = (0, 0);
         payload
     }
 }

@@ -2,8 +2,8 @@
 
 use std::future::pending;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
-use byteview::ByteView;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
@@ -65,7 +65,7 @@ impl<T: Record> Receiver for SocketFrames<T> {
 
 /// One connection, from its first byte to its last.
 struct Connection<'a> {
-    store: &'a BlockStore,
+    store: &'a Arc<BlockStore>,
     address: &'a str,
     framing: &'a Framing,
     stream: TcpStream,
@@ -145,14 +145,12 @@ impl Connection<'_> {
         }
     }
 
-    /// Hands in the frames that the rate has let pass as a block; does not wait for the log.
+    /// Hands in the frames that the rate has let pass as a block; waits until it is on its way to the log.
     async fn hand_in(&mut self) -> Result<(), StoreError> {
-        if self.allowed == 0 {
-            return Ok(());
+        match self.buffer.cut(std::mem::take(&mut self.allowed)) {
+            Some((payload, frames)) => self.store.hand_in(frames, payload).await,
+            None => Ok(()),
         }
-        let bytes = self.buffer.frame_bytes();
-        let (buffer, allowed) = (&mut self.buffer, std::mem::take(&mut self.allowed));
-        self.store.hand_in(bytes, || buffer.cut(allowed).map(unpositioned)).await.map(drop)
     }
 
     /// What was read already is not held up by the rate when it is the last.
@@ -175,10 +173,6 @@ impl Connection<'_> {
             self.store.report_error(format_args!("{bytes} bytes of an unfinished {noun} are dropped: {why}"));
         }
     }
-}
-
-fn unpositioned((payload, frames): (ByteView, u64)) -> (Option<crate::id::Position>, u64, ByteView) {
-    (None, frames, payload)
 }
 
 /// Reads what there is, if the backlog has room. Nothing is lost when this is dropped while it waits.

@@ -1,43 +1,50 @@
-//! What every receiver hands its blocks to, whatever is in them: order, limits, stopping, and what people want to know.
+//! One source's way into the log: every receiver stores through it, whatever its records are.
+//!
+//! A call takes its place among the calls of the source when it is called ([`calls`](super::calls)); one task, the
+//! [`appender`](super::appender), hands them in one after the other, when the backlog, the rate and the log allow it. So the order in the
+//! log is the order of the calls, however their futures are polled, and nobody waits for a future that is not.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use byteview::ByteView;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::block::{Intake, NewBlock, Offered, StoreError, Stored};
+use crate::block::{Answer, Intake, NewBlock, Offered, Room, SourceIntake, StoreError};
 use crate::clock::Clock;
+use crate::codec::Record;
 use crate::id::{Position, Uid};
 use crate::listener::Events;
 use crate::listener::events::ReceiverReportedError;
+use crate::source::calls::{Call, Caller, Calls, MAX_BLOCK_BYTES, What};
+use crate::source::counters::{Counters, SourceCounts};
 use crate::source::limiter::ReceiverRate;
+use crate::source::records::RecordBlock;
 use crate::source::settings::ReceiverSettings;
-
-/// Bytes that one block may have; a plan and a frame can carry no more.
-const MAX_BLOCK_BYTES: u64 = 1 << 30;
+use crate::types::check_record;
 
 /// One source's way into the log.
 #[derive(Debug)]
 pub(crate) struct BlockStore {
-    uid: Uid,
-    intake: Intake,
+    pub(super) intake: SourceIntake,
     clock: Arc<dyn Clock>,
     rate: ReceiverRate,
     settings: ReceiverSettings,
     stopping: watch::Receiver<bool>,
     restart: Mutex<Option<Duration>>,
     restart_requested: Notify,
-    /// Held from waiting for room until the block is handed in, so that blocks keep their order.
-    order: tokio::sync::Mutex<()>,
-    /// Blocks that were handed in and not answered.
+    calls: Mutex<Calls>,
+    /// Wakes the appender, which alone waits for it.
+    changed: Notify,
+    /// Calls and blocks that are not answered.
     open: Arc<Open>,
     counters: Counters,
     events: Events,
-    /// The job has stopped receiving: whoever still holds a context is refused.
-    closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -47,7 +54,8 @@ struct Open {
 }
 
 /// Counts as open until dropped.
-struct OpenBlock(Arc<Open>);
+#[derive(Debug)]
+pub(super) struct OpenBlock(Arc<Open>);
 
 impl OpenBlock {
     fn new(open: &Arc<Open>) -> Self {
@@ -63,77 +71,42 @@ impl Drop for OpenBlock {
     }
 }
 
-/// What one source has done since the job started.
-#[derive(Debug, Default)]
-struct Counters {
-    blocks: AtomicU64,
-    records: AtomicU64,
-    bytes: AtomicU64,
-    /// Records that had come before, as their positions told, and were dropped.
-    repeated: AtomicU64,
-    errors: AtomicU64,
-    restarts: AtomicU64,
-    last_error: Mutex<Option<String>>,
-    /// The source has ended, and stored nothing since.
-    at_end: AtomicBool,
-}
-
-impl Counters {
-    fn count(&self, records: u64, bytes: u64, is_repeated: bool) {
-        if is_repeated {
-            self.repeated.fetch_add(records, Ordering::Relaxed);
-        } else {
-            self.blocks.fetch_add(1, Ordering::Relaxed);
-            self.records.fetch_add(records, Ordering::Relaxed);
-            self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        }
-    }
-}
-
-/// What a receiver has done since the job started.
-///
-/// ```
-/// assert_eq!(floodmark::SourceCounts::default().errors, 0);
-/// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SourceCounts {
-    /// Blocks that were logged.
-    pub blocks: u64,
-    /// Their records.
-    pub records: u64,
-    /// Bytes of payload.
-    pub bytes: u64,
-    /// Records that had come before, as their positions told, and were dropped.
-    pub repeated: u64,
-    /// Errors that were reported.
-    pub errors: u64,
-    /// How often it was started again.
-    pub restarts: u64,
-    /// The newest error.
-    pub last_error: Option<String>,
-}
-
-/// A block that is under way to the log.
+/// A call that has its place. When it is dropped before its turn has come, it gives the place up.
 #[derive(Debug)]
-pub(crate) struct Logging {
-    answer: oneshot::Receiver<Result<Stored, StoreError>>,
+pub(crate) struct Ticket {
+    store: Arc<BlockStore>,
+    place: u64,
+    answer: oneshot::Receiver<Answer>,
+    answered: bool,
 }
 
-impl Logging {
-    /// Waits until the block is durable.
-    pub async fn durable(self) -> Result<(), StoreError> {
-        match self.answer.await {
-            Ok(answer) => answer.map(|_: Stored| ()),
-            // The log ended without an answer.
-            Err(_) => Err(StoreError::Stopped),
+impl Future for Ticket {
+    type Output = Result<(), StoreError>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = std::task::ready!(Pin::new(&mut self.answer).poll(task));
+        self.answered = true;
+        Poll::Ready(told(answer))
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.store.give_up(self.place);
         }
     }
+}
+
+fn told(answer: Result<Answer, oneshot::error::RecvError>) -> Result<(), StoreError> {
+    // Without an answer the log has ended.
+    answer.unwrap_or(Err(StoreError::Stopped)).map(|_stored| ())
 }
 
 impl BlockStore {
     pub fn new(
         uid: Uid,
-        intake: Intake,
+        intake: &Intake,
         clock: Arc<dyn Clock>,
         rate: ReceiverRate,
         settings: ReceiverSettings,
@@ -141,24 +114,23 @@ impl BlockStore {
         events: Events,
     ) -> Self {
         Self {
-            uid,
-            intake,
+            intake: intake.source(uid),
             clock,
             rate,
             settings,
             stopping,
             restart: Mutex::default(),
             restart_requested: Notify::new(),
-            order: tokio::sync::Mutex::default(),
+            calls: Mutex::default(),
+            changed: Notify::new(),
             open: Arc::default(),
             counters: Counters::default(),
             events,
-            closed: AtomicBool::new(false),
         }
     }
 
     pub fn uid(&self) -> &Uid {
-        &self.uid
+        self.intake.uid()
     }
 
     pub fn settings(&self) -> &ReceiverSettings {
@@ -175,40 +147,12 @@ impl BlockStore {
 
     /// How far this source's blocks are logged.
     pub fn position(&self) -> Option<Position> {
-        self.intake.position(&self.uid)
+        self.intake.position()
     }
 
-    /// Waits until `records` more may be received: the log works, the backlog has room, the rate allows it. While stopping,
-    /// what was received already is not held up by the rate.
-    ///
-    /// # Errors
-    /// Also when the job has stopped receiving.
-    pub async fn admit(&self, records: u64) -> Result<(), StoreError> {
-        self.check_open()?;
-        // Mostly nothing holds it up, and then a single record costs no timer and no waiting list.
-        if self.intake.gate().is_open() && self.rate.try_acquire(records) || self.is_stopping() {
-            return Ok(());
-        }
-        let allowed = async {
-            self.intake.gate().open().await;
-            self.rate.acquire(records).await;
-        };
-        tokio::select! {
-            biased;
-            () = allowed => {}
-            () = self.stopped() => {}
-        }
-        self.check_open()
-    }
-
-    /// Refuses all that is stored from now on, by whichever clone of a context. What is in a buffer can still be handed in.
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-    }
-
-    /// Why nothing can be stored any more, if so.
-    pub fn check_open(&self) -> Result<(), StoreError> {
-        if self.closed.load(Ordering::Acquire) { Err(StoreError::Stopped) } else { self.check() }
+    /// How many blocks with a position were called for and not stored.
+    pub fn losses(&self) -> u64 {
+        self.intake.losses()
     }
 
     /// Waits until the backlog has room.
@@ -218,40 +162,170 @@ impl BlockStore {
 
     /// The log's failure, if it failed.
     pub fn check(&self) -> Result<(), StoreError> {
-        self.intake.failure(&self.uid).map_or(Ok(()), Err)
+        self.intake.failure().map_or(Ok(()), Err)
     }
 
-    /// Hands in the block that `take` gives, when there is room for `bytes`; `take` is called at the last moment, so nothing
-    /// is taken if this future is dropped while it waits.
-    pub async fn hand_in(
-        &self,
-        bytes: usize,
-        take: impl FnOnce() -> Option<(Option<Position>, u64, ByteView)>,
-    ) -> Result<Option<Logging>, StoreError> {
+    pub(super) fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a record to the block in the making, at once if nothing holds it up: then it costs no timer, no allocation and no
+    /// waiting list. Otherwise it waits for its turn.
+    pub fn store_record<T: Record>(
+        self: &Arc<Self>,
+        record: &T,
+        checks_each: bool,
+    ) -> Result<Option<Ticket>, StoreError> {
         self.check()?;
-        if bytes as u64 > MAX_BLOCK_BYTES {
-            let (source_uid, bytes) = (self.uid.to_string(), bytes as u64);
-            return Err(StoreError::TooLarge { source_uid, bytes, limit: MAX_BLOCK_BYTES });
+        self.check_record(record, checks_each)?;
+        let encode_error = |cause| self.encode_error::<T>(cause);
+        let mut calls = self.calls();
+        if calls.is_closed() {
+            return Err(StoreError::Stopped);
         }
-        let _order = self.order.lock().await;
-        let room = self.intake.gate().room(bytes as u64).await;
-        let Some((position, records, payload)) = take() else { return Ok(None) };
-        self.counters.at_end.store(false, Ordering::Release);
-        let bytes = payload.len() as u64;
-        let held = (room, OpenBlock::new(&self.open));
-        let Offered { answer, is_repeated } =
-            self.intake.offer(&self.uid, NewBlock { position, records, payload }, held);
-        self.counters.count(records, bytes, is_repeated);
-        Ok(Some(Logging { answer }))
+        if calls.is_free() && self.lets_pass() {
+            let fits = calls.push(record, self.settings.block_bytes).map_err(encode_error)?;
+            if !calls.is_free() {
+                self.changed.notify_one();
+            }
+            if fits {
+                return Ok(None);
+            }
+        }
+        drop(calls);
+        let mut alone = RecordBlock::default();
+        alone.push(record).map_err(encode_error)?;
+        self.check_size(alone.bytes())?;
+        let ticket = self.take_place(What::Record(alone), Some(1), Caller::Stored)?;
+        Ok(Some(ticket))
     }
 
-    /// Waits until every block that was handed in has its answer from the log.
+    /// Whether a record may pass at once.
+    fn lets_pass(&self) -> bool {
+        self.intake.gate().is_open() && self.rate.try_acquire(1) || self.is_stopping()
+    }
+
+    /// Takes a place for a block of these records.
+    pub fn store_block<T: Record>(
+        self: &Arc<Self>,
+        position: Option<(Position, u64)>,
+        records: &[T],
+        checks_each: bool,
+    ) -> Result<Ticket, StoreError> {
+        // From here on the position is claimed: whatever goes wrong with the block, nothing above it is stored without it.
+        let claim = position.map(|(position, known_losses)| self.intake.claim(position, known_losses));
+        self.check()?;
+        let mut block = RecordBlock::default();
+        for record in records {
+            self.check_record(record, checks_each)?;
+            block.push(record).map_err(|cause| self.encode_error::<T>(cause))?;
+        }
+        self.check_size(block.bytes())?;
+        let (records, payload) = (block.records(), block.finish());
+        self.take_place(What::Block(NewBlock { claim, records, payload }), Some(records), Caller::Stored)
+    }
+
+    /// Hands in a block of records that the rate has let pass, and waits until it is on its way to the log.
+    pub async fn hand_in(self: &Arc<Self>, records: u64, payload: ByteView) -> Result<(), StoreError> {
+        self.check()?;
+        self.check_size(payload.len())?;
+        let block = NewBlock { claim: None, records, payload };
+        let mut ticket = self.take_place(What::Block(block), None, Caller::HandedIn)?;
+        // The bytes have left their source, so they are stored, too, when nobody waits for it.
+        ticket.answered = true;
+        ticket.await
+    }
+
+    fn take_place(
+        self: &Arc<Self>,
+        what: What,
+        to_admit: Option<u64>,
+        caller: impl FnOnce(oneshot::Sender<Answer>) -> Caller,
+    ) -> Result<Ticket, StoreError> {
+        let (to, answer) = oneshot::channel();
+        let mut calls = self.calls();
+        if calls.is_closed() {
+            // A claim is lost before the lock is given back, so that no call behind this one is judged before.
+            drop(what);
+            return Err(StoreError::Stopped);
+        }
+        let place = calls.add(Call::new(what, caller(to), OpenBlock::new(&self.open), to_admit));
+        if calls.waiting() == 1 {
+            self.changed.notify_one();
+        }
+        drop(calls);
+        Ok(Ticket { store: Arc::clone(self), place, answer, answered: false })
+    }
+
+    /// A call is dropped: if its turn has not come, it is as if it had failed.
+    fn give_up(&self, place: u64) {
+        let mut calls = self.calls();
+        if let Some(call) = calls.remove(place) {
+            self.rate.give_back(call.admitted());
+            // Under the lock: a claim is lost before the turn of the next call comes.
+            drop(call);
+            self.changed.notify_one();
+        }
+    }
+
+    /// The block in the making is handed in, if there are records in it.
+    pub fn cut(&self) {
+        if self.calls().cut() {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits until there may be something to do. For the appender.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// The records of the block in the making; they count as open from now on.
+    pub(super) fn finish_block(&self) -> Option<(u64, ByteView, OpenBlock)> {
+        let mut calls = self.calls();
+        let open = OpenBlock::new(&self.open);
+        calls.finish_block().map(|(records, payload)| (records, payload, open))
+    }
+
+    /// Hands in a block whose turn it is.
+    pub(super) fn offer(
+        &self,
+        block: NewBlock,
+        to: Option<oneshot::Sender<Answer>>,
+        held: (Room, OpenBlock),
+    ) -> Offered {
+        let (records, bytes) = (block.records, block.payload.len() as u64);
+        self.intake.offer(block, to, held, |offered| self.counters.count(records, bytes, offered))
+    }
+
+    /// From now on contexts that go on storing are told that the job has stopped. What was called for before is still handed in.
+    pub fn close(&self) {
+        self.calls().close();
+        self.changed.notify_one();
+    }
+
+    /// Waits until everything that was stored has its answer from the log, and the block in the making is logged.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        self.cut();
+        tokio::select! {
+            biased;
+            settled = self.all_answered() => settled,
+            () = self.stopped() => {
+                // Calls that go on and on do not hold up a stop.
+                self.close();
+                self.all_answered().await
+            }
+        }
+    }
+
+    /// Waits until nothing is open.
     pub async fn all_answered(&self) -> Result<(), StoreError> {
         loop {
             let changed = self.open.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            if self.open.blocks.load(Ordering::Acquire) == 0 {
+            // In this order: a record leaves the block in the making only as part of an open block.
+            if !self.calls().has_records() && self.open.blocks.load(Ordering::Acquire) == 0 {
                 return self.check();
             }
             changed.await;
@@ -261,10 +335,9 @@ impl BlockStore {
     /// Counts an error and shows it to whoever operates the job.
     pub fn report_error(&self, error: impl fmt::Display) {
         let message = error.to_string();
-        tracing::warn!(source = %self.uid, error = %message, "a receiver reports an error");
-        self.counters.errors.fetch_add(1, Ordering::Relaxed);
-        self.events.tell(|| ReceiverReportedError { source: self.uid.clone(), error: message.clone() });
-        *self.counters.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(message);
+        tracing::warn!(source = %self.uid(), error = %message, "a receiver reports an error");
+        self.events.tell(|| ReceiverReportedError { source: self.uid().clone(), error: message.clone() });
+        self.counters.count_error(message);
     }
 
     /// Where to tell what happens to the receiver.
@@ -273,29 +346,20 @@ impl BlockStore {
     }
 
     pub fn count_restart(&self) {
-        self.counters.restarts.fetch_add(1, Ordering::Relaxed);
+        self.counters.count_restart();
     }
 
     pub fn counts(&self) -> SourceCounts {
-        let counters = &self.counters;
-        SourceCounts {
-            blocks: counters.blocks.load(Ordering::Relaxed),
-            records: counters.records.load(Ordering::Relaxed),
-            bytes: counters.bytes.load(Ordering::Relaxed),
-            repeated: counters.repeated.load(Ordering::Relaxed),
-            errors: counters.errors.load(Ordering::Relaxed),
-            restarts: counters.restarts.load(Ordering::Relaxed),
-            last_error: counters.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        }
+        self.counters.counts()
     }
 
     /// Notes that the source has ended and all it gave is logged.
     pub fn set_at_end(&self) {
-        self.counters.at_end.store(true, Ordering::Release);
+        self.counters.set_at_end();
     }
 
     pub fn is_at_end(&self) -> bool {
-        self.counters.at_end.load(Ordering::Acquire)
+        self.counters.is_at_end()
     }
 
     pub fn request_restart(&self, after: Duration) {
@@ -320,5 +384,24 @@ impl BlockStore {
     pub async fn stopped(&self) {
         // An error means that the supervisor is gone, which is a stop too.
         drop(self.stopping.clone().wait_for(|stopping| *stopping).await);
+    }
+
+    fn check_size(&self, bytes: usize) -> Result<(), StoreError> {
+        if bytes <= MAX_BLOCK_BYTES {
+            return Ok(());
+        }
+        let source_uid = self.uid().to_string();
+        Err(StoreError::TooLarge { source_uid, bytes: bytes as u64, limit: MAX_BLOCK_BYTES as u64 })
+    }
+
+    /// Checks that a record of an uncertain type can be read again.
+    fn check_record<T: Record>(&self, record: &T, checks_each: bool) -> Result<(), StoreError> {
+        let checked = if checks_each { check_record(record) } else { Ok(()) };
+        checked.map_err(|cause| StoreError::Encode { source_uid: self.uid().to_string(), cause })
+    }
+
+    fn encode_error<T>(&self, cause: String) -> StoreError {
+        let cause = format!("{}: {cause}", std::any::type_name::<T>());
+        StoreError::Encode { source_uid: self.uid().to_string(), cause }
     }
 }

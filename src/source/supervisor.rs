@@ -12,21 +12,22 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::block::{Intake, StoreError};
 use crate::clock::Clock;
 use crate::id::Uid;
 use crate::listener::Events;
 use crate::listener::events::ReceiverStopped;
+use crate::source::appender::hand_in_calls;
+use crate::source::counters::SourceCounts;
 use crate::source::life::{Life, Surroundings};
 use crate::source::limiter::{RateLimiter, ReceiverRate};
-use crate::source::receiver::{Receiver, ReceiverContext};
+use crate::source::receiver::Receiver;
 use crate::source::settings::ReceiverSettings;
-use crate::source::store::{BlockStore, SourceCounts};
+use crate::source::store::BlockStore;
 
-/// What a receiver has, once the grace period is over and its future was dropped, for `on_stop` and for what else is to be done; and
-/// what the blocks of a receiver that was left behind have, to get to the log.
+/// What a receiver has, once the grace period is over and its future was dropped, for `on_stop` and for what else is to be done.
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// The grace period where all receivers share a thread.
@@ -39,24 +40,12 @@ pub(crate) struct ReceiverSource {
     run: Run,
 }
 
-type Run = Box<dyn FnOnce(Surroundings) -> (Task, Cut) + Send>;
+type Run = Box<dyn FnOnce(Surroundings) -> Task + Send>;
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
-/// Hands in what is left in a receiver's buffer.
-type Cut = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), StoreError>> + Send>> + Send + Sync>;
 
 impl ReceiverSource {
     pub fn new<R: Receiver>(uid: Uid, settings: ReceiverSettings, receiver: R) -> Self {
-        let run = move |around: Surroundings| {
-            let context = ReceiverContext::<R::Item>::new(Arc::clone(&around.store));
-            let buffered = context.clone();
-            let life: Task = Box::pin(Life::new(receiver, context, around).live());
-            let cut: Cut = Box::new(move || {
-                let buffered = buffered.clone();
-                Box::pin(async move { buffered.cut().await })
-            });
-            (life, cut)
-        };
-        Self { uid, settings, run: Box::new(run) }
+        Self { uid, settings, run: Box::new(|around| Box::pin(Life::new(receiver, around).live())) }
     }
 }
 
@@ -113,8 +102,17 @@ pub(crate) struct Supervisor {
 struct Running {
     store: Arc<BlockStore>,
     state: watch::Receiver<ReceiverState>,
-    cut: Cut,
+    /// Hands in what is stored: also what tasks of the receiver store between two of its runs, or behind its end.
+    _appender: AbortOnDrop,
     task: Mutex<RunningTask>,
+}
+
+struct AbortOnDrop(JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The task of a receiver's life, and the thread that it runs on, where that is its own.
@@ -159,13 +157,6 @@ impl Running {
     /// Refuses what may still be stored, and waits until what was stored is logged.
     async fn close(&self) -> Result<(), StoreError> {
         self.store.close();
-        // Whoever is in the middle of storing a block has its place in front of the buffer, and may never be polled again.
-        match timeout(LAST_MOMENT, (self.cut)()).await {
-            Ok(cut) => cut?,
-            Err(_) => self
-                .store
-                .report_error("the block in the making is lost: the receiver does not return from storing another"),
-        }
         self.store.all_answered().await
     }
 }
@@ -221,18 +212,18 @@ impl Supervisor {
         for ReceiverSource { uid, settings, run } in sources {
             let own = settings.max_rate.map(|rate| Arc::new(RateLimiter::new(Arc::clone(clock), Some(rate))));
             let limits = ReceiverRate { own, shared: Arc::clone(&supervisor.rate) };
-            let (intake, clock, stopping) = (intake.clone(), Arc::clone(clock), supervisor.stopping.subscribe());
+            let (clock, stopping) = (Arc::clone(clock), supervisor.stopping.subscribe());
             let store = BlockStore::new(uid.clone(), intake, clock, limits, settings, stopping, events.clone());
             let store = Arc::new(store);
+            let appender = AbortOnDrop(library.spawn(hand_in_calls(Arc::clone(&store))));
             let (set_state, state) = watch::channel(ReceiverState::Running);
-            let (life, cut) = run(Surroundings {
+            let life = run(Surroundings {
                 store: Arc::clone(&store),
                 state: set_state,
                 grace_over: supervisor.grace_over.subscribe(),
-                library: library.clone(),
             });
             let task = Mutex::new(spawn(&uid, life)?);
-            supervisor.receivers.push(Running { store, state, cut, task });
+            supervisor.receivers.push(Running { store, state, _appender: appender, task });
         }
         Ok(supervisor)
     }

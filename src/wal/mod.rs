@@ -217,7 +217,7 @@ impl Wal {
             head: frame.head,
             body: frame.body,
         };
-        self.push(Request { frames: frames.into_iter().map(summed).collect(), done });
+        self.push(Request::write(frames.into_iter().map(summed).collect(), done));
     }
 
     /// As [`append`](Self::append), and waits until the frames are durable.
@@ -234,7 +234,7 @@ impl Wal {
     /// # Errors
     /// As [`append_and_wait`](Self::append_and_wait).
     pub fn mark(&self) -> Result<(), WalError> {
-        self.wait_for(|done| self.push(Request { frames: vec![closing_mark()], done })).map(drop)
+        self.wait_for(|done| self.push(Request::write(vec![closing_mark()], done))).map(drop)
     }
 
     /// The head and the body of a durable frame, read from its segment and checked; also frames of earlier lives.
@@ -262,12 +262,24 @@ impl Wal {
         reader::read_bodies(&*self.shared.disk, &self.shared.directory, self.shared.log, &places, visit)
     }
 
-    /// Deletes the segments that hold no frame from the oldest needed one on; returns the bytes freed. The newest one stays.
+    /// Deletes the segments that hold no frame from the oldest needed one on; returns the bytes freed. The newest one stays. Where a
+    /// full disk had blocks refused, they are taken again, if there is room, when this returns.
     ///
     /// # Errors
-    /// [`WalError::Io`]; what is gone by then was not needed, and the next truncation goes on.
+    /// [`WalError::Io`]; what is gone by then was not needed, and the next truncation goes on. As an append on a log that is poisoned
+    /// or closed.
     pub fn truncate_before(&self, right: TruncationRight) -> Result<u64, WalError> {
-        self.shared.truncate(right)
+        let freed = self.shared.truncate(right)?;
+        if self.shared.disk_is_full() {
+            self.wait_for(|done| self.push(Request::free_blocks(done)))?;
+        }
+        Ok(freed)
+    }
+
+    /// Refuses blocks from now on, also those that wait; events pass. For whoever may take no block behind one that was refused; to be
+    /// called when that one's `done` is.
+    pub fn refuse_blocks(&self) {
+        self.shared.end_blocks();
     }
 
     /// What this life has written, and what the log takes on disk.

@@ -23,13 +23,25 @@ pub(super) struct SummedFrame {
     pub payload_checksum: u32,
 }
 
-/// Frames that are written without others between them and acknowledged together.
+/// Frames that are written without others between them and acknowledged together; or the question whether there is room again.
 pub(super) struct Request {
     pub frames: Vec<SummedFrame>,
+    /// A truncation has made room: blocks may be taken again if the reserve fits.
+    pub frees_blocks: bool,
     pub done: Done,
 }
 
 impl Request {
+    /// Asks for frames to be written.
+    pub fn write(frames: Vec<SummedFrame>, done: Done) -> Self {
+        Self { frames, frees_blocks: false, done }
+    }
+
+    /// Asks, behind everything that waits already, whether blocks may be taken again.
+    pub fn free_blocks(done: Done) -> Self {
+        Self { frames: Vec::new(), frees_blocks: true, done }
+    }
+
     /// Bytes that the frames take in the log.
     pub fn bytes(&self) -> u64 {
         let payload = |frame: &SummedFrame| FRAME_HEADER_LEN + frame.head.len() + frame.body.len();
@@ -133,11 +145,14 @@ impl Queue {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
             state.group_ms = self.clock.monotonic_ms();
         }
-        let (mut group, mut bytes) = (Vec::new(), 0);
+        let (mut group, mut bytes) = (Vec::<Request>::new(), 0);
         while let Some(next) = state.requests.front() {
             let fits = match group.first() {
                 None => true,
-                Some(first) => Request::is_mark(first) == next.is_mark() && bytes + next.bytes() <= group_bytes,
+                Some(first) => {
+                    let is_alone = first.frees_blocks || next.frees_blocks;
+                    !is_alone && first.is_mark() == next.is_mark() && bytes + next.bytes() <= group_bytes
+                }
             };
             if !fits {
                 break;
@@ -172,6 +187,12 @@ impl Queue {
             (request.done)(Err(error.clone()));
         }
         error
+    }
+
+    /// How many requests wait.
+    #[cfg(test)]
+    pub fn waiting(&self) -> usize {
+        self.lock().requests.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

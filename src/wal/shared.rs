@@ -58,8 +58,11 @@ pub(super) struct Shared {
     truncation: Mutex<()>,
     /// The sum of the segments' bytes, to be asked without waiting for a truncation.
     bytes_on_disk: AtomicU64,
-    /// Blocks are refused until a truncation has made room.
+    /// Blocks are refused until a truncation has made room. Set and cleared by the log's thread alone, in the order of its work: what
+    /// was queued while it was set is refused.
     disk_full: AtomicBool,
+    /// Blocks are refused for good.
+    blocks_ended: AtomicBool,
     pub counters: Counters,
 }
 
@@ -81,6 +84,7 @@ impl Shared {
             segments: Mutex::new(segments),
             truncation: Mutex::new(()),
             disk_full: AtomicBool::new(false),
+            blocks_ended: AtomicBool::new(false),
             counters: Counters::default(),
         };
         if !shared.make_reserve()? {
@@ -92,8 +96,8 @@ impl Shared {
 
     /// Whether blocks may be taken, when so many bytes wait before them and so many are theirs.
     pub fn admit_blocks(&self, waiting_bytes: u64, bytes: u64) -> Result<(), WalError> {
-        if self.disk_full.load(Ordering::Acquire) {
-            return Err(full("no space on the disk until a checkpoint has made room"));
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal);
         }
         let quota = self.settings.quota_bytes;
         let present = self.bytes_on_disk.load(Ordering::Acquire);
@@ -103,12 +107,35 @@ impl Shared {
         Ok(())
     }
 
+    /// Why blocks are refused, if they are.
+    pub fn refusal(&self) -> Option<WalError> {
+        if self.blocks_ended.load(Ordering::Acquire) {
+            return Some(full("a block was refused, and none is taken behind it"));
+        }
+        self.disk_is_full().then(|| full("no space on the disk until a checkpoint has made room"))
+    }
+
     pub fn set_disk_full(&self) {
         self.disk_full.store(true, Ordering::Release);
     }
 
     pub fn disk_is_full(&self) -> bool {
         self.disk_full.load(Ordering::Acquire)
+    }
+
+    /// No block is taken any more, and none that waits is written.
+    pub fn end_blocks(&self) {
+        self.blocks_ended.store(true, Ordering::Release);
+    }
+
+    /// Blocks are taken again, if the reserve can be made; says whether they are. For the log's thread, which alone gives the reserve
+    /// up: so the two never meet.
+    pub fn free_blocks(&self) -> Result<bool, WalError> {
+        let has_room = !self.disk_is_full() || self.make_reserve()?;
+        if has_room && self.disk_full.swap(false, Ordering::AcqRel) {
+            tracing::info!("the log has room again: blocks are taken");
+        }
+        Ok(has_room)
     }
 
     /// The newest segment has grown.
@@ -140,10 +167,6 @@ impl Shared {
             self.lock().remove(0);
             self.bytes_on_disk.fetch_sub(oldest.bytes, Ordering::AcqRel);
             freed += oldest.bytes;
-        }
-        if self.disk_is_full() && self.make_reserve()? {
-            tracing::info!(freed, "the log has room again: blocks are taken");
-            self.disk_full.store(false, Ordering::Release);
         }
         Ok(freed)
     }

@@ -3,6 +3,10 @@
 //! A full disk is not a failed write: the kernel says so before anything is promised. The writer gives up the reserve and goes
 //! on in a new segment that begins at the first sequence that was not acknowledged, which supersedes whatever part of the group
 //! reached the old one. Blocks are refused from then on; events pass, so that batches can end and a checkpoint can cut the log.
+//!
+//! Only this thread gives the reserve up and makes it again, and only it takes blocks again: a truncation asks for that through the
+//! queue. So a block that was queued behind a refused one is refused, too, whatever the truncation frees meanwhile. Without that a
+//! source's later block would be durable, and its position would cover the refused one.
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -74,10 +78,16 @@ impl Writer {
         if let Err(error) = self.shared.queue.poison.check() {
             return refuse(group, &error);
         }
+        if group.iter().any(|request| request.frees_blocks) {
+            return self.free_blocks(group);
+        }
         if self.ends_with_mark && group.iter().all(Request::is_mark) {
             return acknowledge(group.into_iter().map(|request| (request.done, Vec::new())));
         }
-        let mut group = if self.shared.disk_is_full() { self.without_blocks(group) } else { group };
+        let mut group = match self.shared.refusal() {
+            Some(refusal) => without_blocks(group, &refusal),
+            None => group,
+        };
         if group.is_empty() {
             return;
         }
@@ -224,7 +234,7 @@ impl Writer {
             return self.poison(group, &error);
         }
         // Only now are the refused blocks known to be superseded, should a part of them have reached the old segment.
-        let mut group = self.without_blocks(group);
+        let mut group = without_blocks(group, &full("no space on the disk until a checkpoint has made room"));
         if group.is_empty() {
             return;
         }
@@ -234,17 +244,25 @@ impl Writer {
         }
     }
 
-    /// Refuses the requests that hold blocks and gives back the others.
-    fn without_blocks(&self, group: Vec<Request>) -> Vec<Request> {
-        let (blocks, others): (Vec<_>, Vec<_>) = group.into_iter().partition(Request::has_blocks);
-        refuse(blocks, &full("no space on the disk until a checkpoint has made room"));
-        others
+    /// A truncation has made room. Whatever was queued before it was asked for is refused by now.
+    fn free_blocks(&self, group: Vec<Request>) {
+        let freed = self.shared.free_blocks().map(|_has_room| Vec::new());
+        for request in group {
+            (request.done)(freed.clone());
+        }
     }
 
     fn poison(&self, group: Vec<Request>, cause: &WalError) {
         let error = self.shared.queue.poison(&cause.to_string());
         refuse(group, &error);
     }
+}
+
+/// Refuses the requests that hold blocks and gives back the others.
+fn without_blocks(group: Vec<Request>, refusal: &WalError) -> Vec<Request> {
+    let (blocks, others): (Vec<_>, Vec<_>) = group.into_iter().partition(Request::has_blocks);
+    refuse(blocks, refusal);
+    others
 }
 
 fn acknowledge(places: impl Iterator<Item = (Done, Vec<FrameAt>)>) {

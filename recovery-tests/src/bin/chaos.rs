@@ -89,9 +89,15 @@ fn run(arguments: &SweepArguments) -> Result<bool, String> {
 /// The sweep of which every point is tried.
 const EVERYTHING: &str = "everything";
 
-/// The job with everything in a directory, and in object storage with its blocks there or beside it.
-fn sweeps() -> [Sweep; 3] {
-    [suite::everything(), suite::everything_in_object_storage(true), suite::everything_in_object_storage(false)]
+/// The job with everything in a directory, and in object storage with its blocks there or beside it; and one whose receiver makes
+/// several calls at once.
+fn sweeps() -> [Sweep; 4] {
+    [
+        suite::everything(),
+        suite::everything_in_object_storage(true),
+        suite::everything_in_object_storage(false),
+        suite::overlapping_calls(),
+    ]
 }
 
 /// Runs a sweep with a progress bar, and prints its report.

@@ -3,6 +3,8 @@
 mod broken;
 mod everything;
 mod hurried;
+mod overlapping;
 
 pub use broken::{appending_sink, clock_in_a_map};
 pub use everything::{BATCHES, everything, everything_in_object_storage, everything_with};
+pub use overlapping::overlapping_calls;

@@ -13,7 +13,7 @@ use floodmark::{DStream, ManualClock, MemorySink, Record, StreamingContext, Stre
 
 use object_store::ObjectStore;
 
-use super::input::{Feed, ScriptReceiver, ScriptSource};
+use super::input::{Feed, OverlappingReceiver, ScriptReceiver, ScriptSource};
 use super::script::Script;
 use crate::store::SimulatedStore;
 
@@ -86,6 +86,19 @@ impl Env {
     pub fn input<'c, T: Record>(&self, context: &'c StreamingContext, uid: &str) -> DStream<'c, T> {
         self.script.input::<T>(uid);
         let (feed, receiver) = ScriptReceiver::<T>::new(uid, self.script.clone());
+        self.add(feed);
+        context.receiver_stream(uid, receiver)
+    }
+
+    /// An input of the sweep as a reliable receiver with positions whose calls overlap: every batch comes as a large block and a small
+    /// one at once, the large one twice, from several tasks, and a call is dropped. To be used with a `max_rate` that holds the large
+    /// one up and lets all of a batch pass within an interval: then the sweep drives the clock between the calls.
+    ///
+    /// # Panics
+    /// As [`input`](Self::input).
+    pub fn overlapping_input<'c, T: Record>(&self, context: &'c StreamingContext, uid: &str) -> DStream<'c, T> {
+        self.script.input::<T>(uid);
+        let (feed, receiver) = OverlappingReceiver::<T>::new(uid, self.script.clone());
         self.add(feed);
         context.receiver_stream(uid, receiver)
     }

@@ -1,4 +1,4 @@
-//! How a script reaches a job: as a reliable receiver that resends, and as a direct source.
+//! How a script reaches a job: as a reliable receiver that resends, as one whose calls overlap, and as a direct source.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use super::script::Script;
 /// The harness's end of an input.
 pub(super) enum Feed {
     Receiver(tokio::sync::mpsc::UnboundedSender<Push>),
+    Overlapping(OverlappingFeed),
     Direct(Arc<AtomicU64>),
 }
 
@@ -56,6 +57,7 @@ impl Feed {
                 drop(pushes.send(Push { number, stored }));
                 Pending(Some(answer))
             }
+            Self::Overlapping(_) => unreachable!("its calls are waited for one by one"),
         }
     }
 }
@@ -101,6 +103,93 @@ impl<T: Record> Receiver for ScriptReceiver<T> {
                 while self.pushes.recv().await.is_some() {}
                 return Ok(());
             }
+        }
+    }
+}
+
+/// A batch of the script for a receiver whose calls overlap; each answer belongs to a call, in the order of the calls.
+pub(super) struct Calls {
+    number: u64,
+    stored: [mpsc::Sender<bool>; CALLS],
+}
+
+/// Calls for each batch.
+pub(super) const CALLS: usize = 3;
+
+/// The harness's end of an input whose calls overlap.
+pub(super) struct OverlappingFeed {
+    calls: tokio::sync::mpsc::UnboundedSender<Calls>,
+    /// How many records a batch of the script has.
+    records: Box<dyn Fn(u64) -> u64 + Send + Sync>,
+}
+
+impl OverlappingFeed {
+    /// Offers batch `number` of the script; gives, for each call, its answer and how many records are handed in with it and the calls
+    /// before it.
+    pub fn give(&self, number: u64) -> [(Pending, u64); CALLS] {
+        let ((first, a), (again, b), (last, c)) = (mpsc::channel(), mpsc::channel(), mpsc::channel());
+        drop(self.calls.send(Calls { number, stored: [first, again, last] }));
+        let records = (self.records)(number);
+        let large = records.saturating_sub(1);
+        [(Pending(Some(a)), large), (Pending(Some(b)), 2 * large), (Pending(Some(c)), large + records)]
+    }
+}
+
+/// A reliable receiver that makes several calls at once, from several tasks: of each batch of the script a large block, the same again
+/// while it is under way, and a small one, which a limited rate would let pass first. A call for what comes after is dropped.
+pub(super) struct OverlappingReceiver<T> {
+    uid: String,
+    script: Arc<Script>,
+    calls: tokio::sync::mpsc::UnboundedReceiver<Calls>,
+    records: std::marker::PhantomData<fn() -> T>,
+}
+
+impl<T: Record> OverlappingReceiver<T> {
+    pub fn new(uid: &str, script: Arc<Script>) -> (Feed, Self) {
+        let (sender, calls) = tokio::sync::mpsc::unbounded_channel();
+        let records = Box::new({
+            let (uid, script) = (uid.to_string(), script.clone());
+            move |number| script.batch::<T>(&uid, number).len() as u64
+        });
+        let feed = Feed::Overlapping(OverlappingFeed { calls: sender, records });
+        (feed, Self { uid: uid.to_string(), script, calls, records: std::marker::PhantomData })
+    }
+
+    fn store(&self, context: &ReceiverContext<T>, number: u64, stored: [mpsc::Sender<bool>; CALLS]) {
+        let mut large = self.script.batch::<T>(&self.uid, number);
+        let small = large.split_off(large.len().saturating_sub(1));
+        let (middle, end) = (Position(2 * number - 1), Position(2 * number));
+        let other = context.clone();
+        let [first, again, last] = stored;
+        let calls = [
+            (tokio::spawn(context.store_block_at(middle, large.clone())), first),
+            (tokio::spawn(other.store_block_at(middle, large.clone())), again),
+            (tokio::spawn(other.store_block_at(end, small)), last),
+        ];
+        if large.len() > 1 {
+            // So many records that the rate does not let them pass before it is dropped.
+            drop(context.store_block_at(end.next(), large.iter().cycle().take(10 * large.len()).cloned().collect()));
+        }
+        for (call, stored) in calls.into_iter().rev() {
+            tokio::spawn(async move {
+                let is_stored = matches!(call.await, Ok(Ok(())));
+                let _ = stored.send(is_stored); // whoever asked may have given up
+            });
+        }
+    }
+}
+
+impl<T: Record> Receiver for OverlappingReceiver<T> {
+    type Item = T;
+
+    async fn on_start(&mut self, context: ReceiverContext<T>) -> Result<(), ReceiverError> {
+        loop {
+            let calls = tokio::select! {
+                calls = self.calls.recv() => calls,
+                () = context.stopped() => return Ok(()),
+            };
+            let Some(Calls { number, stored }) = calls else { return Ok(()) };
+            self.store(&context, number, stored);
         }
     }
 }

@@ -10,12 +10,14 @@ use super::Build;
 use super::env::Env;
 use super::fault::Fault;
 use super::gate::Gate;
-use super::input::{Feed, Given};
+use super::input::{Feed, Given, OverlappingFeed};
 
 /// What takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a held step is looked for.
 const GLANCE: Duration = Duration::from_millis(1);
+/// By how much the clock goes on at once for calls that wait for the rate.
+const TOKEN: Duration = Duration::from_millis(10);
 /// For how long a slow step is left alone.
 const SLOW: Duration = Duration::from_millis(3);
 
@@ -116,8 +118,8 @@ impl Life {
         for (feed, acknowledged) in self.feeds.iter().zip(acknowledged) {
             let first = match feed {
                 Feed::Direct(_) => number, // it acknowledges nothing
-                Feed::Receiver(_) if resends => number.saturating_sub(2).max(1),
-                Feed::Receiver(_) => *acknowledged + 1,
+                Feed::Receiver(_) | Feed::Overlapping(_) if resends => number.saturating_sub(2).max(1),
+                Feed::Receiver(_) | Feed::Overlapping(_) => *acknowledged + 1,
             };
             for number in first..=number {
                 self.give(feed, number)?;
@@ -149,6 +151,9 @@ impl Life {
 
     fn give(&self, feed: &Feed, number: u64) -> Result<(), Ended> {
         let started = Instant::now();
+        if let Feed::Overlapping(feed) = feed {
+            return self.give_overlapping(feed, number);
+        }
         let pending = feed.give(number);
         loop {
             match pending.wait(patience(&self.gate)) {
@@ -157,6 +162,37 @@ impl Life {
                 Given::Waiting => watch(&self.gate, started, &format!("block {number} waits for its acknowledgement"))?,
             }
         }
+    }
+
+    /// Drives the clock, for the rate, until all calls are answered; never while a block is on its way to the log, so that every block
+    /// is a group of its own in every run.
+    fn give_overlapping(&self, feed: &OverlappingFeed, number: u64) -> Result<(), Ended> {
+        let started = Instant::now();
+        let handed_in = || {
+            let counts = self.running.receivers().into_iter().map(|receiver| receiver.counts);
+            counts.map(|counts| counts.records + counts.repeated).sum::<u64>()
+        };
+        let before = handed_in();
+        for (answer, records) in feed.give(number) {
+            loop {
+                match answer.wait(Duration::from_micros(100)) {
+                    Given::Taken => break,
+                    Given::Refused => return Err(self.refused()),
+                    // In this order: whoever waits for the rate has counted what it has handed in.
+                    Given::Waiting if self.waits_for_rate() && handed_in() - before < records => {
+                        self.env.clock.advance(TOKEN);
+                    }
+                    Given::Waiting => {}
+                }
+                watch(&self.gate, started, &format!("a call for batch {number} waits for its acknowledgement"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a call waits for the rate: beside it only the end of the block interval is waited for.
+    fn waits_for_rate(&self) -> bool {
+        self.env.clock.sleeps() == 2
     }
 
     /// The log has failed, or the job has ended: its own error says more than the receiver's. Or it has no room.

@@ -150,6 +150,7 @@ pub fn check_receiver<P: ReceiverPlace>(mut new_place: impl FnMut() -> P) {
         ("a stop is obeyed at once while records come", a_busy_receiver_stops),
     ];
     if promise == Promise::Unreliable {
+        rules.push(receiver_faults::limited_rate());
         rules.push(("a receiver that is started again receives again", a_restarted_receiver_receives_again));
     } else {
         rules.extend(receiver_faults::rules());

@@ -11,11 +11,26 @@ pub(super) fn rules<P: ReceiverPlace>() -> Vec<Rule<P>> {
     vec![
         ("nothing is acknowledged before it is durable", nothing_is_acknowledged_before_it_is_durable),
         ("what is durable is acknowledged", what_is_durable_is_acknowledged),
+        limited_rate(),
         ("what the log refused is not acknowledged, and received again", what_was_refused_is_received_again),
         ("what was stored without an answer is neither lost nor counted twice", a_lost_answer_costs_nothing),
         ("a life that was killed loses nothing", a_killed_life_loses_nothing),
         ("a receiver that is started again loses nothing", a_restarted_receiver_loses_nothing),
     ]
+}
+
+/// What is asked of every receiver.
+pub(super) fn limited_rate<P: ReceiverPlace>() -> Rule<P> {
+    ("a limited rate holds the receiver up, and nothing is lost or acknowledged early", a_limited_rate_loses_nothing)
+}
+
+/// Small blocks and large ones wait for the rate at the same time, where a receiver's calls overlap.
+fn a_limited_rate_loses_nothing<P: ReceiverPlace>(place: &mut P) {
+    let mut job = Job::begin_limited(place);
+    for records in [1, 12, 7] {
+        job.send(records);
+        job.until_all_is_stored("sent to a receiver whose rate is limited");
+    }
 }
 
 /// Every look compares what was acknowledged with what is durable; here the log takes its time.

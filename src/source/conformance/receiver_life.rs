@@ -28,6 +28,7 @@ pub(super) struct Job<'p, P: ReceiverPlace> {
     place: &'p mut P,
     pub log: Arc<ScriptedLog>,
     limits: ReceiveLimits,
+    settings: ReceiverSettings,
     sent: u64,
     /// Batches are planned, so that the backlog never stays full.
     pub plans: bool,
@@ -93,8 +94,21 @@ impl<'p, P: ReceiverPlace> Job<'p, P> {
     }
 
     pub fn begin_with(place: &'p mut P, limits: ReceiveLimits) -> Self {
-        let log = Arc::default();
-        let mut job = Self { place, log, limits, sent: 0, plans: true, checks_acknowledgements: false, life: None };
+        Self::begin_as(place, limits, ReceiverSettings::default())
+    }
+
+    /// As [`begin`](Self::begin), with a rate of one record from one look to the next; compares what is acknowledged, if anything is.
+    pub fn begin_limited(place: &'p mut P) -> Self {
+        let rate = 1.0 / STEP.as_secs_f64();
+        let settings = ReceiverSettings { max_rate: Some(rate), ..ReceiverSettings::default() };
+        let mut job = Self::begin_as(place, ReceiveLimits::default(), settings);
+        job.checks_acknowledgements = job.promise() != Promise::Unreliable;
+        job
+    }
+
+    fn begin_as(place: &'p mut P, limits: ReceiveLimits, settings: ReceiverSettings) -> Self {
+        let (log, checks_acknowledgements) = (Arc::default(), false);
+        let mut job = Self { place, log, limits, settings, sent: 0, plans: true, checks_acknowledgements, life: None };
         job.next_life();
         job
     }
@@ -110,7 +124,7 @@ impl<'p, P: ReceiverPlace> Job<'p, P> {
         let runs =
             Arc::new(Runs { started: AtomicU64::new(0), returned: AtomicU64::new(0), context: Mutex::default() });
         let receiver = Watched { receiver: self.place.open(), runs: Arc::clone(&runs) };
-        let source = ReceiverSource::new(uid, ReceiverSettings::default(), receiver);
+        let source = ReceiverSource::new(uid, self.settings, receiver);
         let clock = ManualClock::at(1_000_000);
         // A thread of its own, so that a sender may block the suite's.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();

@@ -1,7 +1,10 @@
 //! A full disk, and the quota: blocks are refused, events pass, nothing that was acknowledged is lost.
 
+use std::sync::{Mutex, mpsc};
+use std::thread::JoinHandle;
+
 use super::*;
-use crate::disk::{Fault, FaultyDisk, Point, Step};
+use crate::disk::{Fault, FaultyDisk, Point, Step, TracedStep, Watcher};
 
 fn is_full(result: Result<Vec<FrameAt>, WalError>) -> bool {
     matches!(result, Err(WalError::Full { .. }))
@@ -121,4 +124,84 @@ fn a_reserve_that_an_earlier_life_has_left_is_not_written_again() {
     let wal = Wal::resume(Arc::new(disk.clone()), directory(), &scanned, Epoch(2), settings).unwrap();
     assert!(disk.trace().iter().all(|step| !step.what.contains("reserve")));
     wal.close().unwrap();
+}
+
+/// While the first block of the log meets the full disk, another one is queued; while the reserve is given up, a truncation begins.
+#[derive(Default)]
+struct Meanwhile {
+    wal: Mutex<Option<Wal>>,
+    queued: Mutex<Option<mpsc::Receiver<Result<Vec<FrameAt>, WalError>>>>,
+    truncation: Mutex<Option<JoinHandle<Result<u64, WalError>>>>,
+}
+
+impl Watcher for Meanwhile {
+    fn begins(&self, step: &TracedStep) {
+        let Some(wal) = self.wal.lock().unwrap().clone() else { return };
+        let (mut queued, mut truncation) = (self.queued.lock().unwrap(), self.truncation.lock().unwrap());
+        if step.step == Step::WalAppend && queued.is_none() {
+            let (sender, answer) = mpsc::channel();
+            wal.append(vec![block("behind it")], Box::new(move |result| sender.send(result).unwrap()));
+            *queued = Some(answer);
+        } else if step.step == Step::WalTruncate && step.what.contains("reserve") && truncation.is_none() {
+            let thread = std::thread::spawn({
+                let wal = wal.clone();
+                move || wal.truncate_before(TruncationRight::from_published_manifest(Sequence(1)))
+            });
+            // It is through, or it has asked the thread that is waiting here.
+            while !thread.is_finished() && wal.shared.queue.waiting() < 2 {
+                std::thread::yield_now();
+            }
+            *truncation = Some(thread);
+        }
+    }
+}
+
+#[test]
+fn a_truncation_while_the_disk_is_found_full_lets_no_block_pass_that_was_queued_behind_the_refused_one() {
+    let (memory, watcher) = (MemoryDisk::default(), Arc::new(Meanwhile::default()));
+    let disk = FaultyDisk::watched(Arc::new(memory.clone()), watcher.clone());
+    // Groups of one block each.
+    let settings = WalSettings { reserve_bytes: 400, group_bytes: 1, ..WalSettings::default() };
+    let wal = Wal::create(Arc::new(disk.clone()), directory(), Epoch(1), settings).unwrap();
+    *watcher.wal.lock().unwrap() = Some(wal.clone());
+    disk.arm_at(Point { step: Step::WalAppend, nth: 1 }, Fault::DiskFull);
+    assert!(is_full(wal.append_and_wait(vec![block("refused")])));
+    *watcher.wal.lock().unwrap() = None;
+    let queued = watcher.queued.lock().unwrap().take().unwrap();
+    assert!(is_full(queued.recv().unwrap()), "it would be durable, and the one before it is not");
+    let truncation = watcher.truncation.lock().unwrap().take().unwrap();
+    truncation.join().unwrap().unwrap();
+    assert!(is_full(wal.append_and_wait(vec![block("still refused")])), "there is no room for the reserve");
+    disk.heal();
+    wal.truncate_before(TruncationRight::from_published_manifest(Sequence(1))).unwrap();
+    wal.append_and_wait(vec![block("taken again")]).unwrap();
+    wal.close().unwrap();
+    assert_eq!(scan(&memory).1[0].text, "htaken again");
+}
+
+#[test]
+fn blocks_that_are_refused_for_good_are_refused_in_the_queue_too_and_events_pass() {
+    let memory = MemoryDisk::default();
+    let wal = create(&memory, small());
+    wal.append_and_wait(vec![block("taken")]).unwrap();
+    let (sender, answers) = mpsc::channel();
+    let answer = |sender: &mpsc::Sender<_>| -> Done {
+        let sender = sender.clone();
+        Box::new(move |result| sender.send(result).unwrap())
+    };
+    // Within the answer to an event the log's thread writes nothing: the block behind it waits.
+    let (inside, next) = (wal.clone(), answer(&sender));
+    wal.append(
+        vec![event("e")],
+        Box::new(move |_| {
+            inside.append(vec![block("waits")], next);
+            inside.refuse_blocks();
+        }),
+    );
+    assert!(is_full(answers.recv().unwrap()));
+    wal.append(vec![block("comes later")], answer(&sender));
+    assert!(is_full(answers.recv().unwrap()));
+    wal.append_and_wait(vec![event("e")]).unwrap();
+    wal.truncate_before(TruncationRight::from_published_manifest(Sequence(2))).unwrap();
+    assert!(is_full(wal.append_and_wait(vec![block("a truncation does not change that")])));
 }

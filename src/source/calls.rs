@@ -1,0 +1,246 @@
+//! The calls of one source that wait for their turn, and what has to be done next.
+//!
+//! ```text
+//! log  <-  block in the making  <-  calls that wait: records and blocks, in the order in which they were called
+//! ```
+//!
+//! A call takes its place at the end, when it is called. The records of single calls are put together in the block in the making,
+//! which stands before all calls that wait: it is handed in before a block that was called for after its records.
+//!
+//! Pure: no waiting and no I/O. [`appender`](super::appender) does what [`next`](Calls::next) says.
+
+use std::collections::VecDeque;
+
+use byteview::ByteView;
+use tokio::sync::oneshot;
+
+use crate::block::{Answer, NewBlock, StoreError, Stored};
+use crate::codec::Record;
+use crate::source::records::RecordBlock;
+use crate::source::store::OpenBlock;
+
+/// Bytes that one block may have; a plan and a frame can carry no more.
+pub(super) const MAX_BLOCK_BYTES: usize = 1 << 30;
+
+/// What a call stores.
+#[derive(Debug)]
+pub(super) enum What {
+    /// A record, for the block in the making.
+    Record(RecordBlock),
+    /// A block.
+    Block(NewBlock),
+}
+
+/// What a caller waits for.
+#[derive(Debug)]
+pub(super) enum Caller {
+    /// The record is in the block in the making, or the block is durable.
+    Stored(oneshot::Sender<Answer>),
+    /// The block is on its way to the log.
+    HandedIn(oneshot::Sender<Answer>),
+}
+
+impl Caller {
+    /// Tells the caller, who may have gone.
+    pub fn tell(self, answer: Answer) {
+        let (Self::Stored(to) | Self::HandedIn(to)) = self;
+        drop(to.send(answer));
+    }
+}
+
+/// A call that waits for its turn.
+#[derive(Debug)]
+pub(super) struct Call {
+    what: What,
+    caller: Caller,
+    open: OpenBlock,
+    /// Records that the rate has still to let pass; `None` when the call is admitted.
+    to_admit: Option<u64>,
+    /// Records that the rate has let pass.
+    admitted: u64,
+}
+
+impl Call {
+    pub fn new(what: What, caller: Caller, open: OpenBlock, to_admit: Option<u64>) -> Self {
+        Self { what, caller, open, to_admit, admitted: 0 }
+    }
+
+    /// What the rate has let pass for a call that does not use it.
+    pub fn admitted(&self) -> u64 {
+        self.admitted
+    }
+
+    pub fn into_parts(self) -> (What, Caller, OpenBlock) {
+        (self.what, self.caller, self.open)
+    }
+
+    fn refuse(self, error: &StoreError) {
+        // The claim of a block goes with it: what was not stored is missing.
+        drop(self.what);
+        self.caller.tell(Err(error.clone()));
+    }
+}
+
+/// The next thing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Nothing, until there is another call.
+    Wait,
+    /// Nothing any more.
+    End,
+    /// The block in the making is to be handed in.
+    Cut { bytes: usize },
+    /// The rate has to let so many records pass for the call at this place.
+    Admit { place: u64, records: u64 },
+    /// The record at this place goes into the block in the making.
+    Take { place: u64 },
+    /// The block at this place is to be handed in.
+    HandIn { place: u64, bytes: usize },
+}
+
+/// The calls of one source, in their order.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    block: RecordBlock,
+    /// The block in the making is to be handed in.
+    is_due: bool,
+    waiting: VecDeque<(u64, Call)>,
+    next_place: u64,
+    closed: bool,
+}
+
+impl Calls {
+    /// No call is taken any more; those that wait keep their places.
+    pub fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether a record may go into the block in the making without waiting for its turn.
+    pub fn is_free(&self) -> bool {
+        self.waiting.is_empty() && !self.is_due
+    }
+
+    /// Whether there are records in the block in the making.
+    pub fn has_records(&self) -> bool {
+        self.block.records() > 0
+    }
+
+    /// Adds a record to the block in the making, whose turn it is; `false` when the block would grow too large.
+    pub fn push<T: Record>(&mut self, record: &T, full_bytes: usize) -> Result<bool, String> {
+        let before = self.block.bytes();
+        self.block.push(record)?;
+        let fits = self.block.bytes() <= MAX_BLOCK_BYTES;
+        if !fits {
+            self.block.take_back(before);
+        }
+        self.is_due = self.has_records() && (!fits || self.block.bytes() >= full_bytes);
+        Ok(fits)
+    }
+
+    /// The block in the making is to be handed in; `false` when it is empty.
+    pub fn cut(&mut self) -> bool {
+        self.is_due = self.has_records();
+        self.is_due
+    }
+
+    /// Adds a call at the end; gives its place.
+    pub fn add(&mut self, call: Call) -> u64 {
+        let place = self.next_place;
+        self.next_place += 1;
+        self.waiting.push_back((place, call));
+        place
+    }
+
+    /// How many calls wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The next thing to do.
+    pub fn next(&self) -> Step {
+        let (has_records, cut) = (self.has_records(), Step::Cut { bytes: self.block.bytes() });
+        if has_records && self.is_due {
+            return cut;
+        }
+        let Some((place, call)) = self.waiting.front() else {
+            return match self.closed {
+                true if has_records => cut,
+                true => Step::End,
+                false => Step::Wait,
+            };
+        };
+        let place = *place;
+        match (&call.what, call.to_admit) {
+            (_, Some(records)) => Step::Admit { place, records },
+            (What::Record(record), None) if has_records && self.block.bytes() + record.bytes() > MAX_BLOCK_BYTES => cut,
+            (What::Record(_), None) => Step::Take { place },
+            (What::Block(_), None) if has_records => cut,
+            (What::Block(block), None) => Step::HandIn { place, bytes: block.payload.len() },
+        }
+    }
+
+    /// Whether the first call, at this place, is to store what is not stored yet. What comes again, or is to be refused, has nothing to
+    /// wait for.
+    pub fn is_new(&self, place: u64) -> bool {
+        match self.waiting.front() {
+            Some((first, Call { what: What::Block(NewBlock { claim: Some(claim), .. }), .. })) if *first == place => {
+                claim.is_new()
+            }
+            _ => true,
+        }
+    }
+
+    /// The first call has nothing to wait for.
+    pub fn let_pass(&mut self) {
+        if let Some((_, call)) = self.waiting.front_mut() {
+            call.to_admit = None;
+        }
+    }
+
+    /// The rate has let so many records pass for the first call; `false` when it is not at this place.
+    pub fn admit(&mut self, place: u64, records: u64) -> bool {
+        let Some((_, call)) = self.waiting.front_mut().filter(|(first, _)| *first == place) else { return false };
+        call.admitted += records;
+        call.to_admit = call.to_admit.map(|open| open.saturating_sub(records)).filter(|open| *open > 0);
+        true
+    }
+
+    /// Takes the first call, if it is the one at this place.
+    pub fn take(&mut self, place: u64) -> Option<Call> {
+        self.waiting.pop_front_if(|(first, _)| *first == place).map(|(_, call)| call)
+    }
+
+    /// Takes a call that waits out of the order.
+    pub fn remove(&mut self, place: u64) -> Option<Call> {
+        let at = self.waiting.binary_search_by_key(&place, |(place, _)| *place).ok()?;
+        self.waiting.remove(at).map(|(_, call)| call)
+    }
+
+    /// Puts a record whose turn it is into the block in the making.
+    pub fn take_record(&mut self, record: &RecordBlock, full_bytes: usize) {
+        self.block.append(record);
+        self.is_due = self.block.bytes() >= full_bytes;
+    }
+
+    /// Takes the records of the block in the making: how many, and their bytes.
+    pub fn finish_block(&mut self) -> Option<(u64, ByteView)> {
+        self.is_due = false;
+        let records = self.block.records();
+        (records > 0).then(|| (records, self.block.finish()))
+    }
+
+    /// Refuses everything that waits, and gives up the block in the making.
+    pub fn refuse_all(&mut self, error: &StoreError) {
+        self.finish_block();
+        for (_, call) in std::mem::take(&mut self.waiting) {
+            call.refuse(error);
+        }
+    }
+}
+
+/// What a caller is told of a record that is in the block in the making: no more than that it will be logged.
+pub(super) const TAKEN: Answer = Ok(Stored::Logged);
