@@ -78,7 +78,6 @@ pub(crate) struct TypeHash(pub u64);
 
 impl TypeHash {
     /// The hash of a type's text.
-    #[allow(dead_code)] // what is stored has room for it; sources do not tell their types yet
     #[must_use]
     pub fn of(text: &str) -> Self {
         Self(xxhash_rust::xxh3::xxh3_64(text.as_bytes()))

@@ -112,7 +112,7 @@ pub use query::{StateHandle, StateSnapshot};
 pub use rdd::Rdd;
 pub use recovery::loss::LostBlocks;
 pub use recovery::report::RecoveryReport;
-pub use recovery::schema::{JobSchema, MigrationSchema, OperatorSchema};
+pub use recovery::schema::{JobSchema, MigrationSchema, OperatorSchema, SourceSchema};
 pub use remote::ObjectStoreHealth;
 pub use replay::{DigestDifference, Replay};
 pub use running::{Phase, Running};

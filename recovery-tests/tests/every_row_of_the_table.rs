@@ -2,6 +2,8 @@
 //! mended as the table says, named in words, and never makes a wrong count.
 
 mod common;
+#[path = "every_row/changed.rs"]
+mod changed;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -251,7 +251,9 @@ impl SourceIntake {
     }
 
     fn append(&self, position: Option<Position>, records: u64, payload: ByteView, reply: Reply) {
-        let head = BlockHead { source: self.0.uid.clone(), position, records, record_type: None };
+        let source = self.0.uid.clone();
+        let record_type = self.0.shared.tracker.record_type(&source);
+        let head = BlockHead { source, position, records, record_type };
         let (source, body) = (Arc::clone(&self.0), payload.clone());
         // No lock is held here: the log may make us wait, and answers on its own thread.
         self.0.shared.log.append_block(

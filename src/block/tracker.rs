@@ -7,7 +7,7 @@ use byteview::ByteView;
 
 use crate::block::gate::{Gate, ReceiveLimits};
 use crate::block::head::{BLOCK_COST, BlockRef};
-use crate::id::{Position, Sequence, Uid};
+use crate::id::{Position, Sequence, TypeHash, Uid};
 
 /// Blocks that a batch takes at the most, whatever the limits: with what is kept of each until a checkpoint, 64 MiB.
 const MOST_BLOCKS: usize = 1 << 19;
@@ -34,6 +34,8 @@ pub(crate) struct Pending {
 pub(crate) struct BlockTracker {
     memory_limit: u64,
     gate: Arc<Gate>,
+    /// What the blocks of each source hold, for the heads of new ones.
+    record_types: HashMap<Uid, TypeHash>,
     blocks: Mutex<Blocks>,
 }
 
@@ -54,7 +56,22 @@ impl BlockTracker {
     pub fn new(limits: ReceiveLimits, positions: impl IntoIterator<Item = (Uid, Position)>) -> Self {
         let logged: HashMap<_, _> = positions.into_iter().collect();
         let blocks = Blocks { planned: logged.clone(), logged, ..Blocks::default() };
-        Self { memory_limit: limits.memory, gate: Arc::new(Gate::new(limits)), blocks: Mutex::new(blocks) }
+        Self {
+            memory_limit: limits.memory,
+            gate: Arc::new(Gate::new(limits)),
+            record_types: HashMap::new(),
+            blocks: Mutex::new(blocks),
+        }
+    }
+
+    /// Says what the blocks of each source hold.
+    pub fn with_record_types(self, types: impl IntoIterator<Item = (Uid, TypeHash)>) -> Self {
+        Self { record_types: types.into_iter().collect(), ..self }
+    }
+
+    /// What the blocks of a source hold, where it is known.
+    pub fn record_type(&self, source: &Uid) -> Option<TypeHash> {
+        self.record_types.get(source).copied()
     }
 
     fn blocks(&self) -> MutexGuard<'_, Blocks> {

@@ -368,7 +368,10 @@ impl StreamingContextBuilder {
         self
     }
 
-    /// Gives up the stored state of an operator that is no longer in the program, or the unplanned blocks of a source.
+    /// Gives up what is stored under a uid and does not fit the program: the state of an operator that is no longer in it; of a
+    /// source that is no longer in it, or is of another kind or type, its position and the blocks that no batch has taken. What
+    /// fits the program is kept, so the call may stay. A batch that is planned is not given up: it is recomputed from what it
+    /// was planned with.
     pub fn drop_state(self, uid: &str) -> Self {
         self.set(|settings| settings.dropped.push(uid.into()))
     }

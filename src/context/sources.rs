@@ -15,7 +15,7 @@ use crate::place::url_problem;
 use crate::source::{
     BinaryFiles, Decoder, Direct, DirectSource, FramesReader, Framing, LinesReader, MAX_FRAME_BYTES, MAX_RECORD_LENGTH,
     Queue, RawRecords, Receiver, ReceiverSource, RecordsReader, ReferenceInput, ReferenceLoader, ReferenceReader,
-    SocketFrames, SourceNode, TaskReader, TextFiles, address_problem,
+    SocketFrames, SourceDescriptor, SourceNode, StoredType, TaskReader, TextFiles, address_problem,
 };
 use crate::text::Text;
 use crate::types::{as_key, as_logged, as_position};
@@ -37,7 +37,8 @@ impl StreamingContext {
     /// # Ok::<(), floodmark::Error>(())
     /// ```
     pub fn socket_text_stream(&self, uid: &str, address: &str) -> DStream<'_, Text> {
-        self.receive_frames(uid, address, Framing::lines(), Arc::new(LinesReader { max_line_bytes: MAX_FRAME_BYTES }))
+        let reader = Arc::new(LinesReader { max_line_bytes: MAX_FRAME_BYTES });
+        self.receive_frames(uid, address, Framing::lines(), "", reader)
     }
 
     /// The records that a server sends, as `decoder` cuts them from the stream of bytes. Spark: `socketStream`.
@@ -65,7 +66,8 @@ impl StreamingContext {
         if let Some(problem) = framing.problem() {
             self.graph.report_problem(format!("the framing of source \"{uid}\" cannot be used: {problem}"));
         }
-        self.receive_frames(uid, address, framing, Arc::new(FramesReader::new(uid, decoder)))
+        let frame_type = decoder.frame_type();
+        self.receive_frames(uid, address, framing, &frame_type, Arc::new(FramesReader::new(uid, decoder)))
     }
 
     /// Records that a server sends in their encoding, each behind its length. Spark: `rawSocketStream`, where a frame is a block
@@ -185,7 +187,7 @@ impl StreamingContext {
     /// ```
     pub fn receiver_stream<R: Receiver>(&self, uid: &str, receiver: R) -> DStream<'_, R::Item> {
         self.check_type("the records of source", uid, as_logged::<R::Item>().problem);
-        self.receive(uid, receiver, Arc::new(RecordsReader::default()))
+        self.receive(uid, receiver, StoredType::of::<R::Item>(), Arc::new(RecordsReader::default()))
     }
 
     /// The records of a replayable source of the user's: ranges are planned, not logged, and read again after a crash.
@@ -202,11 +204,13 @@ impl StreamingContext {
     pub fn direct_stream<S: DirectSource>(&self, uid: &str, source: S) -> DStream<'_, S::Item> {
         self.check_type("the ranges of source", uid, as_position::<S::Range>());
         self.check_type("the position of source", uid, as_position::<S::Position>());
+        let uid = Uid::from(uid);
+        let (position, ranges) = (StoredType::of::<S::Position>(), StoredType::of::<S::Range>());
+        let descriptor = SourceDescriptor::direct(uid.clone(), source.kind(), position, ranges);
         let direct = Direct::new(source);
         let reader = Arc::new(direct.task_reader());
-        let uid = Uid::from(uid);
-        self.sources.borrow_mut().directs.push(DirectInput { uid: uid.clone(), source: Box::new(direct) });
-        self.source(uid, reader)
+        self.sources.borrow_mut().directs.push(DirectInput { uid, source: Box::new(direct) });
+        self.source(descriptor, reader)
     }
 
     /// Data that streams are joined with and that is loaded again when it changes: a blacklist, prices, names.
@@ -253,10 +257,12 @@ impl StreamingContext {
         self.check_type("the keys of reference data", uid, as_key::<L::Key>().problem);
         self.check_type("the values of reference data", uid, as_logged::<L::Value>().problem);
         let uid = Uid::from(uid);
+        let (position, version) = (ReferenceInput::<L>::position_type(), StoredType::of::<Vec<(L::Key, L::Value)>>());
+        let descriptor = SourceDescriptor::direct(uid.clone(), "reference_data".to_string(), position, version);
         let input = ReferenceInput::new(uid.clone(), loader);
         let joins = input.joins();
-        self.sources.borrow_mut().directs.push(DirectInput { uid: uid.clone(), source: Box::new(input) });
-        Reference::new(self.source(uid, Arc::new(ReferenceReader::default())), joins)
+        self.sources.borrow_mut().directs.push(DirectInput { uid, source: Box::new(input) });
+        Reference::new(self.source(descriptor, Arc::new(ReferenceReader::default())), joins)
     }
 
     /// The records of many streams of this context in one. Spark: `StreamingContext.union`.
@@ -301,6 +307,7 @@ impl StreamingContext {
         uid: &str,
         address: &str,
         framing: Framing,
+        frame_type: &str,
         reader: Arc<dyn TaskReader<T>>,
     ) -> DStream<'_, T> {
         // The name is resolved by the receiver whenever it connects: a start waits for no name server.
@@ -308,23 +315,25 @@ impl StreamingContext {
             self.graph
                 .report_problem(format!("the address \"{address}\" of source \"{uid}\" cannot be used: {problem}"));
         }
-        self.receive(uid, SocketFrames::new(address, framing), reader)
+        let records = StoredType::of_text(framing.block_type(frame_type));
+        self.receive(uid, SocketFrames::new(address, framing), records, reader)
     }
 
     fn receive<R: Receiver<Item = T>, T: Record>(
         &self,
         uid: &str,
         receiver: R,
+        records: StoredType,
         reader: Arc<dyn TaskReader<T>>,
     ) -> DStream<'_, T> {
-        let uid = Uid::from(uid);
-        let source = ReceiverSource::new(uid.clone(), self.settings.receiver, receiver);
+        let descriptor = SourceDescriptor::receiver(Uid::from(uid), receiver.kind(), records);
+        let source = ReceiverSource::new(descriptor.uid.clone(), self.settings.receiver, receiver);
         self.sources.borrow_mut().receivers.push(source);
-        self.source(uid, reader)
+        self.source(descriptor, reader)
     }
 
-    fn source<T: Record>(&self, uid: Uid, reader: Arc<dyn TaskReader<T>>) -> DStream<'_, T> {
-        let node = self.graph.add_source(&uid.clone(), Arc::new(SourceNode { uid, reader }));
+    fn source<T: Record>(&self, descriptor: SourceDescriptor, reader: Arc<dyn TaskReader<T>>) -> DStream<'_, T> {
+        let node = self.graph.add_source(&descriptor.uid.clone(), Arc::new(SourceNode { descriptor, reader }));
         DStream::new(&self.graph, node)
     }
 }

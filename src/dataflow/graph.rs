@@ -15,7 +15,7 @@ use crate::dataflow::report::{OutputTray, Port};
 use crate::dataflow::task::{BlockReader, SourceFailure, Task, TaskReport};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, Uid};
 use crate::sink::SinkError;
-use crate::source::TaskPayload;
+use crate::source::{SourceDescriptor, TaskPayload};
 use crate::state::FrozenRun;
 use crate::state::descriptor::StateDescriptor;
 use crate::state::loader::StateLoader;
@@ -76,7 +76,13 @@ pub(crate) fn owner(partition: u32, workers: u32, partitions: u32) -> u32 {
 
 /// Where records come from: turns planned tasks into records, on the workers.
 pub(crate) trait Source: Send + Sync {
-    fn uid(&self) -> &Uid;
+    /// What is compared with what is stored of it.
+    fn descriptor(&self) -> &SourceDescriptor;
+
+    fn uid(&self) -> &Uid {
+        &self.descriptor().uid
+    }
+
     fn stage(&self, context: &WorkerContext, downstream: Downstream) -> Box<dyn RunTask>;
 
     /// The encoding of one record of a task, read again.

@@ -204,7 +204,7 @@ pub(super) fn operator_entry(descriptor: &StateDescriptor, number: OperatorNumbe
         state_type: text(&descriptor.state_schema),
         state_version: descriptor.version,
         entries,
-        parameters: Vec::new(),
+        parameters: descriptor.parameters.clone(),
     }
 }
 

@@ -11,8 +11,8 @@ use crate::dataflow::task::{RecordFilter, Task};
 use crate::driver::history::PastBatch;
 use crate::driver::joining::join;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{Sequence, Uid};
-use crate::source::{BlockPayload, ErasedDirect, FilesStatus, OfferLimits, SourceError, TaskPayload};
+use crate::id::{Sequence, TypeHash, Uid};
+use crate::source::{BlockPayload, ErasedDirect, FilesStatus, OfferLimits, SourceDescriptor, SourceError, TaskPayload};
 
 /// What a range of a direct source weighs at least, since the bytes that it stands for are not known before it is read.
 const RANGE_BYTES: u64 = 1 << 20;
@@ -27,6 +27,8 @@ pub(crate) struct DirectInput {
 pub(crate) struct Inputs {
     /// Every source of the graph.
     pub nodes: Vec<(Uid, NodeId)>,
+    /// What each of them is, in the same order.
+    pub descriptors: Vec<SourceDescriptor>,
     pub directs: Vec<DirectInput>,
     pub tracker: Arc<BlockTracker>,
     /// Sources that the job had and that this program has not: kept as they are, so that they can come back where they were.
@@ -63,8 +65,13 @@ impl Inputs {
             }
         }
         let in_graph_order = self.nodes.iter().filter_map(|(uid, _)| by_source.remove_entry(uid));
-        let inputs = in_graph_order.map(|(source, tasks)| PlannedInput { source, range_type: None, tasks }).collect();
+        let planned = |(source, tasks)| PlannedInput { range_type: self.range_type(&source), source, tasks };
+        let inputs = in_graph_order.map(planned).collect();
         Ok(Taken { inputs, blocks: blocks.into_iter().collect() })
+    }
+
+    fn range_type(&self, source: &Uid) -> Option<TypeHash> {
+        self.descriptors.iter().find(|descriptor| descriptor.uid == *source)?.ranges.hash()
     }
 
     /// The tasks of a planned batch, each with its weight in bytes. `trial` limits them while a culprit is looked for.
@@ -125,7 +132,8 @@ impl Inputs {
     /// When a position cannot be encoded.
     pub fn entries(&self) -> Result<Vec<SourceEntry>> {
         let planned = self.tracker.planned_positions();
-        let entry = |(uid, _): &(Uid, NodeId)| {
+        let entry = |descriptor: &SourceDescriptor| {
+            let uid = &descriptor.uid;
             let position = match self.directs.iter().find(|input| input.uid == *uid) {
                 Some(input) => {
                     let position = input.source.position();
@@ -136,9 +144,9 @@ impl Inputs {
                     .find(|(planned, _)| planned == uid)
                     .map_or(SourcePosition::None, |(_, position)| (*position).into()),
             };
-            Ok(SourceEntry::of_unknown_type(uid.clone(), position))
+            Ok(descriptor.entry(position))
         };
-        self.nodes.iter().map(entry).chain(self.absent.iter().cloned().map(Ok)).collect()
+        self.descriptors.iter().map(entry).chain(self.absent.iter().cloned().map(Ok)).collect()
     }
 
     /// Tells the direct sources what no retained checkpoint can ask for again.

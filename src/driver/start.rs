@@ -257,7 +257,8 @@ pub(crate) fn declared(settings: &JobSettings, graph: &Graph) -> Declared {
         name: settings.name.clone(),
         keys: settings.key_layout(),
         operators: graph.stateful().map(|(_, _, descriptor)| descriptor).collect(),
-        sources: graph.sources().map(|(_, source)| source.uid().clone()).collect(),
+        sources: graph.sources().map(|(_, source)| source.descriptor().clone()).collect(),
+        interval_ms: settings.interval_ms,
         dropped: settings.dropped.clone(),
         goes_on_without_log: settings.goes_on_without_log,
     }

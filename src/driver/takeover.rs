@@ -12,10 +12,10 @@ use crate::batch::timing::Timing;
 use crate::block::{BlockMap, BlockTracker};
 use crate::checkpoint::{
     ChainError, ChainFacts, CheckpointFile, CheckpointFiles, Checkpointer, CheckpointerSettings, JobPoint, LogPoint,
-    ManifestChain, ManifestDraft, ManifestKind, OperatorEntry, PublishedManifest,
+    ManifestChain, ManifestDraft, ManifestKind, OperatorEntry, PublishedManifest, SourceEntry, SourcePosition,
 };
 use crate::clock::ClockWatch;
-use crate::dataflow::graph::{Deliver, NodeId};
+use crate::dataflow::graph::{Deliver, NodeId, Source};
 use crate::dataflow::task::BlockReader;
 use crate::driver::checkpoints::{operator_entry, stored_operator};
 use crate::driver::fallback::{Fallback, LazyStart};
@@ -35,7 +35,7 @@ use crate::recovery::declared::{DROPPED, SOURCE_MEMORY};
 use crate::recovery::facts::{BatchFacts, Facts, WAL};
 use crate::recovery::refusal::Refusal;
 use crate::remote::Opened;
-use crate::source::{ErasedDirect, PidRateEstimator, PidSettings, SourceError};
+use crate::source::{ErasedDirect, PidRateEstimator, PidSettings, SourceDescriptor, SourceError};
 use crate::state::{OperatorNumber, StateStore};
 use crate::user_code;
 use crate::wal::{TruncationRight, Wal};
@@ -199,6 +199,7 @@ impl Job {
             Some(from) => from.point.clone(),
             None => self.settings.first_point((Lineage::random(), decision.epoch), log, operators),
         };
+        point.sources = self.source_entries(point.sources, decision);
         if decision.new_lineage {
             (point.lineage, point.generation) = (Lineage::random(), decision.epoch);
             point.log = LogPoint::beginning_of(log);
@@ -208,6 +209,21 @@ impl Job {
             point.next_batch = decision.next_batch;
         }
         point
+    }
+
+    /// The sources of the program with their stored positions, then those that are not in it: what is given up is left out.
+    fn source_entries(&self, stored: Vec<SourceEntry>, decision: &Decision) -> Vec<SourceEntry> {
+        let mut stored: Vec<SourceEntry> = stored;
+        stored.retain(|entry| !decision.sources.given_up.contains(&entry.uid));
+        let entry = |(_, source): (NodeId, &Arc<dyn Source>)| {
+            let place = stored.iter().position(|entry| entry.uid == *source.uid());
+            let position = place.map_or(SourcePosition::None, |place| stored.remove(place).position);
+            source.descriptor().entry(position)
+        };
+        let mut entries: Vec<SourceEntry> = self.graph.sources().map(entry).collect();
+        stored.retain(|entry| decision.sources.absent.contains(&entry.uid));
+        entries.extend(stored);
+        entries
     }
 
     /// Rejects what is unusable, then claims the epoch: from here on every older driver is fenced (I-8). Returns the chain, and the
@@ -257,9 +273,11 @@ impl Job {
     fn number_operators(&self, stored: &[OperatorEntry], decision: &Decision) -> Vec<OperatorEntry> {
         let mut entries = stored.to_vec();
         for entry in &mut entries {
-            let is_given_up = entry.kind == SOURCE_MEMORY
-                && self.settings.dropped.contains(&entry.uid)
-                && self.directs.iter().all(|input| input.uid != entry.uid);
+            let has_no_source = self.directs.iter().all(|input| input.uid != entry.uid);
+            let is_dropped = self.settings.dropped.contains(&entry.uid) && has_no_source;
+            // What a source remembers goes with its position.
+            let is_given_up =
+                entry.kind == SOURCE_MEMORY && (is_dropped || decision.sources.given_up.contains(&entry.uid));
             if decision.changes.dropped.contains(&entry.uid) || is_given_up {
                 entry.kind = DROPPED.to_string();
             }
@@ -282,6 +300,8 @@ impl Job {
         let mut directs = std::mem::take(&mut self.directs);
         let nodes: Vec<(Uid, NodeId)> =
             self.graph.sources().map(|(node, source)| (source.uid().clone(), node)).collect();
+        let descriptors: Vec<SourceDescriptor> =
+            self.graph.sources().map(|(_, source)| source.descriptor().clone()).collect();
         let (known, absent): (Vec<_>, Vec<_>) =
             point.sources.iter().cloned().partition(|entry| nodes.iter().any(|(uid, _)| *uid == entry.uid));
         let mut of_receivers = Vec::new();
@@ -302,12 +322,13 @@ impl Job {
             direct.source.restore(position).map_err(refused)?;
             replay_direct(&direct.uid, &mut *direct.source, decision, point.batch).map_err(refused)?;
         }
-        let tracker = BlockTracker::new(self.settings.receive, of_receivers);
+        let types = descriptors.iter().filter_map(|source| Some((source.uid.clone(), source.records.hash()?)));
+        let tracker = BlockTracker::new(self.settings.receive, of_receivers).with_record_types(types);
         decision.planned_blocks.iter().for_each(|block| tracker.accept_planned(block));
         if !self.settings.has_bug(PlantedBug::ForgetUnplanned) {
             decision.unplanned.iter().for_each(|block| tracker.accept(block.clone(), None));
         }
-        Ok(Inputs { nodes, directs, tracker: Arc::new(tracker), absent })
+        Ok(Inputs { nodes, descriptors, directs, tracker: Arc::new(tracker), absent })
     }
 
     /// Tells every output who publishes from now on (I-8).

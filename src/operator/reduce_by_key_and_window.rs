@@ -106,7 +106,7 @@ impl<K: Key, V: Record, F: Fn(V, V) -> V + Send + Sync + 'static> ByKey for Redu
     }
 
     fn state(&self) -> Option<StateDescriptor> {
-        Some(StateDescriptor::of("reduce_by_key_and_window", &self.spec))
+        Some(StateDescriptor::of("reduce_by_key_and_window", &self.spec).of_window(self.window))
     }
 }
 

@@ -173,7 +173,8 @@ where
     }
 
     fn state(&self) -> Option<StateDescriptor> {
-        Some(StateDescriptor::of("reduce_by_key_and_window_inverse", &self.spec).seen_as::<V>())
+        let descriptor = StateDescriptor::of("reduce_by_key_and_window_inverse", &self.spec);
+        Some(descriptor.seen_as::<V>().of_window(self.window))
     }
 }
 

@@ -98,7 +98,7 @@ impl<T: Record> Wide for WindowOperator<T> {
     }
 
     fn state(&self) -> Option<StateDescriptor> {
-        Some(StateDescriptor::of("window", &self.spec))
+        Some(StateDescriptor::of("window", &self.spec).of_window(self.window))
     }
 }
 

@@ -16,7 +16,13 @@
 //! | log lost | refused, unless the program says so: a new lineage | `a_lost_log_is_refused_unless_the_program_goes_on_without_it` |
 //! | blocks of a planned batch only in the log of a lost machine | refused, unless the program says so: a new lineage beyond all numbers | `blocks_of_a_lost_machine_are_named_and_given_up_only_when_the_program_says_so` |
 //! | such blocks without a plan | given up, reported | `blocks_of_a_lost_machine_that_no_batch_has_taken_are_given_up_and_told` |
-//! | operator or source not in the program | refused, unless dropped | `state_that_the_program_does_not_know_is_refused_unless_dropped`, `a_source_that_the_program_does_not_know_is_refused_unless_dropped_or_used_up` |
+//! | operator not in the program | refused, unless dropped | `state_that_the_program_does_not_know_is_refused_unless_dropped` |
+//! | source not in the program | refused while there is something of it to compute, unless dropped; its position is kept | `a_source_that_the_program_does_not_know_is_refused_unless_dropped_or_used_up`, `the_position_of_a_source_that_the_program_does_not_have_is_kept_unless_dropped` |
+//! | source of another kind | refused, unless dropped | `a_source_of_another_kind_is_refused_unless_its_position_is_dropped` |
+//! | position of another type | refused, unless dropped; more variants of an enum are taken | `a_position_of_another_type_is_refused_unless_dropped` |
+//! | blocks of another type without a plan | refused, unless dropped | `blocks_of_another_type_are_refused_unless_dropped_or_used_up` |
+//! | a planned batch with blocks or ranges of another type | refused | `a_planned_batch_of_another_type_is_refused` |
+//! | a window of another length or slide; another interval, where the window slides by it | refused | `a_window_that_has_changed_is_refused` |
 //! | operator not in the checkpoint | starts empty, reported | `a_new_operator_starts_empty` |
 //! | older state version | migrated, or refused | `an_older_state_version_is_migrated_or_refused` |
 //!
@@ -32,7 +38,8 @@ use crate::recovery::declared::{DROPPED, Declared, SOURCE_MEMORY};
 use crate::recovery::facts::{BatchFacts, Candidate, Facts, LogFacts, SourceDecision};
 use crate::recovery::loss::{self, Loss};
 use crate::recovery::refusal::Refusal;
-use crate::state::descriptor::StateDescriptor;
+use crate::recovery::sources::{self, SourceChanges, TypeNames};
+use crate::state::descriptor::{SLIDE_MS, StateDescriptor};
 use crate::wal::Tail;
 
 /// What recovery does.
@@ -66,6 +73,8 @@ pub(crate) struct Decision {
     /// The time of that batch is after this one, which was planned, too, and is not computed again.
     pub planned_until: Option<BatchTime>,
     pub changes: Changes,
+    /// What becomes of sources whose position is stored.
+    pub sources: SourceChanges,
     pub tail: Option<Tail>,
 }
 
@@ -147,6 +156,8 @@ fn decide_for(facts: &Facts, declared: Option<&Declared>, unusable: &[Rejected])
     }
     let (chosen, rejected) = choose(facts, unusable)?;
     let changes = declared.map(|declared| compare(&chosen.point, declared)).transpose()?.unwrap_or_default();
+    let sources = declared.map(|declared| sources::compare_positions(&chosen.point, declared));
+    let sources = sources.transpose()?.unwrap_or_default();
     // A checkpoint from before a rollback belongs to the history of the lineage that the rollback began.
     let JobPoint { lineage, generation, .. } = facts.chain.newest().map_or(&chosen.point, |newest| &newest.point);
     let point = JobPoint { lineage: *lineage, generation: *generation, ..chosen.point.clone() };
@@ -166,6 +177,7 @@ fn decide_for(facts: &Facts, declared: Option<&Declared>, unusable: &[Rejected])
         next_batch: chosen.point.next_batch,
         planned_until: None,
         changes,
+        sources,
         tail: facts.log.as_ref().map(|log| log.scan.tail.clone()),
     };
     match &facts.log {
@@ -202,6 +214,7 @@ fn fresh(facts: &Facts, epoch: Epoch) -> Result<Decision, Refusal> {
         next_batch: BatchId(1),
         planned_until: None,
         changes: Changes::default(),
+        sources: SourceChanges::default(),
         tail: None,
     })
 }
@@ -317,14 +330,10 @@ fn with_log(
     decision.unplanned = unplanned.collect();
     give_up_the_lost(&mut decision, chain, point, log, declared)?;
     let Some(declared) = declared else { return Ok(decision) };
-    decision.replay.iter().try_for_each(|batch| check_sources(batch, declared))?;
-    decision.unplanned.retain(|block| !declared.drops(&block.source));
-    for block in &decision.unplanned {
-        if !declared.has_source(&block.source) {
-            let blocks = decision.unplanned.iter().filter(|other| other.source == block.source).count();
-            return Err(Refusal::SourceGone { uid: block.source.clone(), blocks });
-        }
-    }
+    let names = TypeNames::of(chain);
+    let block = |sequence: Sequence| decision.planned_blocks.get(sequence);
+    decision.replay.iter().try_for_each(|batch| sources::check_planned(batch, block, declared, &names))?;
+    sources::check_unplanned(&mut decision.unplanned, declared, &names)?;
     Ok(decision)
 }
 
@@ -388,13 +397,6 @@ fn give_up_the_lost(
     Ok(())
 }
 
-fn check_sources(batch: &BatchFacts, declared: &Declared) -> Result<(), Refusal> {
-    match batch.plan.inputs.iter().find(|input| !declared.has_source(&input.source)) {
-        Some(input) => Err(Refusal::PlannedSourceGone { uid: input.source.clone(), batch: batch.plan.batch }),
-        None => Ok(()),
-    }
-}
-
 /// Compares the program with the one that wrote the checkpoint.
 fn compare(point: &JobPoint, declared: &Declared) -> Result<Changes, Refusal> {
     if point.job_name != declared.name {
@@ -413,7 +415,10 @@ fn compare(point: &JobPoint, declared: &Declared) -> Result<Changes, Refusal> {
     // What sources remember is theirs: it stays where its source is, or comes back to.
     for stored in point.operators.iter().filter(|stored| stored.kind != DROPPED && stored.kind != SOURCE_MEMORY) {
         match declared.operators.iter().find(|operator| operator.uid == stored.uid) {
-            Some(operator) => changes.migrated.extend(compare_operator(stored, operator)?),
+            Some(operator) => {
+                changes.migrated.extend(compare_operator(stored, operator)?);
+                compare_parameters(stored, operator, (point.interval_ms, declared.interval_ms))?;
+            }
             None if declared.drops(&stored.uid) => changes.dropped.push(stored.uid.clone()),
             None => return Err(Refusal::OperatorGone { uid: stored.uid.clone() }),
         }
@@ -465,6 +470,33 @@ fn compare_operator(stored: &OperatorEntry, operator: &StateDescriptor) -> Resul
         return Err(differs("the state type", found, &text(old), &stored.state_type));
     }
     Ok(Some((uid(), found, expected)))
+}
+
+/// Compares what else the meaning of the state depends on. What version 1 did not write down is not known, and not compared.
+fn compare_parameters(
+    stored: &OperatorEntry,
+    operator: &StateDescriptor,
+    intervals: (u64, u64),
+) -> Result<(), Refusal> {
+    let differs = |what: &str, found, expected| Refusal::Parameter {
+        uid: operator.uid.clone(),
+        what: what.trim_end_matches("_ms").to_string(),
+        expected,
+        found,
+    };
+    for (name, found) in &stored.parameters {
+        let declared = operator.parameters.iter().find(|(declared, _)| declared == name);
+        if let Some((_, expected)) = declared.filter(|(_, expected)| expected != found) {
+            return Err(differs(name, *found, *expected));
+        }
+    }
+    // A window that slides by the interval is at the time of each batch, any other one at multiples of its slide.
+    let slide = stored.parameters.iter().find(|(name, _)| name == SLIDE_MS).map(|(_, slide)| *slide);
+    let (found, expected) = intervals;
+    if slide.is_some_and(|slide| slide == found || slide == expected) && found != expected && found * expected != 0 {
+        return Err(differs("batch interval", found, expected));
+    }
+    Ok(())
 }
 
 /// Every declared type must have a schema.

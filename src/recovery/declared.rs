@@ -2,6 +2,7 @@
 
 use crate::checkpoint::KeyLayout;
 use crate::id::Uid;
+use crate::source::SourceDescriptor;
 use crate::state::descriptor::StateDescriptor;
 
 /// The kind under which a manifest remembers an operator whose state was given up: its number is never used again.
@@ -15,15 +16,17 @@ pub(crate) struct Declared {
     pub name: String,
     pub keys: KeyLayout,
     pub operators: Vec<StateDescriptor>,
-    pub sources: Vec<Uid>,
+    pub sources: Vec<SourceDescriptor>,
+    /// The batch interval in milliseconds; 0 where it is not known.
+    pub interval_ms: u64,
     /// Uids whose stored state, or unplanned blocks, the program gives up.
     pub dropped: Vec<Uid>,
     pub goes_on_without_log: bool,
 }
 
 impl Declared {
-    pub fn has_source(&self, uid: &Uid) -> bool {
-        self.sources.contains(uid)
+    pub fn source(&self, uid: &Uid) -> Option<&SourceDescriptor> {
+        self.sources.iter().find(|source| source.uid == *uid)
     }
 
     pub fn drops(&self, uid: &Uid) -> bool {

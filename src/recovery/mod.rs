@@ -12,5 +12,6 @@ pub(crate) mod report;
 #[cfg(any(feature = "cli", feature = "testing"))]
 pub(crate) mod rollback;
 pub(crate) mod schema;
+pub(crate) mod sources;
 #[cfg(test)]
 mod tests;

@@ -74,6 +74,30 @@ pub(crate) enum Refusal {
     )]
     PlannedSourceGone { uid: Uid, batch: BatchId },
     #[error(
+        "source \"{uid}\" was {found}, and is {expected} now: give the new source a uid of its own, or give up where the old one was, and what waits of it, by drop_state(\"{uid}\")"
+    )]
+    SourceKind { uid: Uid, expected: String, found: String },
+    #[error(
+        "batch {batch} is to be recomputed and reads source \"{uid}\", which was {found}, and is {expected} now: run the old program to a graceful stop first"
+    )]
+    PlannedSourceKind { uid: Uid, batch: BatchId, expected: String, found: String },
+    #[error(
+        "source \"{uid}\" has {blocks} blocks of {found} that no batch has taken, and its blocks are of {expected} now: run the old program to a graceful stop first, change the type back, or give the blocks up by drop_state(\"{uid}\")"
+    )]
+    RecordType { uid: Uid, blocks: usize, expected: String, found: String },
+    #[error(
+        "batch {batch} is to be recomputed from {what} of source \"{uid}\" that were planned as {found}, and are {expected} now: run the old program to a graceful stop first, or change the type back"
+    )]
+    PlannedType { uid: Uid, batch: BatchId, what: &'static str, expected: String, found: String },
+    #[error(
+        "the position of source \"{uid}\" was {found}, and is {expected} now: change the type back (an enum may get more variants at its end), or give up where the source was by drop_state(\"{uid}\")"
+    )]
+    PositionType { uid: Uid, expected: String, found: String },
+    #[error(
+        "\"{uid}\" had a {what} of {found} ms, and has {expected} ms now: what it keeps was made for the old one. Change it back, or give the new operator a uid of its own, and the old state up by drop_state(\"{uid}\")"
+    )]
+    Parameter { uid: Uid, what: String, expected: u64, found: u64 },
+    #[error(
         "{what} of \"{uid}\" was {found} in version {version} of its state, and is {expected} now: give the state a new version and a migration, or change the type back"
     )]
     StateType { uid: Uid, what: &'static str, version: u32, expected: String, found: String },
@@ -104,6 +128,12 @@ impl Refusal {
             | Self::OperatorGone { .. }
             | Self::SourceGone { .. }
             | Self::PlannedSourceGone { .. }
+            | Self::SourceKind { .. }
+            | Self::PlannedSourceKind { .. }
+            | Self::RecordType { .. }
+            | Self::PlannedType { .. }
+            | Self::PositionType { .. }
+            | Self::Parameter { .. }
             | Self::StateType { .. }
             | Self::StateVersion { .. }
             | Self::OperatorKind { .. } => ErrorKind::Incompatible,

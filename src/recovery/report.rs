@@ -5,6 +5,7 @@ use std::fmt;
 use crate::id::{BatchId, Epoch};
 use crate::recovery::decide::{Changes, Decision, Rejected};
 use crate::recovery::loss::{Loss, LostBlocks};
+use crate::recovery::sources::SourceChanges;
 use crate::wal::Tail;
 
 /// What recovery found and did.
@@ -38,6 +39,7 @@ pub struct RecoveryReport {
     rejected: Vec<Rejected>,
     unneeded_damage: Vec<String>,
     changes: Changes,
+    sources: SourceChanges,
     tail: Tail,
     new_lineage: bool,
     /// Which is rare, so it takes little room where reports travel as events.
@@ -62,6 +64,7 @@ impl RecoveryReport {
             rejected: decision.rejected.clone(),
             unneeded_damage: decision.unneeded_damage.clone(),
             changes: decision.changes.clone(),
+            sources: decision.sources.clone(),
             tail: decision.tail.clone().unwrap_or(Tail::Clean),
             new_lineage: decision.new_lineage,
             loss: Box::new(decision.loss.clone()),
@@ -169,6 +172,12 @@ impl fmt::Display for RecoveryReport {
         }
         for (uid, from, to) in &self.changes.migrated {
             write!(f, "; the state of \"{uid}\" is migrated from version {from} to {to}")?;
+        }
+        for uid in &self.sources.given_up {
+            write!(f, "; where source \"{uid}\" was is given up")?;
+        }
+        for uid in &self.sources.absent {
+            write!(f, "; source \"{uid}\" is not in the program, its position is kept")?;
         }
         if !self.loss.is_nothing() {
             write!(f, "; {}", self.loss)?;

@@ -1,17 +1,20 @@
 //! The schema of a job: all that a start compares with what is stored, without the job's code.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::checkpoint::KeyLayout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Uid;
 use crate::recovery::declared::Declared;
 use crate::recovery::refusal::Refusal;
+use crate::source::{SourceClass, SourceDescriptor, StoredType};
 use crate::state::descriptor::StateDescriptor;
 use crate::state::schema::Schema;
 
 /// The name and version of the JSON.
-const FORMAT: &str = "floodmark.job/1";
+const FORMAT: &str = "floodmark.job/2";
+/// The version before, which is still read: it had the uids of sources, and no interval and no parameters.
+const FORMAT_1: &str = "floodmark.job/1";
 
 /// What a build of a job declares, as far as a start compares it with what is stored (I-9): a new build can export it, and
 /// `floodmark compat --schema FILE` then says whether that build can take a store over, before it is deployed.
@@ -44,8 +47,12 @@ pub struct JobSchema {
     keys: KeyLayout,
     /// The operators that keep state, in the order of the graph.
     pub operators: Vec<OperatorSchema>,
-    /// The uids of the sources.
-    pub sources: Vec<String>,
+    /// The sources, in the order of the graph.
+    #[serde(deserialize_with = "sources_or_uids")]
+    pub sources: Vec<SourceSchema>,
+    /// The batch interval in milliseconds; 0 where the exporting build did not say.
+    #[serde(default)]
+    pub interval_ms: u64,
     /// Uids whose stored state, or unplanned blocks, the build gives up.
     pub dropped: Vec<String>,
     goes_on_without_log: bool,
@@ -73,6 +80,33 @@ pub struct OperatorSchema {
     pub state_version: u32,
     /// Older versions that it can migrate.
     pub migrations: Vec<MigrationSchema>,
+    /// What else the meaning of its state depends on, by name, such as the length of a window in milliseconds.
+    #[serde(default)]
+    pub parameters: Vec<(String, u64)>,
+}
+
+/// A source, as a build declares it.
+///
+/// ```
+/// fn describe(source: &floodmark::SourceSchema) -> String {
+///     format!("\"{}\": {}", source.uid, source.kind)
+/// }
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct SourceSchema {
+    /// Its uid.
+    pub uid: String,
+    /// `receiver` or `direct`; empty where the exporting build did not say.
+    pub class: String,
+    /// What sort of source it is; empty where the exporting build did not say.
+    pub kind: String,
+    /// The type of what is logged, of a receiver.
+    pub record_type: String,
+    /// The type of the position, of a direct source.
+    pub position_type: String,
+    /// The type of a range, of a direct source.
+    pub range_type: String,
 }
 
 /// An older version of a state that an operator can migrate.
@@ -100,7 +134,8 @@ impl JobSchema {
             job: declared.name.clone(),
             keys: declared.keys.clone(),
             operators: declared.operators.iter().map(OperatorSchema::of).collect::<Result<_, _>>()?,
-            sources: strings(&declared.sources),
+            sources: declared.sources.iter().map(SourceSchema::of).collect(),
+            interval_ms: declared.interval_ms,
             dropped: strings(&declared.dropped),
             goes_on_without_log: declared.goes_on_without_log,
         })
@@ -114,7 +149,8 @@ impl JobSchema {
             name: self.job.clone(),
             keys: self.keys.clone(),
             operators: self.operators.iter().map(OperatorSchema::descriptor).collect(),
-            sources: uids(&self.sources),
+            sources: self.sources.iter().map(SourceSchema::descriptor).collect(),
+            interval_ms: self.interval_ms,
             dropped: uids(&self.dropped),
             goes_on_without_log: self.goes_on_without_log,
         }
@@ -139,12 +175,61 @@ impl JobSchema {
         };
         let value: serde_json::Value = serde_json::from_str(json).map_err(|error| wrong(error.to_string()))?;
         match value.get("schema").and_then(serde_json::Value::as_str) {
-            Some(FORMAT) => {}
+            Some(FORMAT | FORMAT_1) => {}
             Some(other) => return Err(wrong(other.to_string())),
             None => return Err(wrong("JSON without a \"schema\"".to_string())),
         }
         serde_json::from_value(value).map_err(|error| wrong(error.to_string()))
     }
+}
+
+impl SourceSchema {
+    fn of(source: &SourceDescriptor) -> Self {
+        let class = match source.class {
+            SourceClass::Receiver => "receiver",
+            SourceClass::Direct => "direct",
+            SourceClass::Unknown => "",
+        };
+        Self {
+            uid: source.uid.to_string(),
+            class: class.to_string(),
+            kind: source.kind.clone(),
+            record_type: source.records.text().to_string(),
+            position_type: source.position.text().to_string(),
+            range_type: source.ranges.text().to_string(),
+        }
+    }
+
+    #[cfg(any(test, feature = "cli"))]
+    fn descriptor(&self) -> SourceDescriptor {
+        SourceDescriptor {
+            uid: Uid::from(self.uid.as_str()),
+            class: match self.class.as_str() {
+                "receiver" => SourceClass::Receiver,
+                "direct" => SourceClass::Direct,
+                _ => SourceClass::Unknown,
+            },
+            kind: self.kind.clone(),
+            records: StoredType::of_text(self.record_type.as_str()),
+            position: StoredType::of_text(self.position_type.as_str()),
+            ranges: StoredType::of_text(self.range_type.as_str()),
+        }
+    }
+}
+
+/// Sources; version 1 had their uids only.
+fn sources_or_uids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<SourceSchema>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either {
+        Uid(String),
+        Source(SourceSchema),
+    }
+    let source = |either| match either {
+        Either::Uid(uid) => SourceSchema { uid, ..SourceSchema::default() },
+        Either::Source(source) => source,
+    };
+    Ok(Vec::<Either>::deserialize(deserializer)?.into_iter().map(source).collect())
 }
 
 impl OperatorSchema {
@@ -167,6 +252,7 @@ impl OperatorSchema {
             state_type: text("the state type", &operator.state_schema)?,
             state_version: operator.version,
             migrations: operator.migrations.iter().map(migration).collect::<Result<_, _>>()?,
+            parameters: operator.parameters.clone(),
         })
     }
 
@@ -181,6 +267,7 @@ impl OperatorSchema {
             seen_schema: Schema::of_text(&self.state_type),
             version: self.state_version,
             migrations: self.migrations.iter().map(migration).collect(),
+            parameters: self.parameters.clone(),
         }
     }
 }

@@ -20,9 +20,12 @@ use crate::recovery::declared::{DROPPED, Declared};
 use crate::recovery::facts::{BatchFacts, Candidate, Facts, LogFacts};
 use crate::recovery::refusal::Refusal;
 use crate::recovery::report::RecoveryReport;
+use crate::source::{SourceDescriptor, StoredType};
 use crate::state::OperatorNumber;
 use crate::state::descriptor::StateDescriptor;
 use crate::wal::{self, FrameAt, FrameFault, Tail, Wal, WalScan, WalSettings, WalVersion};
+
+mod sources;
 
 /// An empty log of the job, as a scan finds it.
 fn scan() -> WalScan {
@@ -72,6 +75,10 @@ fn candidate(sequence: u64, batch: u64) -> Candidate {
     Candidate { sequence: ManifestSequence(sequence), point: point(batch), checkpoint: Some(files), damage: None }
 }
 
+fn receiver(uid: &str, records: &str) -> SourceDescriptor {
+    SourceDescriptor::receiver(Uid::from(uid), "queue_stream".to_string(), StoredType::of_text(records))
+}
+
 fn descriptor(spec: impl Into<StateSpec<String, u64>>) -> StateDescriptor {
     StateDescriptor::of("update_state_by_key", &spec.into())
 }
@@ -81,7 +88,8 @@ fn declared() -> Declared {
         name: "job".to_string(),
         keys: KeyLayout::of_this_build(128, 8),
         operators: vec![descriptor("counts")],
-        sources: vec![Uid::from("words")],
+        sources: vec![receiver("words", "str")],
+        interval_ms: 100,
         dropped: Vec::new(),
         goes_on_without_log: false,
     }
@@ -499,7 +507,7 @@ fn state_that_the_program_does_not_know_is_refused_unless_dropped() {
 
 #[test]
 fn a_source_that_the_program_does_not_know_is_refused_unless_dropped_or_used_up() {
-    let renamed = Declared { sources: vec![Uid::from("others")], ..declared() };
+    let renamed = Declared { sources: vec![receiver("others", "str")], ..declared() };
     assert!(decide(&facts([published(6)]), &renamed, &[]).is_ok(), "nothing of it is to be recomputed");
     refused(&facts([published(7)]), &renamed, ErrorKind::Incompatible, &["batch 7", "\"words\"", "graceful stop"]);
     let mut facts = facts([]);

@@ -118,6 +118,11 @@ impl DirectSource for BinaryFiles {
         position.advance(range);
     }
 
+    /// Positions and ranges are whole records.
+    fn kind(&self) -> String {
+        format!("binary_records_stream, {} bytes a record", self.record_length)
+    }
+
     fn reader(&self) -> Arc<dyn RangeReader<Item = Bytes, Range = FileRange>> {
         Arc::new(BinaryRangeReader {
             directory: self.files.path().to_path_buf(),

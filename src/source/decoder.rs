@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::bytes::Bytes;
 use crate::codec::{self, Record};
 use crate::error::{Error, ErrorKind, Result};
+use crate::source::descriptor::StoredType;
 use crate::source::error::SourceError;
 use crate::source::failures::Failures;
 use crate::source::framing::Framing;
@@ -55,6 +56,12 @@ pub trait Decoder: Send + Sync + 'static {
 
     /// How frames follow one another; asked once, when the source is declared.
     fn framing(&self) -> Framing;
+
+    /// What the bytes of a frame are, as text. Blocks in the log keep it: a start is refused where frames that wait, or have to be
+    /// decoded again, were of another type. Give another text whenever the decoder cannot decode older frames any more.
+    fn frame_type(&self) -> String {
+        String::new()
+    }
 
     /// The record that a frame is.
     ///
@@ -148,6 +155,11 @@ impl<T: Record> RawRecords<T> {
 
 impl<T: Record> Decoder for RawRecords<T> {
     type Item = T;
+
+    /// The text of `T`, as checkpoints write types.
+    fn frame_type(&self) -> String {
+        StoredType::of::<T>().text().to_string()
+    }
 
     fn framing(&self) -> Framing {
         Framing::length_prefixed()

@@ -112,6 +112,13 @@ pub trait DirectSource: Send + 'static {
     /// Nothing before `position` will be asked for again: no retained checkpoint needs it.
     fn release(&mut self, _position: &Self::Position) {}
 
+    /// The name of this sort of source. Checkpoints keep it, and a start is refused where the source under the same uid was of
+    /// another kind: its positions and ranges would be read as something that they are not. Give each sort of source its own;
+    /// what else changes the meaning of a stored position or range belongs into it, such as the size of a record.
+    fn kind(&self) -> String {
+        "direct_stream".to_string()
+    }
+
     /// What the source remembers beside its position; part of the sources of files.
     #[doc(hidden)]
     fn memory(&mut self) -> Option<&mut dyn SourceMemory<Self::Range, Self::Position>> {

@@ -146,6 +146,18 @@ impl Framing {
         DecodeWith::new(self, decode)
     }
 
+    /// What blocks of such frames hold, as text; `frame_type` is what the decoder says of a frame.
+    pub(crate) fn block_type(&self, frame_type: &str) -> String {
+        let frames = match &self.kind {
+            Kind::Delimited { drops_return: true, .. } => "lines".to_string(),
+            Kind::Delimited { end, .. } => format!("frames that end at byte {end}"),
+            Kind::Fixed(bytes) => format!("frames of {bytes} bytes"),
+            Kind::LengthPrefixed => "frames behind their lengths".to_string(),
+            Kind::Measured(_) => "measured frames".to_string(),
+        };
+        if frame_type.is_empty() { frames } else { format!("{frames}: {frame_type}") }
+    }
+
     /// What is wrong with it, if something is.
     pub(crate) fn problem(&self) -> Option<String> {
         match self.kind {

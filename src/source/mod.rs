@@ -10,6 +10,7 @@ mod compression;
 pub mod conformance;
 mod counters;
 mod decoder;
+mod descriptor;
 mod direct;
 mod directory;
 mod error;
@@ -84,6 +85,7 @@ pub use text_files::TextFiles;
 
 pub(crate) use binary_files::MAX_RECORD_LENGTH;
 pub(crate) use decoder::FramesReader;
+pub(crate) use descriptor::{SourceClass, SourceDescriptor, StoredType};
 pub(crate) use direct::{Direct, ErasedDirect};
 pub(crate) use framing::MAX_FRAME_BYTES;
 pub(crate) use lines::LinesReader;

@@ -111,6 +111,10 @@ pub(crate) struct QueueReceiver<T> {
 impl<T: Record> Receiver for QueueReceiver<T> {
     type Item = T;
 
+    fn kind(&self) -> String {
+        "queue_stream".to_string()
+    }
+
     async fn on_start(&mut self, context: ReceiverContext<T>) -> Result<(), ReceiverError> {
         loop {
             let push = tokio::select! {

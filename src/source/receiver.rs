@@ -75,6 +75,12 @@ pub trait Receiver: Send + 'static {
     fn restarts_at_end(&self) -> bool {
         false
     }
+
+    /// The name of this sort of receiver. Checkpoints keep it, and a start is refused where a position is stored of another kind of
+    /// source under the same uid: it would mean something else. Give each sort of receiver with positions its own.
+    fn kind(&self) -> String {
+        "receiver_stream".to_string()
+    }
 }
 
 /// What a receiver has of the job. Clones are handles to the same, and may be used by several tasks at once.

@@ -18,6 +18,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::codec::{self, Key, Record};
 use crate::id::Uid;
+use crate::source::descriptor::StoredType;
 use crate::source::direct::{ErasedDirect, OfferLimits};
 use crate::source::error::SourceError;
 use crate::source::records::{RecordBlock, read_records};
@@ -119,6 +120,11 @@ pub(crate) struct ReferenceInput<L> {
 impl<L: ReferenceLoader> ReferenceInput<L> {
     pub fn new(uid: Uid, loader: L) -> Self {
         Self { uid, loader, joins: Joins::default(), version: None, complaint: None }
+    }
+
+    /// The type of its position.
+    pub fn position_type() -> StoredType {
+        StoredType::of::<ReferencePosition>()
     }
 
     /// Where its operators enter themselves.

@@ -40,6 +40,10 @@ impl<T> SocketFrames<T> {
 impl<T: Record> Receiver for SocketFrames<T> {
     type Item = T;
 
+    fn kind(&self) -> String {
+        "socket_stream".to_string()
+    }
+
     async fn on_start(&mut self, context: ReceiverContext<T>) -> Result<(), ReceiverError> {
         let store = context.block_store();
         let tcp = store.settings().tcp;

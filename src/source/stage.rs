@@ -11,25 +11,27 @@ use crate::dataflow::push::{Downstream, Unit};
 use crate::dataflow::task::{BlockReader, SourceFailure, Task, TaskReport};
 use crate::error::{Error, ErrorKind};
 use crate::id::Uid;
-use crate::source::{Before, BlockPayload, ReadSummary, SourceError, TaskBytes, TaskPayload, TaskReader, Undecoded};
+use crate::source::{
+    Before, BlockPayload, ReadSummary, SourceDescriptor, SourceError, TaskBytes, TaskPayload, TaskReader, Undecoded,
+};
 use crate::user_code;
 
 /// A source as a node of the graph.
 pub(crate) struct SourceNode<T> {
-    pub uid: Uid,
+    pub descriptor: SourceDescriptor,
     pub reader: Arc<dyn TaskReader<T>>,
 }
 
 impl<T: Record> Source for SourceNode<T> {
-    fn uid(&self) -> &Uid {
-        &self.uid
+    fn descriptor(&self) -> &SourceDescriptor {
+        &self.descriptor
     }
 
     fn stage(&self, context: &WorkerContext, downstream: Downstream) -> Box<dyn RunTask> {
         let emit = Emit::new(context.name.clone(), downstream.into_typed::<T>());
         Box::new(Stage {
             name: context.name.clone(),
-            uid: self.uid.clone(),
+            uid: self.descriptor.uid.clone(),
             reader: self.reader.clone(),
             blocks: context.blocks.clone(),
             emit,
@@ -38,20 +40,24 @@ impl<T: Record> Source for SourceNode<T> {
 
     fn record(&self, payload: &TaskPayload, record: u64, blocks: &BlockReader) -> Result<Vec<u8>, Error> {
         let (mut at, mut found) = (0, Vec::new());
-        let whose = format!("the reader of source \"{}\"", self.uid);
+        let whose = format!("the reader of source \"{}\"", self.descriptor.uid);
         let read = user_code::call(whose, || {
-            read_each(&self.uid, &*self.reader, payload, &Before::Restored, blocks, &mut |candidate: Result<
-                T,
-                Undecoded,
-            >| {
-                if at == record {
-                    found = match candidate {
-                        Ok(candidate) => encode_loosely(&candidate).unwrap_or_default(),
-                        Err(Undecoded { frame, .. }) => frame.to_vec(),
-                    };
-                }
-                at += 1;
-            })
+            read_each(
+                &self.descriptor.uid,
+                &*self.reader,
+                payload,
+                &Before::Restored,
+                blocks,
+                &mut |candidate: Result<T, Undecoded>| {
+                    if at == record {
+                        found = match candidate {
+                            Ok(candidate) => encode_loosely(&candidate).unwrap_or_default(),
+                            Err(Undecoded { frame, .. }) => frame.to_vec(),
+                        };
+                    }
+                    at += 1;
+                },
+            )
         });
         match read {
             Ok(read) => read.map(drop)?,

@@ -157,6 +157,10 @@ impl DirectSource for TextFiles {
         position.advance(range);
     }
 
+    fn kind(&self) -> String {
+        "text_file_stream".to_string()
+    }
+
     fn reader(&self) -> Arc<dyn RangeReader<Item = Text, Range = FileRange>> {
         Arc::new(TextRangeReader {
             directory: self.files.path().to_path_buf(),

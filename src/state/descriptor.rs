@@ -3,12 +3,18 @@
 use std::any::type_name;
 use std::borrow::Cow;
 
+use crate::batch::timing::Window;
 use crate::codec::{Key, Record, encode_into};
 use crate::id::Uid;
 use crate::state::schema::Schema;
 use crate::state::spec::StateSpec;
 use crate::state::{FrozenRun, StateTable};
 use crate::types::{Keys, as_state, check_state};
+
+/// The name under which the length of a window is kept, in milliseconds.
+pub(crate) const LENGTH_MS: &str = "length_ms";
+/// The name under which the slide of a window is kept, in milliseconds.
+pub(crate) const SLIDE_MS: &str = "slide_ms";
 
 /// A stateful operator as the program declares it; compared with what a checkpoint holds (I-9).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +29,8 @@ pub(crate) struct StateDescriptor {
     pub version: u32,
     /// Older versions that can be migrated, each with the schema that its state had.
     pub migrations: Vec<(u32, Schema)>,
+    /// What else the meaning of the state depends on, by name.
+    pub parameters: Vec<(String, u64)>,
 }
 
 impl StateDescriptor {
@@ -35,7 +43,14 @@ impl StateDescriptor {
             seen_schema: Schema::of::<S>(),
             version: spec.version,
             migrations: spec.migrations.iter().map(|migration| (migration.from, migration.schema.clone())).collect(),
+            parameters: Vec::new(),
         }
+    }
+
+    /// The state is that of a window, whose length and slide say what has left it.
+    pub fn of_window(self, window: Window) -> Self {
+        let parameters = [(LENGTH_MS, window.length_ms), (SLIDE_MS, window.slide.0)];
+        Self { parameters: parameters.map(|(name, value)| (name.to_string(), value)).to_vec(), ..self }
     }
 
     /// Queries see a `W` of each state instead.

@@ -114,6 +114,12 @@ codes! {
     OperatorGone = "OPERATOR_GONE", Incompatible;
     /// received records, or a planned batch, of a source that the program does not have
     SourceGone = "SOURCE_GONE", Incompatible;
+    /// a source is of another kind in the program
+    SourceKind = "SOURCE_KIND", Incompatible;
+    /// received records, a planned range or a position are of another type in the program
+    InputType = "INPUT_TYPE", Incompatible;
+    /// a window of the program has another length or slide than the stored one, or another batch interval
+    OperatorParameter = "OPERATOR_PARAMETER", Incompatible;
     /// a type of an operator's state is another one in the program
     StateType = "STATE_TYPE", Incompatible;
     /// the state of an operator has a version that the program cannot take over

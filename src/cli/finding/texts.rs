@@ -328,6 +328,22 @@ impl Code {
                  have.",
                 "Put the source back until it is used up; or give unplanned records up by `drop_state(uid)`.",
             ),
+            Self::SourceKind => (
+                "The uid belongs to another kind of source in the program than in the store: what is stored of the source (where it was, \
+                 what waits, what is planned) would be read as something that it is not.",
+                "Give the new source a uid of its own. To give up where the old one was, and what waits of it, call `drop_state(uid)`.",
+            ),
+            Self::InputType => (
+                "Records that wait or have to be computed again, ranges that are planned, or the position of a direct source are of another \
+                 type in the program than when they were stored. Stored bytes do not describe themselves, so they would be misread.",
+                "Stop the old program gracefully: then nothing is planned or waits, and another type of records and ranges is taken. \
+                 Or change the type back, or give what is stored up by `drop_state(uid)`.",
+            ),
+            Self::OperatorParameter => (
+                "A window of the program has another length or slide than the one that wrote the state, or it slides by the batch interval, \
+                 which has changed. What the window keeps, and has let go, was decided by the old numbers.",
+                "Change them back, or give the window a uid of its own, and give the old state up by `drop_state(uid)`.",
+            ),
             Self::StateType => (
                 "The type of keys or states of an operator is another one than the stored one, under the same state version.",
                 "Change the type back, or give the state a new version with a migration from the old one.",

@@ -41,6 +41,17 @@ struct CompatReport {
     /// The batch whose state would be taken over.
     checkpoint: Option<u64>,
     operators: Vec<Fate>,
+    sources: Vec<SourceFate>,
+}
+
+/// What becomes of a source.
+#[derive(Serialize)]
+struct SourceFate {
+    uid: String,
+    /// `goes on`, `new`, `kept` or `given up`.
+    fate: &'static str,
+    /// What sort of source it is, where that is known.
+    kind: String,
 }
 
 /// What becomes of the state of an operator.
@@ -70,6 +81,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
         refusal: None,
         checkpoint: None,
         operators: Vec::new(),
+        sources: Vec::new(),
     };
     match decide_as_a_start_of(store.path(), &facts, &schema.declared()) {
         Ok(decision) => report.fill(&decision, &schema),
@@ -107,6 +119,7 @@ impl CompatReport {
                 entries: entries(&from.point, &operator.uid).unwrap_or_default(),
             });
         }
+        self.fill_sources(decision, &from.point, schema);
         self.operators.extend(decision.changes.dropped.iter().map(|uid| Fate {
             uid: uid.to_string(),
             fate: "dropped",
@@ -114,6 +127,26 @@ impl CompatReport {
             to_version: None,
             entries: entries(&from.point, uid.as_str()).unwrap_or_default(),
         }));
+    }
+}
+
+impl CompatReport {
+    fn fill_sources(&mut self, decision: &Decision, point: &JobPoint, schema: &JobSchema) {
+        for source in &schema.sources {
+            let is_given_up = decision.sources.given_up.iter().any(|uid| uid.as_str() == source.uid);
+            let is_known = point.sources.iter().any(|stored| stored.uid.as_str() == source.uid);
+            let fate = match (is_given_up, is_known) {
+                (true, _) => "given up",
+                (false, true) => "goes on",
+                (false, false) => "new",
+            };
+            self.sources.push(SourceFate { uid: source.uid.clone(), fate, kind: source.kind.clone() });
+        }
+        let is_declared = |uid: &str| schema.sources.iter().any(|source| source.uid == uid);
+        for stored in point.sources.iter().filter(|stored| !is_declared(stored.uid.as_str())) {
+            let fate = if decision.sources.given_up.contains(&stored.uid) { "given up" } else { "kept" };
+            self.sources.push(SourceFate { uid: stored.uid.to_string(), fate, kind: stored.kind.clone() });
+        }
     }
 }
 
@@ -143,6 +176,11 @@ impl Report for CompatReport {
         let rows: Vec<_> = self.operators.iter().map(row).collect();
         if !rows.is_empty() {
             page.table(&["operator", "its state is", "keys", "version", "new"], &rows);
+        }
+        let row = |it: &SourceFate| vec![it.uid.clone(), it.fate.to_string(), it.kind.clone()];
+        let rows: Vec<_> = self.sources.iter().map(row).collect();
+        if !rows.is_empty() {
+            page.table(&["source", "it", "kind"], &rows);
         }
     }
 }
