@@ -29,6 +29,7 @@ impl Driver {
         if !decision.loss.given_up.is_empty() {
             events.push(BatchEvent::GivenUp { blocks: decision.loss.given_up.clone() });
         }
+        events.extend(self.give_up_lost_input()?);
         let JobPoint { lineage, generation, .. } = point;
         events.push(BatchEvent::Opened { epoch: self.epoch, lineage, generation });
         // Attempts are counted before they run: what was committed is recomputed, but not attempted.

@@ -101,9 +101,7 @@ impl Driver {
         if self.settings.publishes_too_early() {
             self.publish_too_early(done.batch, std::mem::take(&mut result.outputs))?;
         }
-        let receipts: Vec<_> =
-            result.receipts.iter().map(|(node, receipts)| (self.name(node), receipts.clone())).collect();
-        self.inputs.committed(&self.history.get(done.batch).plan, &receipts)?;
+        self.inputs.committed(&self.history.get(done.batch).plan, &commit.receipts)?;
         let live = self.commit(commit)?;
         if !live && self.settings.has_bug(PlantedBug::SkipRepublish) {
             self.history.get_mut(done.batch).published = true;
@@ -124,17 +122,13 @@ impl Driver {
         Ok(())
     }
 
-    fn name(&self, node: &NodeId) -> Uid {
-        Uid::from(&*self.graph.node(*node).name)
-    }
-
     fn commit_of(&self, done: &InFlight, result: &BatchResult, processing_ms: u64) -> Commit {
-        let name = |node: &NodeId| self.name(node);
+        let name = |node: &NodeId| Uid::from(&*self.graph.node(*node).name);
         Commit {
             batch: done.batch,
             job_version: self.settings.version.clone(),
             records: result.records.iter().map(|(node, records)| (name(node), *records)).collect(),
-            receipts: Vec::new(),
+            receipts: result.receipts.iter().map(|(node, receipts)| (name(node), receipts.clone())).collect(),
             digests: result.digests.iter().map(|(node, digest)| (name(node), *digest)).collect(),
             processing_ms,
         }

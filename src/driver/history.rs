@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::batch::event::{Commit, DeadLetter, Plan};
 use crate::batch::timing::Timing;
 use crate::block::BlockMap;
-use crate::id::{BatchId, Sequence};
+use crate::id::{BatchId, Sequence, Uid};
 use crate::operator::foreach_rdd::Batch;
 use crate::source::Before;
 
@@ -32,8 +32,14 @@ pub(crate) struct PastBatch {
 
 impl PastBatch {
     /// What is known of a range before it is read.
-    pub fn before(&self) -> Before {
-        if self.ticked_ms.is_none() { Before::Restored } else { Before::Planned }
+    pub fn before(&self, source: &Uid, task: u32) -> Before {
+        let receipts = self.commit.iter().flat_map(|commit| &commit.receipts);
+        let mut of_source = receipts.filter(|(uid, _)| uid == source).flat_map(|(_, receipts)| receipts);
+        match of_source.find(|receipt| receipt.task == task) {
+            Some(receipt) => Before::Read(receipt.bytes.clone()),
+            None if self.ticked_ms.is_none() => Before::Restored,
+            None => Before::Planned,
+        }
     }
 
     /// Its number and time.
@@ -89,6 +95,15 @@ impl History {
     /// As [`get`](Self::get).
     pub fn get_mut(&mut self, batch: BatchId) -> &mut PastBatch {
         self.batches.iter_mut().find(|past| past.plan.batch == batch).expect("the batch is younger than the checkpoint")
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &PastBatch> {
+        self.batches.iter()
+    }
+
+    /// What was committed stood on input that the job goes on without.
+    pub fn forget_commits_from(&mut self, first: BatchId) {
+        self.batches.iter_mut().filter(|past| past.plan.batch >= first).for_each(|past| past.commit = None);
     }
 
     /// The batches that no attempt has brought to a commit.

@@ -83,6 +83,9 @@ impl Inputs {
             for (index, task) in input.tasks.iter().enumerate() {
                 let index = index as u32;
                 let Some(first) = trial.limit(&input.source, index) else { continue };
+                if self.has_given_up(&input.source, task) {
+                    continue;
+                }
                 let filter =
                     RecordFilter { skip: skipped(&batch.letters, &trial.letters, &input.source, index), first };
                 let (bytes, payload) = match task {
@@ -99,11 +102,18 @@ impl Inputs {
                         (bytes, TaskPayload::Blocks(blocks().map(payload).collect()))
                     }
                 };
-                let before = batch.before();
+                let before = batch.before(&input.source, index);
                 tasks.push((bytes, Task { source: node, index, payload, before, filter }));
             }
         }
         tasks
+    }
+
+    /// Whether a task gives nothing, since its source has decided to go on without it.
+    fn has_given_up(&self, source: &Uid, task: &PlannedTask) -> bool {
+        let PlannedTask::Range(range) = task else { return false };
+        let direct = self.directs.iter().find(|input| input.uid == *source);
+        direct.is_some_and(|input| input.source.has_given_up(range))
     }
 
     /// Whether nothing is to be computed for its own sake: new reference data alone is no input.

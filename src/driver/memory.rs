@@ -75,7 +75,7 @@ impl Driver {
 }
 
 impl Inputs {
-    fn direct(&mut self, uid: &Uid) -> Option<&mut DirectInput> {
+    pub(super) fn direct(&mut self, uid: &Uid) -> Option<&mut DirectInput> {
         self.directs.iter_mut().find(|input| input.uid == *uid)
     }
 

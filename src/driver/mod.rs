@@ -14,6 +14,7 @@ mod failure;
 mod fallback;
 #[cfg(test)]
 mod full_disk_tests;
+mod given_up;
 pub(crate) mod guard;
 mod history;
 pub(crate) mod inputs;

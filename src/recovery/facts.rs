@@ -278,6 +278,8 @@ impl Fold {
             BatchEvent::Committed(commit) => self.batch(commit.batch, |batch| batch.commit = Some(commit)),
             BatchEvent::Published { batch } => self.batch(batch, |batch| batch.published = true),
             BatchEvent::SourceDecided { source, batch, decision } => {
+                // What was committed before stood on input that the job goes on without.
+                self.batches.range_mut(batch..).for_each(|(_, batch)| batch.commit = None);
                 self.decisions.push(SourceDecision { source, batch, decision });
             }
             BatchEvent::GivenUp { blocks } => {

@@ -1,9 +1,10 @@
 //! Direct sources: their data can be read again, so only the ranges are logged, with the plan.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Record};
 use crate::source::error::SourceError;
@@ -125,6 +126,18 @@ pub trait DirectSource: Send + 'static {
         None
     }
 
+    /// Whether a planned range can still be read, as far as that shows without reading it; `deeply`, also where it has to be read.
+    #[doc(hidden)]
+    fn check(&self, _range: &Self::Range, _before: &Before, _deeply: bool) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// Whether the job goes on without planned ranges that cannot be read any more.
+    #[doc(hidden)]
+    fn goes_on_without(&self) -> bool {
+        false
+    }
+
     /// What a source of files has met; part of [`Status`](crate::Status).
     #[doc(hidden)]
     fn files_status(&self) -> Option<FilesStatus> {
@@ -207,6 +220,26 @@ pub(crate) trait ErasedDirect: Send {
     /// What was frozen of these keys, or of all, is in no checkpoint.
     fn thaw(&mut self, _keys: Option<Vec<Vec<u8>>>) {}
 
+    /// Whether a planned range can still be read. `deeply`, also as far as only reading it shows.
+    fn check(&self, _range: &[u8], _before: &Before, _deeply: bool) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// Whether the job goes on without planned ranges that cannot be read any more.
+    fn goes_on_without(&self) -> bool {
+        false
+    }
+
+    /// Gives ranges up that were planned. The decision, for the log.
+    fn give_up(&mut self, _ranges: Vec<Vec<u8>>) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Whether a planned range is given up.
+    fn has_given_up(&self, _range: &[u8]) -> bool {
+        false
+    }
+
     /// What a source of files has met beside the files that it takes.
     fn files_status(&self) -> Option<FilesStatus> {
         None
@@ -227,11 +260,20 @@ pub(crate) trait ErasedDirect: Send {
 pub(crate) struct Direct<S: DirectSource> {
     source: S,
     position: S::Position,
+    /// Planned ranges that the job goes on without.
+    given_up: HashSet<Vec<u8>>,
+}
+
+/// What a source decides beside its plans, as it stands in the log: a replay must decide alike.
+#[derive(Serialize, Deserialize)]
+enum Decision {
+    /// These planned ranges cannot be read any more, and give nothing.
+    GivenUp { ranges: Vec<Vec<u8>> },
 }
 
 impl<S: DirectSource> Direct<S> {
     pub fn new(source: S) -> Self {
-        Self { source, position: S::Position::default() }
+        Self { source, position: S::Position::default(), given_up: HashSet::new() }
     }
 
     /// What workers read the source's tasks with.
@@ -246,6 +288,7 @@ impl<S: DirectSource> ErasedDirect for Direct<S> {
             Some(bytes) => decode("a position", bytes)?,
             None => SourceError::if_panics("the default of its position", S::Position::default)?,
         };
+        self.given_up.clear();
         if let Some(memory) = self.source.memory() {
             memory.take_over(&mut self.position);
         }
@@ -303,6 +346,29 @@ impl<S: DirectSource> ErasedDirect for Direct<S> {
         if let Some(memory) = self.source.memory() {
             memory.thaw(keys);
         }
+    }
+
+    fn check(&self, range: &[u8], before: &Before, deeply: bool) -> Result<(), SourceError> {
+        self.source.check(&decode("a range", range)?, before, deeply)
+    }
+
+    fn goes_on_without(&self) -> bool {
+        self.source.goes_on_without()
+    }
+
+    fn give_up(&mut self, ranges: Vec<Vec<u8>>) -> Vec<u8> {
+        self.given_up.extend(ranges.iter().cloned());
+        codec::encode(&Decision::GivenUp { ranges }).expect("bytes encode")
+    }
+
+    fn decided(&mut self, decision: &[u8]) -> Result<(), SourceError> {
+        let Decision::GivenUp { ranges } = decode("a decision", decision)?;
+        self.given_up.extend(ranges);
+        Ok(())
+    }
+
+    fn has_given_up(&self, range: &[u8]) -> bool {
+        self.given_up.contains(range)
     }
 
     fn files_status(&self) -> Option<FilesStatus> {

@@ -46,6 +46,9 @@ pub(crate) struct Directory {
     path: PathBuf,
     max_files_per_batch: usize,
     reads_replaced: bool,
+    goes_on_without: bool,
+    /// For how many offers in turn the file that was taken in part was missing; what to give it up for.
+    partial_missing: u32,
     known: KnownFiles,
     checks: FileChecks,
     /// The number of the newest listing.
@@ -84,6 +87,8 @@ impl Directory {
             path: absolute(path.into()),
             max_files_per_batch: MAX_FILES_PER_BATCH,
             reads_replaced: false,
+            goes_on_without: false,
+            partial_missing: 0,
             known: KnownFiles::default(),
             checks: FileChecks::default(),
             listing: 0,
@@ -110,6 +115,14 @@ impl Directory {
 
     pub fn set_reads_replaced(&mut self, reads_replaced: bool) {
         self.reads_replaced = reads_replaced;
+    }
+
+    pub fn set_goes_on_without(&mut self, goes_on: bool) {
+        self.goes_on_without = goes_on;
+    }
+
+    pub fn goes_on_without(&self) -> bool {
+        self.goes_on_without
     }
 
     pub fn path(&self) -> &Path {
@@ -164,13 +177,20 @@ impl Directory {
             match stamp_of(&path) {
                 Ok(Some(found)) => match self.is_restored(name, *stamp, *next, found) {
                     Ok(true) => {
+                        self.partial_missing = 0;
                         offer.add(name, found, *next);
                     }
                     // It is still being looked at, or a batch that has read of it is not committed yet.
                     Ok(false) => return Ok(Vec::new()),
+                    Err(error) if self.goes_on_without => {
+                        self.wait(error.to_string());
+                        self.partial_missing = LISTINGS_UNTIL_FORGOTTEN;
+                        return Ok(Vec::new());
+                    }
                     Err(error) => return Err(error),
                 },
                 absent => {
+                    self.partial_missing += 1;
                     let why = absent.map_or_else(|error| error.to_string(), |_| "it is not there".to_string());
                     let path = path.display();
                     self.wait(format!(
@@ -272,6 +292,13 @@ impl Directory {
 
     /// Forgets names whose files are gone for good, and what was planned of the last offer.
     pub fn prune(&mut self, position: &mut FilesPosition) {
+        if self.goes_on_without && self.partial_missing >= LISTINGS_UNTIL_FORGOTTEN {
+            if let Some(PartialFile { name, stamp, next }) = position.partial.take() {
+                let path = name.in_directory(&self.path);
+                tracing::warn!("{}: going on without its bytes {next} to {}", path.display(), stamp.size);
+            }
+            self.partial_missing = 0;
+        }
         for (name, _) in self.missing.extract_if(|_, listings| *listings >= LISTINGS_UNTIL_FORGOTTEN) {
             position.taken.remove(&name);
             self.known.forget(&name);

@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 
 use super::text_files_tests::{Fixture, fixture, fixture_with};
 use super::*;
+use crate::source::compression::Compression;
+use crate::source::compression::tests::compressed;
 use crate::testing::TestJob;
 use crate::text::Text;
 
@@ -280,4 +282,64 @@ fn an_attempt_that_fails_at_any_batch_leaves_what_is_remembered_whole() {
         let (_, files) = job.running().status().files.pop().unwrap();
         assert_eq!(files.known, 10);
     }
+}
+
+#[test]
+fn a_start_that_needs_a_file_that_was_archived_is_refused_and_names_it_and_goes_on_without_it_where_that_is_accepted() {
+    let place = tempfile::tempdir().unwrap();
+    let goes_on = Arc::new(AtomicBool::new(false));
+    let settings = {
+        let goes_on = goes_on.clone();
+        move |files: TextFiles| files.go_on_without_files(goes_on.load(Ordering::SeqCst))
+    };
+    let mut job = counting(place.path(), settings, |_| {});
+    for number in 0..3 {
+        put_file(place.path(), number);
+        job.run_batch().unwrap();
+    }
+    let archived = place.path().join("file 1");
+    let elsewhere = place.path().join(".archived");
+    fs::rename(&archived, &elsewhere).unwrap();
+    job.crash();
+    let error = job.start().unwrap_err().to_string();
+    assert!(error.contains("batch 2 is computed again") && error.contains("go_on_without_files(true)"), "{error}");
+    assert!(error.contains(&format!("{}: the file was planned with", archived.display())), "{error}");
+    goes_on.store(true, Ordering::SeqCst);
+    job.start().unwrap();
+    let mut expected = each_once(0..3);
+    expected.retain(|line, _| !line.ends_with("of 1"));
+    assert_eq!(counts(&job), expected);
+    // It is decided for good, whatever the setting says later.
+    goes_on.store(false, Ordering::SeqCst);
+    job.crash_and_restart().unwrap();
+    assert_eq!(counts(&job), expected);
+    for number in 3..9 {
+        put_file(place.path(), number);
+        job.run_batch().unwrap();
+    }
+    job.crash_and_restart().unwrap();
+    expected.extend(each_once(3..9));
+    assert_eq!(counts(&job), expected);
+}
+
+#[test]
+fn a_damaged_compressed_file_ends_the_job_and_the_way_on_without_it_is_open() {
+    let place = tempfile::tempdir().unwrap();
+    let goes_on = Arc::new(AtomicBool::new(false));
+    let settings = {
+        let goes_on = goes_on.clone();
+        move |files: TextFiles| files.go_on_without_files(goes_on.load(Ordering::SeqCst))
+    };
+    let mut job = counting(place.path(), settings, |_| {});
+    let whole = compressed(Compression::Gzip, b"line 0 of 0\n");
+    fs::write(place.path().join("cut.gz"), &whole[..whole.len() - 4]).unwrap();
+    let error = job.run_batch().unwrap_err().to_string();
+    assert!(error.contains("cut.gz: the file cannot be read as gzip"), "{error}");
+    job.crash();
+    assert!(job.start().is_err());
+    goes_on.store(true, Ordering::SeqCst);
+    job.start().unwrap();
+    put_file(place.path(), 1);
+    job.run_batch().unwrap();
+    assert_eq!(counts(&job), each_once(1..2));
 }

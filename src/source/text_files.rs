@@ -11,11 +11,11 @@ use crate::source::direct::{DirectSource, OfferLimits, RangeReader};
 use crate::source::directory::Directory;
 use crate::source::error::SourceError;
 use crate::source::file_pieces::Pieces;
-use crate::source::file_range::FileRange;
+use crate::source::file_range::{FileRange, check_range};
 use crate::source::files_position::FilesPosition;
 use crate::source::files_status::FilesStatus;
 use crate::source::framing::MAX_FRAME_BYTES;
-use crate::source::memory::SourceMemory;
+use crate::source::memory::{Before, SourceMemory};
 use crate::source::text_range::TextRangeReader;
 use crate::text::Text;
 
@@ -121,6 +121,18 @@ impl TextFiles {
         self
     }
 
+    /// Whether the job goes on without files that were planned and cannot be read any more: that are gone, have another size or
+    /// other contents, or cannot be decompressed (default `false`: a start is refused, and names the file and the batch).
+    ///
+    /// The records of such a file that no checkpoint holds yet are lost, also where the results of their batch were published
+    /// before. It is decided when the job starts, and stands in the log: every later start decides alike. A file that was
+    /// taken in part, and is missing for 16 offers in turn or has other contents, is given up as well.
+    #[must_use]
+    pub fn go_on_without_files(mut self, go_on: bool) -> Self {
+        self.files.set_goes_on_without(go_on);
+        self
+    }
+
     /// Reads files in pieces of about so many bytes, each on one worker (default 1 MiB; at least 1).
     #[must_use]
     pub fn task_bytes(mut self, bytes: u64) -> Self {
@@ -177,6 +189,14 @@ impl DirectSource for TextFiles {
 
     fn memory(&mut self) -> Option<&mut dyn SourceMemory<FileRange, FilesPosition>> {
         Some(&mut self.files)
+    }
+
+    fn check(&self, range: &FileRange, before: &Before, deeply: bool) -> Result<(), SourceError> {
+        check_range(self.files.path(), range, before, deeply)
+    }
+
+    fn goes_on_without(&self) -> bool {
+        self.files.goes_on_without()
     }
 
     fn files_status(&self) -> Option<FilesStatus> {
