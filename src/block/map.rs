@@ -33,6 +33,7 @@ impl BlockMap {
         self.place(sequence).ok().map(|place| &self.0[place])
     }
 
+    #[cfg(any(test, feature = "cli"))]
     pub fn contains(&self, sequence: Sequence) -> bool {
         self.place(sequence).is_ok()
     }

@@ -18,7 +18,6 @@ use super::sources::SourceEntry;
 use super::v1;
 use crate::codec::{KEY_HASH_NAME, KeyHash, decode, encode_into};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, ManifestSequence, Sequence, Uid, WriterNonce};
-use crate::recovery::declared::SOURCE_MEMORY;
 use crate::state::OperatorNumber;
 
 /// The first bytes of every manifest.
@@ -135,7 +134,8 @@ pub(crate) struct JobPoint {
 impl JobPoint {
     /// How many keys the operators have; what sources remember is not keyed state.
     pub fn keyed_entries(&self) -> u64 {
-        let operators = self.operators.iter().filter(|operator| operator.kind != SOURCE_MEMORY);
+        let operators =
+            self.operators.iter().filter(|operator| operator.kind != crate::recovery::declared::SOURCE_MEMORY);
         operators.map(|operator| operator.entries).sum()
     }
 }

@@ -43,9 +43,12 @@ impl RecordFilter {
 /// Takes the payload of a block.
 type Visit<'v> = dyn FnMut(ByteView) -> Result<()> + 'v;
 
+/// Reads blocks of the log.
+type ReadLog = dyn Fn(&[FrameAt], &mut Visit<'_>) -> Result<()> + Send + Sync;
+
 /// Reads the payloads of blocks, from the log where memory does not hold them any more. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct BlockReader(Arc<dyn Fn(&[FrameAt], &mut Visit<'_>) -> Result<()> + Send + Sync>);
+pub(crate) struct BlockReader(Arc<ReadLog>);
 
 impl BlockReader {
     /// `read_log` reads blocks of the log, in the order given.

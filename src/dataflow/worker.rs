@@ -142,6 +142,7 @@ pub(crate) fn run(worker: &mut Worker, seat: WorkerSeat) {
 
 /// Serves until it is told to stop, or until a failure after which the dataflow is never stepped again: it would go on as if the batch
 /// were done.
+#[allow(clippy::result_large_err)] // made once in the life of a worker
 fn serve(
     worker: &mut Worker,
     graph: &Graph,

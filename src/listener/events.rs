@@ -12,6 +12,7 @@ macro_rules! events {
     ($($event:ident => $method:ident,)*) => {
         /// Any event, on its way to the listeners.
         #[derive(Clone, Debug)]
+        #[allow(clippy::large_enum_variant)] // the queue is bounded, and telling an event should not allocate
         pub(crate) enum Event {
             $($event($event),)*
         }

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::Uid;
 use crate::recovery::declared::Declared;
 use crate::recovery::refusal::Refusal;
-use crate::source::{SourceClass, SourceDescriptor, StoredType};
+use crate::source::{SourceClass, SourceDescriptor};
 use crate::state::descriptor::StateDescriptor;
 use crate::state::schema::Schema;
 
@@ -202,6 +202,7 @@ impl SourceSchema {
 
     #[cfg(any(test, feature = "cli"))]
     fn descriptor(&self) -> SourceDescriptor {
+        use crate::source::StoredType;
         SourceDescriptor {
             uid: Uid::from(self.uid.as_str()),
             class: match self.class.as_str() {

@@ -182,7 +182,7 @@ fn a_byte_order_mark_is_no_part_of_the_first_entry_and_a_compressed_file_is_read
         let start = format!("{}: the file cannot be read as {compression}", directory.path().join(name).display());
         assert!(error.starts_with(&start), "{error}");
     }
-    let error = load("wide", b"\xff\xfet\0e\0a\0 \03\0").unwrap_err().to_string();
+    let error = load("wide", b"\xff\xfet\x00e\x00a\x00 \x003\x00").unwrap_err().to_string();
     assert!(error.contains("wide: the text begins with the byte order mark of UTF-16"), "{error}");
 }
 

@@ -31,6 +31,7 @@ use crate::source::store::BlockStore;
 const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// The grace period where all receivers share a thread.
+#[cfg(any(test, feature = "testing"))]
 const SHARED_GRACE: Duration = Duration::from_secs(1);
 
 /// A receiver that is declared and not yet running.
@@ -163,6 +164,7 @@ impl Running {
 
 impl Supervisor {
     /// Starts all receivers on one runtime: for tests, which then know what runs when.
+    #[cfg(any(test, feature = "testing"))]
     pub fn start(
         runtime: &Handle,
         sources: Vec<ReceiverSource>,

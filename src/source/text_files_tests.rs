@@ -167,7 +167,7 @@ fn a_file_larger_than_the_limits_goes_on_in_the_next_batch_before_any_other() {
 #[test]
 fn tiny_limits_still_make_progress() {
     let mut f = fixture();
-    f.put("a", 9, &"some words\n".repeat(10_000));
+    f.put("a", 9, "some words\n".repeat(10_000));
     let mut lines = 0;
     for _ in 0..40 {
         let batch = f.batch(0).len();
@@ -180,7 +180,7 @@ fn tiny_limits_still_make_progress() {
 #[test]
 fn a_limit_in_records_is_met_by_what_records_have_weighed() {
     let mut f = fixture();
-    f.put("a", 9, &"x".repeat(99).add_line().repeat(1_000));
+    f.put("a", 9, "x".repeat(99).add_line().repeat(1_000));
     let limits = OfferLimits { records: 100, bytes: u64::MAX };
     let first = f.direct.offer(&limits).unwrap();
     f.direct.advance(&first[0]).unwrap();
@@ -264,7 +264,7 @@ fn a_file_that_vanished_after_it_was_planned_is_an_error_that_names_it() {
 #[test]
 fn a_file_that_changed_while_it_was_taken_in_parts_is_an_error() {
     let mut f = fixture();
-    f.put("a", 2, &"one\n".repeat(10_000));
+    f.put("a", 2, "one\n".repeat(10_000));
     assert!(!f.batch(1).is_empty());
     f.put("a", 1, "two\n");
     let error = f.direct.offer(&OfferLimits::UNLIMITED).unwrap_err();
@@ -321,7 +321,7 @@ fn a_directory_that_did_not_change_is_not_listed_again() {
     // Sneaks in a file and sets the directory's time back, as if both changes had come in one tick of its clock.
     let sneak_in = |f: &Fixture, name: &str| {
         let modified = f.directory.path().metadata().unwrap().modified().unwrap();
-        f.put(name, 1, &format!("{name}\n"));
+        f.put(name, 1, format!("{name}\n"));
         File::open(f.directory.path()).unwrap().set_modified(modified).unwrap();
     };
     sneak_in(&f, "b");

@@ -65,6 +65,7 @@ pub(crate) use frame::Frame;
 pub use frame::payload_checksum;
 pub use frame::{FRAME_HEADER_LEN, FrameFault, FrameHeader};
 pub use queue::Done;
+#[cfg(any(test, feature = "testing", feature = "cli"))]
 pub use reader::read_frame;
 #[cfg(any(test, feature = "testing"))]
 pub use scan::Visit;
@@ -242,6 +243,7 @@ impl Wal {
     /// # Errors
     /// [`WalError::Damage`] when the bytes are not that frame any more; [`WalError::Io`], with `NotFound` when its segment was
     /// truncated.
+    #[cfg(any(test, feature = "testing"))]
     pub fn read(&self, at: FrameAt) -> Result<(Vec<u8>, ByteView), WalError> {
         let at = self.carried.get(&at.sequence).copied().unwrap_or(at);
         read_frame(&*self.shared.disk, &self.shared.directory, self.shared.log, at)
@@ -251,7 +253,8 @@ impl Wal {
     /// together.
     ///
     /// # Errors
-    /// As [`read`](Self::read), and those of `visit`.
+    /// [`WalError::Damage`] when the bytes are not those frames any more; [`WalError::Io`], with `NotFound` when a segment was
+    /// truncated; and those of `visit`.
     pub fn read_bodies<E: From<WalError>>(
         &self,
         places: &[FrameAt],

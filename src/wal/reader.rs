@@ -22,6 +22,7 @@ const HOLE: u64 = 16 << 10;
 ///
 /// # Errors
 /// [`WalError::Damage`] when the bytes are not that frame any more; [`WalError::Io`].
+#[cfg(any(test, feature = "testing", feature = "cli"))]
 pub fn read_frame(disk: &dyn Disk, directory: &Path, log: LogId, at: FrameAt) -> Result<(Vec<u8>, ByteView), WalError> {
     let file = segment_path(directory, at.segment);
     let len = frame_len(at) as usize;

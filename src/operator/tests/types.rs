@@ -364,7 +364,7 @@ fn types_that_check_what_they_read_are_keys_state_and_records() {
     works(|number| chrono::DateTime::from_timestamp(number as i64, 0).unwrap());
     works(|number| chrono::NaiveDate::from_num_days_from_ce_opt(number as i32 + 700_000).unwrap());
     works(|number| (Some(Address(format!("{number}@a.b"))), vec![NonZeroU32::MAX]));
-    works(|number| std::time::Duration::from_millis(number));
+    works(std::time::Duration::from_millis);
     works(|number| std::time::UNIX_EPOCH + std::time::Duration::from_millis(number));
     works(|number| std::net::IpAddr::from([0, 0, 0, number as u8]));
     works(|number| BTreeMap::from([(Address(format!("{number}@a.b")), number)]));

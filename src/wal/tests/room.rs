@@ -126,11 +126,14 @@ fn a_reserve_that_an_earlier_life_has_left_is_not_written_again() {
     wal.close().unwrap();
 }
 
+/// The log's answer to an append.
+type Appended = mpsc::Receiver<Result<Vec<FrameAt>, WalError>>;
+
 /// While the first block of the log meets the full disk, another one is queued; while the reserve is given up, a truncation begins.
 #[derive(Default)]
 struct Meanwhile {
     wal: Mutex<Option<Wal>>,
-    queued: Mutex<Option<mpsc::Receiver<Result<Vec<FrameAt>, WalError>>>>,
+    queued: Mutex<Option<Appended>>,
     truncation: Mutex<Option<JoinHandle<Result<u64, WalError>>>>,
 }
 
