@@ -57,7 +57,8 @@ const ASSUMED_RECORD_BYTES: u64 = 64;
 /// use floodmark::TextFiles;
 ///
 /// let files = TextFiles::new("./incoming").max_files_per_batch(100);
-/// assert_eq!(files.directory(), std::path::Path::new("./incoming"));
+/// // A relative directory is made absolute at once, so that a later change of the current directory does no harm.
+/// assert_eq!(files.directory(), std::env::current_dir().unwrap().join("incoming"));
 /// ```
 #[derive(Debug)]
 pub struct TextFiles {
