@@ -67,7 +67,7 @@ impl Gate {
         self.until(|fill, limits| (fill.unplanned + fill.in_flight < limits.backlog).then_some(())).await;
     }
 
-    /// Waits until a block with a payload of so many bytes may be under way. One larger than the limit passes when it is alone.
+    /// Waits until a block with `payload` bytes may be under way. One larger than the limit passes when it is alone.
     pub async fn room(self: &Arc<Self>, payload: u64) -> Room {
         let bytes = payload + BLOCK_COST;
         self.until(|fill, limits| {
