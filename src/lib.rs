@@ -99,7 +99,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid};
 pub use listener::events::{
     BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed,
-    InputInfo, OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted,
+    FilesReleased, InputInfo, OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted,
     ReceiverStopped, ResultDigest, SourceRecords, StreamingStarted, StreamingStopped, WorkingCopyFetched,
 };
 pub use listener::{Percentiles, StatsReportListener, StreamingListener};

@@ -14,7 +14,7 @@ use super::manifest::{ManifestDamage, VERSION};
 use super::retention::{Keep, KeepRule, boundary};
 use super::{ChainError, ChainFacts, Link, Manifest, ManifestDraft, SourceEntry};
 use crate::disk::{Disk, Step};
-use crate::id::{Epoch, ManifestSequence, Sequence};
+use crate::id::{BatchId, Epoch, ManifestSequence, Sequence};
 
 /// The directory of manifests inside of a job's directory.
 pub(crate) const MANIFESTS: &str = "manifests";
@@ -36,6 +36,7 @@ pub(crate) struct PublishedManifest {
     sequence: ManifestSequence,
     oldest_needed: Sequence,
     oldest_sources: Vec<SourceEntry>,
+    oldest_batch: BatchId,
 }
 
 impl PublishedManifest {
@@ -53,6 +54,11 @@ impl PublishedManifest {
     /// Takes what older manifests need for unneeded: for [`TruncateTooMuch`](crate::planted::PlantedBug::TruncateTooMuch).
     pub(super) fn forget_older(&mut self, needed_by_newest: Sequence) {
         self.oldest_needed = needed_by_newest;
+    }
+
+    /// The batch up to which no retained manifest makes a recovery compute batches again.
+    pub fn oldest_batch(&self) -> BatchId {
+        self.oldest_batch
     }
 
     /// The sources with the positions before which no retained manifest can ask for anything again.
@@ -183,14 +189,14 @@ impl ManifestChain {
         let newest = self.facts.newest().expect("a manifest was just published");
         assert_eq!(newest.sequence, sequence, "the manifest that was just published is the newest");
         let oldest_counted = self.facts.links.values().find_map(Link::manifest);
+        // A damaged manifest may need anything.
+        let is_damaged = self.facts.damaged().next().is_some();
+        let oldest_needed = self.facts.oldest_needed().filter(|_| !is_damaged);
+        let oldest_batch = self.facts.oldest_batch().filter(|_| !is_damaged);
         PublishedManifest {
             sequence,
-            // A damaged manifest may need anything.
-            oldest_needed: if self.facts.damaged().next().is_some() {
-                Sequence(0)
-            } else {
-                self.facts.oldest_needed().unwrap_or(Sequence(0))
-            },
+            oldest_needed: oldest_needed.unwrap_or(Sequence(0)),
+            oldest_batch: oldest_batch.unwrap_or(BatchId(0)),
             oldest_sources: oldest_counted.map(|manifest| manifest.point.sources.clone()).unwrap_or_default(),
         }
     }

@@ -189,6 +189,11 @@ impl ChainFacts {
         oldest_needed(self.links.values().filter_map(Link::manifest))
     }
 
+    /// The oldest batch from which a recovery may go on; `None` where there is no manifest.
+    pub fn oldest_batch(&self) -> Option<BatchId> {
+        self.links.values().filter_map(Link::manifest).map(|manifest| manifest.point.batch).min()
+    }
+
     /// The batches that a new lineage has left out, for each such lineage: those between the first and the second. Their inputs were lost
     /// with a machine, and their numbers are not given again.
     pub fn left_out(&self) -> Vec<(BatchId, BatchId)> {

@@ -121,6 +121,7 @@ impl Driver {
         // A replay works on a fork: its sources have to keep what the job itself may ask for.
         if self.settings.replay.is_none() {
             self.inputs.release(done.published.oldest_sources())?;
+            self.released_through = self.released_through.max(done.published.oldest_batch());
         }
         let (batch, bytes, duration_ms) = (done.batch, done.new_bytes, done.duration.as_millis() as u64);
         self.events.tell(|| CheckpointCompleted { batch, bytes, duration_ms });
@@ -131,6 +132,7 @@ impl Driver {
             status.checkpoint_bytes += bytes;
             status.checkpoint_ms = duration_ms;
         });
+        self.tell_released();
         Ok(())
     }
 

@@ -119,6 +119,7 @@ impl Driver {
         if done.freeze {
             self.freeze(&result);
         }
+        self.tell_released();
         Ok(())
     }
 

@@ -25,6 +25,10 @@ pub(super) struct FrozenMemory {
 impl Driver {
     /// Reads what the sources remember from the store, as the checkpoint has it.
     pub(super) fn recall_sources(&mut self) -> Result<()> {
+        if self.settings.replay.is_none() && self.events.are_heard() {
+            self.inputs.directs.iter_mut().for_each(|input| input.source.track_use());
+        }
+        let batch = self.checkpoint.newest;
         let store = self.store.as_ref().expect("a store is there while the driver serves").reader();
         for entry in &self.memories {
             let Some(input) = self.inputs.direct(&entry.uid) else { continue };
@@ -38,7 +42,7 @@ impl Driver {
                     unreadable(error.into(), kind)
                 })?;
                 let Some((_, _, key, value)) = found else { break };
-                input.source.recall(key, value).map_err(|error| unreadable(error.into(), ErrorKind::Damaged))?;
+                input.source.recall(key, value, batch).map_err(|error| unreadable(error.into(), ErrorKind::Damaged))?;
             }
         }
         Ok(())
@@ -89,7 +93,7 @@ impl Inputs {
             let (Some(planned), Some(input)) = (planned, self.direct(uid)) else { continue };
             for Receipt { task, bytes } in receipts {
                 let Some(PlannedTask::Range(range)) = planned.tasks.get(*task as usize) else { continue };
-                input.source.committed(range, bytes).map_err(|error| {
+                input.source.committed(range, bytes, plan.batch).map_err(|error| {
                     let message = format!("source \"{uid}\" cannot take note of what was read");
                     Error::caused_by(ErrorKind::Environment, message, error)
                 })?;

@@ -110,6 +110,8 @@ pub(crate) struct Driver {
     memories: Vec<OperatorEntry>,
     checkpointer: Option<Checkpointer>,
     checkpoint: CheckpointClock,
+    /// No recovery reads the input of batches up to this one again.
+    released_through: BatchId,
 
     blocks: BlockReader,
     engine: Option<Engine>,

@@ -150,6 +150,7 @@ impl Job {
             memories,
             checkpointer: Some(checkpointer),
             checkpoint: CheckpointClock { newest: point.batch, ..CheckpointClock::default() },
+            released_through: claim.oldest_batch(),
             blocks: BlockReader::new(move |places, visit| reader.read_bodies(places, visit)),
             engine: None,
             generation: 0,

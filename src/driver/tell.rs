@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::id::{BatchId, Uid};
 use crate::listener::Events;
 use crate::listener::events::{
-    BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, InputInfo, OutputOperationCompleted,
+    BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, FilesReleased, InputInfo, OutputOperationCompleted,
     OutputOperationStarted, ResultDigest, SourceRecords, StreamingStarted,
 };
 use crate::operator::foreach_rdd::Batch;
@@ -54,6 +54,20 @@ impl Driver {
             panic: panic.to_string(),
             attempts_left: self.settings.attempts.saturating_sub(past.failed),
         });
+    }
+
+    /// Names files that no recovery reads again, one event a source; what is left of them is told after the next batch. Files wait
+    /// with their source while listeners have no room for more events.
+    pub(super) fn tell_released(&mut self) {
+        if !self.events.have_room() {
+            return;
+        }
+        for input in &mut self.inputs.directs {
+            let files = input.source.release_files(self.released_through);
+            if !files.is_empty() {
+                self.events.tell_surely(FilesReleased { source: input.uid.clone(), files });
+            }
+        }
     }
 
     /// The batch is published; `computed_ms` is the monotonic time at which the workers were through with it.

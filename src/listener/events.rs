@@ -1,5 +1,7 @@
 //! The events that listeners hear. Times and durations are those of the job's clock.
 
+use std::path::PathBuf;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, Epoch, Uid};
 use crate::listener::StreamingListener;
@@ -47,6 +49,7 @@ events! {
     OutputOperationStarted => on_output_operation_started,
     OutputOperationCompleted => on_output_operation_completed,
     CheckpointCompleted => on_checkpoint_completed,
+    FilesReleased => on_files_released,
     ClockJumped => on_clock_jump,
     ObjectStoreHealth => on_object_store_health,
     EventsMissed => on_events_missed,
@@ -377,6 +380,63 @@ pub struct CheckpointCompleted {
     pub bytes: u64,
     /// How long it took in the background, in milliseconds.
     pub duration_ms: u64,
+}
+
+/// Files of a source that no recovery reads again: they may be archived, compressed or deleted.
+///
+/// A file is named when all checkpoints that are kept ([`keep_checkpoints`](crate::StreamingContextBuilder::keep_checkpoints),
+/// two by default) were published after the batch that read its end. Only files that are still there as they were read are named.
+/// One event names at most 1,000 files, or as many as a batch may take where that is more; there is at most one event of a source
+/// after each batch and each checkpoint.
+///
+/// No file is left out. This event is never dropped for listeners that are slow: the names wait. What a crash, or a stop, cuts off is named
+/// again: after a start all files are named that are still there, from its first checkpoint on. So a file may be
+/// named again, and a listener must accept that it has moved it already.
+///
+/// Not named are files that were given up ([`go_on_without_files`](crate::TextFiles::go_on_without_files)) and files
+/// with other contents than were read ([`FilesStatus::replaced`](crate::FilesStatus::replaced)). A checkpoint that was pinned, and a copy
+/// of the store that was made elsewhere, are not counted: to go back to one, keep the files that were read since.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use floodmark::testing::TestJob;
+/// use floodmark::{FilesReleased, StreamingListener};
+/// use std::fs;
+/// use std::path::PathBuf;
+///
+/// /// Moves files out of the way.
+/// struct Archivist(PathBuf);
+///
+/// impl StreamingListener for Archivist {
+///     fn on_files_released(&mut self, released: &FilesReleased) {
+///         for file in &released.files {
+///             let archived = self.0.join(file.file_name().expect("a file has a name"));
+///             // A file that cannot be moved now is named again after the next start.
+///             let _ = fs::rename(file, archived);
+///         }
+///     }
+/// }
+///
+/// let (incoming, archive) = (tempfile::tempdir()?, tempfile::tempdir()?);
+/// fs::write(incoming.path().join("monday.txt"), "tea\n")?;
+/// let (from, to) = (incoming.path().to_path_buf(), archive.path().to_path_buf());
+/// let mut job = TestJob::configured(
+///     move |builder| builder.keep_checkpoints(1).listener(Archivist(to.clone())),
+///     move |context| context.text_file_stream("lines", &from).print(10),
+/// )?;
+/// job.run_batch()?;
+/// job.running().stop(true)?; // takes a last checkpoint, and returns when listeners have heard everything
+/// assert!(archive.path().join("monday.txt").exists());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FilesReleased {
+    /// The source's uid.
+    pub source: Uid,
+    /// Absolute paths in the source's directory, in the order of the batches that read them. A link is named itself, not the file it leads to.
+    pub files: Vec<PathBuf>,
 }
 
 /// The system clock jumped.

@@ -22,8 +22,8 @@ pub use stats::{Percentiles, StatsReportListener};
 use crate::remote::ObjectStoreHealth;
 use events::{
     BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed,
-    OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted, ReceiverStopped,
-    StreamingStarted, StreamingStopped, WorkingCopyFetched,
+    FilesReleased, OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted,
+    ReceiverStopped, StreamingStarted, StreamingStopped, WorkingCopyFetched,
 };
 
 /// Hears what happens in a job. Spark: `StreamingListener`.
@@ -116,6 +116,10 @@ pub trait StreamingListener: Send + 'static {
 
     /// A checkpoint is published: what only older ones needed goes.
     fn on_checkpoint_completed(&mut self, completed: &CheckpointCompleted) {}
+
+    /// No recovery reads these files of a source again: they may be archived. Never dropped, and told again after a start for
+    /// files that are still there; see [`FilesReleased`].
+    fn on_files_released(&mut self, released: &FilesReleased) {}
 
     /// The system clock jumped against the monotonic clock; batch times still rise.
     fn on_clock_jump(&mut self, jump: &ClockJumped) {}

@@ -26,7 +26,24 @@ impl Events {
     /// Tells the listeners an event. Never waits; without listeners the event is not even made.
     pub fn tell<E: Into<Event>>(&self, event: impl FnOnce() -> E) {
         if let Some(queue) = &self.0 {
-            queue.put(event().into());
+            queue.put(event().into(), queue.capacity);
+        }
+    }
+
+    /// Whether there are listeners.
+    pub fn are_heard(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Whether there are listeners, and their queue is not full.
+    pub fn have_room(&self) -> bool {
+        self.0.as_ref().is_some_and(|queue| queue.lock().waiting.len() < queue.capacity)
+    }
+
+    /// Tells an event that must not be dropped, though the queue may have become full since it [had room](Self::have_room).
+    pub fn tell_surely(&self, event: impl Into<Event>) {
+        if let Some(queue) = &self.0 {
+            queue.put(event.into(), usize::MAX);
         }
     }
 }
@@ -114,12 +131,13 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, event: Event) {
+    /// Puts an event into the queue, or drops and counts it where `capacity` events wait.
+    fn put(&self, event: Event, capacity: usize) {
         let mut state = self.lock();
         if state.closed {
             return;
         }
-        if state.waiting.len() < self.capacity {
+        if state.waiting.len() < capacity {
             state.put(event);
             self.changed.notify_one();
             return;

@@ -1,12 +1,14 @@
 //! Direct sources: their data can be read again, so only the ranges are logged, with the plan.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Record};
+use crate::id::BatchId;
 use crate::source::error::SourceError;
 use crate::source::files_status::FilesStatus;
 use crate::source::memory::{Before, MemoryChange, SourceMemory};
@@ -202,14 +204,22 @@ pub(crate) trait ErasedDirect: Send {
         0
     }
 
-    /// What a checkpoint holds of a key that it remembers.
-    fn recall(&mut self, _key: &[u8], _value: &[u8]) -> Result<(), SourceError> {
+    /// What the checkpoint of `batch` holds of a key that it remembers.
+    fn recall(&mut self, _key: &[u8], _value: &[u8], _batch: BatchId) -> Result<(), SourceError> {
         Ok(())
     }
 
-    /// A planned range was committed, with its receipt; may be told again.
-    fn committed(&mut self, _range: &[u8], _receipt: &[u8]) -> Result<(), SourceError> {
+    /// A range that was planned for `batch` was committed, with its receipt; may be told again.
+    fn committed(&mut self, _range: &[u8], _receipt: &[u8], _batch: BatchId) -> Result<(), SourceError> {
         Ok(())
+    }
+
+    /// From now on keeps track of the files that a recovery may read again.
+    fn track_use(&mut self) {}
+
+    /// No recovery reads batches up to `through` again: returns files that are not needed any more, as many as one event names.
+    fn release_files(&mut self, _through: BatchId) -> Vec<PathBuf> {
+        Vec::new()
     }
 
     /// What changed of what it remembers.
@@ -327,15 +337,25 @@ impl<S: DirectSource> ErasedDirect for Direct<S> {
         self.source.memory().map_or(0, |memory| memory.entries())
     }
 
-    fn recall(&mut self, key: &[u8], value: &[u8]) -> Result<(), SourceError> {
-        self.source.memory().map_or(Ok(()), |memory| memory.recall(key, value))
+    fn recall(&mut self, key: &[u8], value: &[u8], batch: BatchId) -> Result<(), SourceError> {
+        self.source.memory().map_or(Ok(()), |memory| memory.recall(key, value, batch))
     }
 
-    fn committed(&mut self, range: &[u8], receipt: &[u8]) -> Result<(), SourceError> {
+    fn committed(&mut self, range: &[u8], receipt: &[u8], batch: BatchId) -> Result<(), SourceError> {
         if let Some(memory) = self.source.memory() {
-            memory.committed(&decode("a range", range)?, receipt);
+            memory.committed(&decode("a range", range)?, receipt, batch);
         }
         Ok(())
+    }
+
+    fn track_use(&mut self) {
+        if let Some(memory) = self.source.memory() {
+            memory.track_use();
+        }
+    }
+
+    fn release_files(&mut self, through: BatchId) -> Vec<PathBuf> {
+        self.source.memory().map_or_else(Vec::new, |memory| memory.release(through))
     }
 
     fn freeze(&mut self) -> Vec<MemoryChange> {

@@ -10,20 +10,24 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
 use crate::codec;
+use crate::id::BatchId;
 use crate::place::absolute;
 use crate::source::error::SourceError;
 use crate::source::file_checks::{FileChecks, Finding, stamp_of};
 use crate::source::file_name::FileName;
 use crate::source::file_pieces::{Offer, Pieces};
 use crate::source::file_range::{FileRange, FileStamp, changed, receipt_hash};
+use crate::source::files_in_use::FilesInUse;
 use crate::source::files_position::{FilesPosition, PartialFile};
 use crate::source::files_status::{FilesStatus, PassedOver};
-use crate::source::known_files::{Change, FileMemory, KnownFiles, Sighting};
+use crate::source::known_files::{Change, Comparison, FileMemory, KnownFiles, Sighting};
 use crate::source::memory::{MemoryChange, SourceMemory};
 use crate::state::schema::Schema;
 
 /// Files per batch, unless told otherwise: each is a task at least, and a plan names them all.
 const MAX_FILES_PER_BATCH: usize = 1_000;
+/// Files that are named at once when they are released, or as many as a batch may take where that is more: so naming keeps up.
+const MIN_FILES_RELEASED: usize = 1_000;
 /// Two changes of a directory this far apart never leave the same time of modification (the coarsest file systems count in
 /// steps of two seconds).
 const SETTLED_AFTER_MS: u64 = 3_000;
@@ -51,6 +55,8 @@ pub(crate) struct Directory {
     partial_missing: u32,
     known: KnownFiles,
     checks: FileChecks,
+    /// Files that a recovery may read again; none where nobody asks.
+    in_use: Option<FilesInUse>,
     /// The number of the newest listing.
     listing: u64,
     /// Files that were seen and not taken, in the order in which they will be; so that each is looked at once.
@@ -91,6 +97,7 @@ impl Directory {
             partial_missing: 0,
             known: KnownFiles::default(),
             checks: FileChecks::default(),
+            in_use: None,
             listing: 0,
             waiting: BTreeMap::new(),
             waiting_names: HashSet::new(),
@@ -269,7 +276,7 @@ impl Directory {
             let path = name.in_directory(&self.path);
             if self.reads_replaced {
                 tracing::info!("{}: other contents than were read ({found}): a new file", path.display());
-                self.known.forget(&name);
+                self.forget(&name);
                 self.waiting_names.insert(name.clone());
                 self.waiting.insert((found.modified_ns, name), found);
             } else {
@@ -299,9 +306,11 @@ impl Directory {
             }
             self.partial_missing = 0;
         }
-        for (name, _) in self.missing.extract_if(|_, listings| *listings >= LISTINGS_UNTIL_FORGOTTEN) {
+        let is_gone = |_: &FileName, listings: &mut u32| *listings >= LISTINGS_UNTIL_FORGOTTEN;
+        let gone: Vec<_> = self.missing.extract_if(is_gone).map(|(name, _)| name).collect();
+        for name in gone {
             position.taken.remove(&name);
-            self.known.forget(&name);
+            self.forget(&name);
         }
         for key in std::mem::take(&mut self.offered) {
             let name = &key.1;
@@ -309,6 +318,17 @@ impl Directory {
                 self.waiting_names.remove(name);
                 self.waiting.remove(&key);
             }
+        }
+    }
+
+    fn forget(&mut self, name: &FileName) {
+        self.known.forget(name);
+        self.not_in_use(name);
+    }
+
+    fn not_in_use(&mut self, name: &FileName) {
+        if let Some(in_use) = &mut self.in_use {
+            in_use.remove(name);
         }
     }
 
@@ -457,6 +477,7 @@ impl SourceMemory<FileRange, FilesPosition> for Directory {
     fn take_over(&mut self, position: &mut FilesPosition) {
         // A start that went back to an older checkpoint has another one behind it.
         (self.known, self.checks) = (KnownFiles::default(), FileChecks::default());
+        self.in_use.iter_mut().for_each(FilesInUse::clear);
         for name in position.taken.drain() {
             self.known.take_over(name, None);
         }
@@ -465,24 +486,56 @@ impl SourceMemory<FileRange, FilesPosition> for Directory {
         }
     }
 
-    fn recall(&mut self, key: &[u8], value: &[u8]) -> Result<(), SourceError> {
-        let decoded = codec::decode(key).and_then(|name| Ok((name, codec::decode(value)?)));
+    fn recall(&mut self, key: &[u8], value: &[u8], batch: BatchId) -> Result<(), SourceError> {
+        let decoded = codec::decode::<FileName>(key).and_then(|name| Ok((name, codec::decode::<FileMemory>(value)?)));
         let (name, memory) = decoded.map_err(|error| SourceError::Decode {
             what: "what is remembered of a file".to_string(),
             cause: error.to_string(),
         })?;
+        // The batch that read its end is not stored: the checkpoint's is not earlier. What is known already was planned anew since.
+        if let Some(in_use) = &mut self.in_use
+            && memory.is_whole()
+            && !self.known.contains(&name)
+        {
+            in_use.add(name.clone(), batch);
+        }
         self.known.recall(name, memory);
         Ok(())
     }
 
     fn planned(&mut self, position: &mut FilesPosition) {
         for name in position.taken.drain() {
+            self.not_in_use(&name);
             self.known.take(name);
         }
     }
 
-    fn committed(&mut self, range: &FileRange, receipt: &[u8]) {
+    fn committed(&mut self, range: &FileRange, receipt: &[u8], batch: BatchId) {
         self.known.committed(range, receipt_hash(receipt));
+        match &mut self.in_use {
+            Some(in_use) if range.end >= range.stamp.size => in_use.add(range.name.clone(), batch),
+            Some(in_use) => in_use.remove(&range.name),
+            None => {}
+        }
+    }
+
+    fn track_use(&mut self) {
+        self.in_use.get_or_insert_default();
+    }
+
+    /// Only files that are there, as they were read. Others are looked at again after the next checkpoint, until their names are
+    /// forgotten.
+    fn release(&mut self, through: BatchId) -> Vec<PathBuf> {
+        let Some(in_use) = &mut self.in_use else { return Vec::new() };
+        let mut released = Vec::new();
+        for name in in_use.take_through(through, self.max_files_per_batch.max(MIN_FILES_RELEASED)) {
+            let path = name.in_directory(&self.path);
+            match stamp_of(&path) {
+                Ok(Some(found)) if self.known.compare(&name, found) == Comparison::Same => released.push(path),
+                _ => in_use.add(name, through.next()),
+            }
+        }
+        released
     }
 
     fn freeze(&mut self) -> Vec<MemoryChange> {

@@ -5,14 +5,15 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The bytes of a file's name. Encoded as a run of bytes, which is how a string with the same bytes is encoded: positions and
-/// ranges that were stored when names were strings are read as they are.
+/// ranges that were stored when names were strings are read as they are. Clones share the bytes.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct FileName(Box<[u8]>);
+pub(crate) struct FileName(Arc<[u8]>);
 
 impl FileName {
     pub fn as_bytes(&self) -> &[u8] {

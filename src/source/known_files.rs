@@ -36,6 +36,11 @@ impl FileMemory {
         self.parts.last().map_or(0, |part| part.end)
     }
 
+    /// Whether it was read to its end.
+    pub fn is_whole(&self) -> bool {
+        !self.parts.is_empty() && self.stamp.is_some_and(|stamp| stamp.size == self.end())
+    }
+
     fn add(&mut self, range: &FileRange, hash: Option<u128>) {
         let part = Part { end: range.end, hash };
         let begins_anew = range.start == 0 && (self.stamp != Some(range.stamp) || self.parts.first() != Some(&part));

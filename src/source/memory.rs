@@ -1,5 +1,8 @@
 //! What a direct source remembers of what it took, beside its position.
 
+use std::path::PathBuf;
+
+use crate::id::BatchId;
 use crate::source::error::SourceError;
 
 /// A key and what is remembered of it, both encoded; no value where it is forgotten.
@@ -20,17 +23,24 @@ pub trait SourceMemory<R, P> {
     /// Takes out of a stored position what an earlier version kept there.
     fn take_over(&mut self, position: &mut P);
 
-    /// What the checkpoint holds of a key.
+    /// What the checkpoint, which covers the batches up to `batch`, holds of a key.
     ///
     /// # Errors
     /// When the bytes are no encoding of the types.
-    fn recall(&mut self, key: &[u8], value: &[u8]) -> Result<(), SourceError>;
+    fn recall(&mut self, key: &[u8], value: &[u8], batch: BatchId) -> Result<(), SourceError>;
 
     /// A range was planned, and the position moved behind it: takes out of that what is remembered here.
     fn planned(&mut self, position: &mut P);
 
     /// A range's batch is committed; `receipt` is what its reader gave. May be told again after a failed attempt.
-    fn committed(&mut self, range: &R, receipt: &[u8]);
+    fn committed(&mut self, range: &R, receipt: &[u8], batch: BatchId);
+
+    /// From now on keeps what [`release`](Self::release) needs. Called before anything is recalled.
+    fn track_use(&mut self);
+
+    /// No recovery reads batches up to `through` again. Returns files that are not needed any more, each once; what is left of them is
+    /// returned by further calls.
+    fn release(&mut self, through: BatchId) -> Vec<PathBuf>;
 
     /// What changed since the last call.
     fn freeze(&mut self) -> Vec<MemoryChange>;

@@ -19,6 +19,7 @@ mod file_checks;
 mod file_name;
 mod file_pieces;
 mod file_range;
+mod files_in_use;
 mod files_position;
 mod files_status;
 mod frame_buffer;
@@ -57,6 +58,8 @@ mod binary_files_tests;
 mod framing_tests;
 #[cfg(test)]
 mod odd_files_tests;
+#[cfg(test)]
+mod released_files_tests;
 #[cfg(test)]
 mod remembered_files_tests;
 #[cfg(test)]

@@ -206,18 +206,18 @@ fn counting(
     .unwrap()
 }
 
-fn counts(job: &TestJob<()>) -> BTreeMap<String, u64> {
+pub(super) fn counts(job: &TestJob<()>) -> BTreeMap<String, u64> {
     let state = job.running().state::<Text, u64>("counts").unwrap();
     state.snapshot().unwrap().into_iter().map(|(word, count)| (word.to_string(), count)).collect()
 }
 
 /// What the counts must be: each line of these files once.
-fn each_once(files: std::ops::Range<u64>) -> BTreeMap<String, u64> {
+pub(super) fn each_once(files: std::ops::Range<u64>) -> BTreeMap<String, u64> {
     let lines = files.flat_map(|file| (0..20).map(move |line| format!("line {line} of {file}")));
     lines.map(|line| (line, 1)).collect()
 }
 
-fn put_file(directory: &Path, number: u64) {
+pub(super) fn put_file(directory: &Path, number: u64) {
     let lines: Vec<_> = (0..20).map(|line| format!("line {line} of {number}")).collect();
     let staged = directory.join(".staged");
     fs::write(&staged, lines.join("\n")).unwrap();

@@ -53,6 +53,9 @@ const ASSUMED_RECORD_BYTES: u64 = 64;
 /// counted, named in [`Status::files`](crate::Status::files), and reported once. A name that was missing from 16 listings in turn is
 /// forgotten.
 ///
+/// **When a file may be archived.** [`on_files_released`](crate::StreamingListener::on_files_released) names the files that no recovery
+/// reads again. A file that is moved away or deleted earlier may end the next start.
+///
 /// ```
 /// use floodmark::TextFiles;
 ///

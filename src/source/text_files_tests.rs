@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::id::BatchId;
 use crate::text::Text;
 
 /// A directory, and the source that reads it as a driver would.
@@ -70,7 +71,7 @@ impl Fixture {
         for range in ranges {
             let emit = &mut |line: Text| lines.push(line.to_string());
             let (_, receipt) = self.direct.task_reader().read_range(range, &Before::Planned, emit).unwrap();
-            self.direct.committed(range, &receipt).unwrap();
+            self.direct.committed(range, &receipt, BatchId(1)).unwrap();
         }
         lines
     }
@@ -99,7 +100,7 @@ impl Fixture {
         self.direct = Direct::new(files);
         self.direct.restore(Some(position)).unwrap();
         planned.iter().for_each(|range| self.direct.advance(range).unwrap());
-        self.stored.iter().for_each(|(key, value)| self.direct.recall(key, value).unwrap());
+        self.stored.iter().for_each(|(key, value)| self.direct.recall(key, value, BatchId(1)).unwrap());
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::codec;
+use crate::id::BatchId;
 use crate::source::direct::{Direct, DirectSource, ErasedDirect, OfferLimits, RangeReader};
 use crate::source::error::SourceError;
 use crate::source::memory::Before;
@@ -45,7 +46,7 @@ impl<S: DirectSource> Life<S> {
         let restored = life.direct.restore(Some(&position));
         restored.unwrap_or_else(|error| panic!("a stored position was not taken: {error}"));
         for (key, value) in &life.stored {
-            let recalled = life.direct.recall(key, value);
+            let recalled = life.direct.recall(key, value, BatchId(0));
             recalled.unwrap_or_else(|error| panic!("what the source remembered was not taken: {error}"));
         }
         life
@@ -77,7 +78,7 @@ impl<S: DirectSource> Life<S> {
         for range in std::mem::take(&mut self.uncommitted) {
             let read = self.direct.task_reader().read_range(&range, &Before::Restored, &mut |_| {});
             let (_, receipt) = read.unwrap_or_else(|error| panic!("a planned range cannot be read: {error}"));
-            let noted = self.direct.committed(&range, &receipt);
+            let noted = self.direct.committed(&range, &receipt, BatchId(0));
             noted.unwrap_or_else(|error| panic!("a receipt was not taken: {error}"));
         }
         for (key, value) in self.direct.freeze() {
