@@ -1,7 +1,7 @@
 //! The files of a directory, in the order in which a source takes them: what text and binary files have in common.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{self, DirEntry, File};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs::{self, DirEntry};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirEntryExt;
@@ -22,6 +22,7 @@ use crate::source::files_position::{FilesPosition, PartialFile};
 use crate::source::files_status::{FilesStatus, PassedOver};
 use crate::source::known_files::{Change, Comparison, FileMemory, KnownFiles, Sighting};
 use crate::source::memory::{MemoryChange, SourceMemory};
+use crate::source::open_file::{NO_FILE, open_file};
 use crate::state::schema::Schema;
 
 /// Files per batch, unless told otherwise: each is a task at least, and a plan names them all.
@@ -67,6 +68,8 @@ pub(crate) struct Directory {
     /// In how many listings in turn a taken name was missing.
     missing: HashMap<FileName, u32>,
     passed_over: PassedOver,
+    /// Links to nothing in the newest listing: what they lead to may come without a change of this directory.
+    dangling: BTreeSet<FileName>,
     /// Why nothing can be taken at present.
     unavailable: Option<String>,
     status: FilesStatus,
@@ -104,6 +107,7 @@ impl Directory {
             offered: Vec::new(),
             missing: HashMap::new(),
             passed_over: PassedOver::default(),
+            dangling: BTreeSet::new(),
             unavailable: None,
             status: FilesStatus::default(),
             clock: Arc::new(SystemClock::default()),
@@ -213,9 +217,9 @@ impl Directory {
             tracing::info!("{}: the files are there", self.path.display());
         }
         // What is offered is not yet taken, so it goes on waiting; `prune` ends that when it was planned.
-        let mut offered = Vec::new();
+        let (mut offered, mut later) = (Vec::new(), Vec::new());
         while files < self.max_files_per_batch && offer.has_room() {
-            let Some((name, stamp)) = self.next_waiting() else { break };
+            let Some((name, stamp)) = self.next_waiting(&mut later) else { break };
             check(&name.in_directory(&self.path), stamp)?;
             let fits = offer.add(&name, stamp, 0);
             offered.push(((stamp.modified_ns, name), stamp));
@@ -226,6 +230,7 @@ impl Directory {
         }
         self.offered = offered.iter().map(|(key, _)| key.clone()).collect();
         self.waiting.extend(offered);
+        self.waiting.extend(later);
         Ok(offer.ranges)
     }
 
@@ -337,9 +342,11 @@ impl Directory {
         // Before the listing, so that a change during it shows as a later one.
         let modified = FileStamp::of(&fs::metadata(&self.path)?)?;
         if !self.must_list(modified.modified_ns, position) {
+            self.look_at_dangling();
             return Ok(());
         }
         self.listing += 1;
+        self.dangling.clear();
         let (mut present, mut met) = (HashSet::new(), 0);
         // A listing that fails on the way tells nothing of what is gone.
         for entry in fs::read_dir(&self.path)? {
@@ -365,9 +372,7 @@ impl Directory {
                 && let Some(stamp) = self.stamp_of_entry(&entry, &name)
             {
                 met += 1;
-                self.passed_over.remove(&name);
-                self.waiting_names.insert(name.clone());
-                self.waiting.insert((stamp.modified_ns, name.clone()), stamp);
+                self.found(name.clone(), stamp);
             }
             present.insert(name);
         }
@@ -396,17 +401,42 @@ impl Directory {
         } else {
             match stamp_of(&name.in_directory(&self.path)) {
                 Ok(Some(stamp)) => return Some(stamp),
-                // A link to nothing; what it leads to may come without a change of this directory.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.listed = None;
+                    self.is_gone(name.clone());
                     return None;
                 }
-                Ok(None) => "neither a file nor a link to one".to_string(),
+                Ok(None) => NO_FILE.to_string(),
                 Err(error) => error.to_string(),
             }
         };
         self.passed_over.add(&self.path, name, why);
         None
+    }
+
+    /// Whether links that led to nothing lead to files now.
+    fn look_at_dangling(&mut self) {
+        for name in std::mem::take(&mut self.dangling) {
+            if let Ok(Some(stamp)) = stamp_of(&name.in_directory(&self.path)) {
+                self.found(name, stamp);
+            } else {
+                self.dangling.insert(name);
+            }
+        }
+    }
+
+    /// Nothing is there under a name that was listed: the name has gone, or is that of a link to nothing.
+    fn is_gone(&mut self, name: FileName) {
+        if name.in_directory(&self.path).is_symlink() {
+            self.passed_over.add(&self.path, &name, "a link to nothing".to_string());
+            self.dangling.insert(name);
+        }
+    }
+
+    /// A new file, which waits until it is taken.
+    fn found(&mut self, name: FileName, stamp: FileStamp) {
+        self.passed_over.remove(&name);
+        self.waiting_names.insert(name.clone());
+        self.waiting.insert((stamp.modified_ns, name), stamp);
     }
 
     /// Whether the directory may hold other names than at the last listing; notes that it is listed now.
@@ -435,31 +465,27 @@ impl Directory {
     }
 
     /// The next file that is still as it was when it was first seen, and can be opened. One that is not as it was may be growing:
-    /// it waits for a later batch, as does one that cannot be opened.
-    fn next_waiting(&mut self) -> Option<(FileName, FileStamp)> {
-        let mut later = Vec::new();
-        let next = loop {
-            let Some(((_, name), seen)) = self.waiting.pop_first() else { break None };
+    /// it waits for a `later` batch, as does one that cannot be opened.
+    fn next_waiting(&mut self, later: &mut Vec<((i64, FileName), FileStamp)>) -> Option<(FileName, FileStamp)> {
+        while let Some(((_, name), seen)) = self.waiting.pop_first() {
             let path = name.in_directory(&self.path);
-            let found = stamp_of(&path).and_then(|found| {
-                let Some(stamp) = found else { return Ok(None) };
-                File::open(&path).map(|_| Some(stamp))
-            });
-            match found {
-                Ok(Some(stamp)) if stamp == seen => {
+            match open_file(&path).and_then(|file| FileStamp::of(&file.metadata()?)) {
+                Ok(stamp) if stamp == seen => {
                     self.passed_over.remove(&name);
-                    break Some((name, stamp));
+                    return Some((name, stamp));
                 }
-                Ok(Some(stamp)) => later.push(((stamp.modified_ns, name), stamp)),
+                Ok(stamp) => later.push(((stamp.modified_ns, name), stamp)),
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     self.passed_over.add(&self.path, &name, error.to_string());
                     later.push(((seen.modified_ns, name), seen));
                 }
-                Ok(None) | Err(_) => drop(self.waiting_names.remove(&name)),
+                Err(_) => {
+                    self.waiting_names.remove(&name);
+                    self.is_gone(name);
+                }
             }
-        };
-        self.waiting.extend(later);
-        next
+        }
+        None
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::source::file_name::FileName;
 use crate::source::file_range::FileStamp;
 use crate::source::known_files::{Comparison, KnownFiles};
+use crate::source::open_file::open_file;
 
 /// Files that are looked at with each offer, beside those of which a listing has shown that they are others.
 const LOOKS: usize = 100;
@@ -138,7 +139,7 @@ impl FileChecks {
         let Some(mut reading) = self.reading.take() else { return Finding::Pending };
         let path = reading.name.in_directory(directory);
         let same = known.get(&reading.name).map_or(Ok(None), |memory| {
-            let file = File::open(&path)?;
+            let file = open_file(&path)?;
             let mut piece = Vec::new();
             while let Some(part) = memory.parts.get(reading.part) {
                 let left = part.end.saturating_sub(reading.at);
@@ -202,6 +203,8 @@ pub(crate) fn stamp_of(path: &Path) -> io::Result<Option<FileStamp>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use xxhash_rust::xxh3::xxh3_128;
 
     use super::*;

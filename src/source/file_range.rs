@@ -16,6 +16,7 @@ use crate::source::compression::Compression;
 use crate::source::error::SourceError;
 use crate::source::file_name::FileName;
 use crate::source::memory::Before;
+use crate::source::open_file::open_file;
 
 /// How often a read is tried that the system fails: a network file system may answer the next time.
 const READ_ATTEMPTS: u32 = 3;
@@ -87,7 +88,7 @@ impl<'r> PlannedFile<'r> {
     /// When the file vanished, or changed, or cannot be opened.
     pub fn open(directory: &Path, range: &'r FileRange, before: &'r Before) -> Result<Self, SourceError> {
         let path = range.name.in_directory(directory);
-        let file = File::open(&path).map_err(|error| match error.kind() {
+        let file = open_file(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => SourceError::Vanished { path: path.clone(), size: range.stamp.size },
             _ => SourceError::File { path: path.clone(), offset: range.start, error },
         })?;
@@ -251,7 +252,7 @@ fn retried<T>(file: &mut File, path: &Path, mut read: impl FnMut(&mut File) -> i
             Err(error) if attempt < READ_ATTEMPTS && may_pass(&error) => {
                 tracing::warn!("{}: {error}: reading it again", path.display());
                 attempt += 1;
-                if let Ok(again) = File::open(path) {
+                if let Ok(again) = open_file(path) {
                     *file = again;
                 }
             }

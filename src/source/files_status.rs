@@ -20,8 +20,8 @@ const NAMED: usize = 16;
 pub struct FilesStatus {
     /// Why the directory, or a file that was taken in part, cannot be had at present: nothing is taken until it can.
     pub unavailable: Option<String>,
-    /// Entries that are there and are not taken: sub-directories, links that lead to themselves, devices, files that may not be
-    /// read. Hidden and temporary names do not count.
+    /// Entries that are there and are not taken: sub-directories, links to nothing or to themselves, devices, pipes, sockets,
+    /// files that may not be read. Hidden and temporary names do not count.
     pub passed_over: u64,
     /// The first of those by name, and why; at most 16.
     pub passed_over_names: Vec<(String, String)>,

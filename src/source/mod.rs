@@ -29,6 +29,7 @@ mod known_files;
 mod limiter;
 mod lines;
 mod memory;
+mod open_file;
 mod queue;
 mod rate;
 mod receiver;

@@ -4,11 +4,17 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{CWD, Mode, mkfifoat};
 
 use super::text_files_tests::{Fixture, fixture, fixture_with};
 use super::*;
+use crate::clock::ManualClock;
 use crate::source::compression::Compression;
 use crate::source::compression::tests::compressed;
 
@@ -156,4 +162,136 @@ fn a_file_that_was_taken_in_part_is_waited_for_while_it_is_away() {
     fs::rename(f.path(".a"), f.path("a")).unwrap();
     assert_eq!(before + f.batch(u64::MAX).len(), 3_001);
     assert_eq!(status(&f).unavailable, None);
+}
+
+/// Runs a test on a thread to which the permissions of files apply, also where it is root's.
+#[cfg(target_os = "linux")]
+#[allow(clippy::disallowed_methods)] // a thread of its own, whose privileges go with it
+fn without_privileges(test: impl FnOnce() + Send + 'static) {
+    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
+    let unprivileged = move || {
+        let mut sets = capabilities(None).unwrap();
+        sets.effective -= CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+        set_capabilities(None, sets).unwrap();
+        test();
+    };
+    if let Err(panic) = std::thread::spawn(unprivileged).join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_file_that_may_not_be_read_is_passed_over_and_named_until_it_may() {
+    without_privileges(|| {
+        let mut f = fixture();
+        f.put("locked", 2, "locked\n");
+        f.put("open", 1, "open\n");
+        let permit = |mode| fs::set_permissions(f.path("locked"), fs::Permissions::from_mode(mode)).unwrap();
+        permit(0o000);
+        assert!(fs::read(f.path("locked")).is_err(), "permissions apply to this thread");
+        assert_eq!(f.batch(u64::MAX), ["open"]);
+        assert_eq!(f.batch(u64::MAX), [""; 0]);
+        assert_eq!(passed_over(&f), ["locked: Permission denied (os error 13)"]);
+        let permit = |mode| fs::set_permissions(f.path("locked"), fs::Permissions::from_mode(mode)).unwrap();
+        permit(0o400);
+        assert_eq!(f.batch(u64::MAX), ["locked"], "nothing has changed in the directory itself");
+        assert_eq!(passed_over(&f), [""; 0]);
+    });
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_directory_that_may_not_be_listed_is_waited_for_and_named() {
+    without_privileges(|| {
+        let mut f = fixture();
+        f.put("a", 1, "tea\n");
+        let permit = |f: &Fixture, mode| {
+            fs::set_permissions(f.directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        permit(&f, 0o000);
+        assert_eq!(f.batch(u64::MAX), [""; 0]);
+        let why = status(&f).unavailable.unwrap();
+        assert!(why.ends_with("the directory cannot be listed: Permission denied (os error 13)"), "{why}");
+        permit(&f, 0o700);
+        assert_eq!(f.batch(u64::MAX), ["tea"]);
+        assert_eq!(status(&f), FilesStatus::default());
+    });
+}
+
+fn make_pipe(path: &Path) {
+    mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
+}
+
+#[test]
+fn a_pipe_is_passed_over_and_named_and_nothing_waits_for_its_writer() {
+    let mut f = fixture_with(|files| files.max_files_per_batch(1));
+    make_pipe(&f.path("pipe"));
+    symlink(f.path("pipe"), f.path("to_pipe")).unwrap();
+    f.put("a", 3, "tea\n");
+    f.put("b", 2, "rum\n");
+    f.put("c", 1, "milk\n");
+    let no_file = "neither a file nor a link to one";
+    assert_eq!(f.batch(u64::MAX), ["tea"]);
+    assert_eq!(passed_over(&f), ["pipe", "to_pipe"].map(|name| format!("{name}: {no_file}")));
+    // In the place of a file that was seen, and waits to be taken.
+    fs::remove_file(f.path("b")).unwrap();
+    make_pipe(&f.path("b"));
+    assert_eq!(f.batch(u64::MAX), ["milk"]);
+    assert_eq!(passed_over(&f), ["b", "pipe", "to_pipe"].map(|name| format!("{name}: {no_file}")));
+    f.put("b", 2, "rum\n");
+    assert_eq!(f.batch(u64::MAX), ["rum"]);
+    assert_eq!(status(&f).passed_over, 2);
+}
+
+#[test]
+fn a_pipe_or_a_directory_or_a_socket_in_the_place_of_a_planned_file_is_an_error_that_names_it() {
+    for number in 0..3 {
+        let mut f = fixture();
+        f.put("a", 1, "tea\n");
+        let ranges = f.plan(u64::MAX);
+        fs::remove_file(f.path("a")).unwrap();
+        match number {
+            0 => make_pipe(&f.path("a")),
+            1 => fs::create_dir(f.path("a")).unwrap(),
+            _ => drop(UnixListener::bind(f.path("a")).unwrap()),
+        }
+        let expected = format!("{}: cannot be read at byte 0: neither a file nor a link to one", f.path("a").display());
+        assert_eq!(f.read(&ranges).unwrap_err().to_string(), expected);
+        let checked = f.direct.check(&ranges[0], &Before::Restored, false);
+        assert_eq!(checked.unwrap_err().to_string(), expected, "so it is at a start");
+    }
+}
+
+#[test]
+fn a_reference_file_that_is_a_pipe_is_an_error_and_no_wait() {
+    let place = tempfile::tempdir().unwrap();
+    make_pipe(&place.path().join("pipe"));
+    let mut file = ReferenceFile::new(place.path().join("pipe"), |line| Some((line.to_string(), 1_u64)));
+    let error = file.load().unwrap_err().to_string();
+    assert!(error.ends_with("pipe: cannot be read at byte 0: neither a file nor a link to one"), "{error}");
+}
+
+#[test]
+fn a_link_to_nothing_is_named_and_is_taken_when_it_leads_to_a_file_though_the_directory_stays_as_it_is() {
+    let clock = Arc::new(ManualClock::at(0));
+    let mut f = fixture_with(|files| files.clock(clock.clone()));
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::write(elsewhere.path().join("there"), "there\n").unwrap();
+    symlink(elsewhere.path().join("there"), f.path("first")).unwrap();
+    symlink(elsewhere.path().join("later"), f.path("second")).unwrap();
+    let passes = |clock: &ManualClock| clock.advance(Duration::from_secs(10));
+    assert_eq!(f.offer(u64::MAX).len(), 1, "seen, and not planned");
+    passes(&clock);
+    fs::remove_file(elsewhere.path().join("there")).unwrap();
+    for _ in 0..3 {
+        assert_eq!(f.batch(u64::MAX), [""; 0]);
+        assert_eq!(passed_over(&f), ["first: a link to nothing", "second: a link to nothing"]);
+        passes(&clock);
+    }
+    fs::write(elsewhere.path().join("later"), "later\n").unwrap();
+    assert_eq!(f.batch(u64::MAX), ["later"]);
+    fs::write(elsewhere.path().join("there"), "there\n").unwrap();
+    assert_eq!(f.batch(u64::MAX), ["there"]);
+    assert_eq!(passed_over(&f), [""; 0]);
 }

@@ -1,7 +1,7 @@
 //! Reference data in a text file that is replaced when it changes.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ use crate::source::byte_order::{ByteOrderMark, WIDE_TEXT};
 use crate::source::compression::Compression;
 use crate::source::error::SourceError;
 use crate::source::file_range::FileStamp;
+use crate::source::open_file::open_file;
 use crate::source::reference::ReferenceLoader;
 
 /// How often a file that changes while it is read is tried at one plan.
@@ -157,7 +158,7 @@ impl<F> ReferenceFile<F> {
 
 /// All bytes of a file and its stamp; `None` if it changed meanwhile.
 fn read_whole(path: &PathBuf) -> io::Result<Option<(Vec<u8>, FileStamp)>> {
-    let mut file = File::open(path)?;
+    let mut file = open_file(path)?;
     let before = FileStamp::of(&file.metadata()?)?;
     let mut bytes = Vec::with_capacity(usize::try_from(before.size).unwrap_or_default());
     file.read_to_end(&mut bytes)?;
