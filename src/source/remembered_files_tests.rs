@@ -343,3 +343,24 @@ fn a_damaged_compressed_file_ends_the_job_and_the_way_on_without_it_is_open() {
     job.run_batch().unwrap();
     assert_eq!(counts(&job), each_once(1..2));
 }
+
+/// The bytes of the newest manifest of a job that has taken so many files and was stopped.
+fn manifest_bytes(files: u64) -> u64 {
+    let place = tempfile::tempdir().unwrap();
+    for number in 0..files {
+        let name = format!("a file with a rather long name, number {number}");
+        fs::write(place.path().join(name), "line\n").unwrap();
+    }
+    let mut job = counting(place.path(), |files| files.max_files_per_batch(usize::MAX), |_| {});
+    job.run_batch().unwrap();
+    assert_eq!(counts(&job), [("line".to_string(), files)].into());
+    job.running().stop(true).unwrap();
+    let manifests = fs::read_dir(job.directory().join("manifests")).unwrap().map(|entry| entry.unwrap().path());
+    manifests.max().unwrap().metadata().unwrap().len()
+}
+
+#[test]
+fn a_manifest_does_not_grow_with_the_number_of_files() {
+    let (few, many) = (manifest_bytes(2), manifest_bytes(3_000));
+    assert!(many <= few + 64, "{few} bytes with 2 files, {many} with 3,000");
+}
