@@ -118,9 +118,9 @@ pub use replay::{DigestDifference, Replay};
 pub use running::{Phase, Running};
 pub use sink::{FileSink, MemorySink, ObjectFileError, PublishedBatch, Sink, SinkError, read_object_files};
 pub use source::{
-    BinaryFiles, DecodeFailure, Decoder, DirectSource, FileRange, FileStamp, FilesPosition, FilesStatus, Framing,
-    OfferLimits, Pushed, Queue, RangeReader, RawRecords, ReadSummary, Receiver, ReceiverContext, ReceiverError,
-    ReceiverState, ReceiverStatus, ReferenceFile, ReferenceLoader, SourceCounts, SourceError, TextFiles,
+    BinaryFiles, DecodeFailure, Decoder, DirectSource, FileRange, FileStamp, Files, FilesPosition, FilesStatus,
+    Framing, OfferLimits, Pushed, Queue, RangeReader, RawRecords, ReadSummary, Receiver, ReceiverContext,
+    ReceiverError, ReceiverState, ReceiverStatus, ReferenceFile, ReferenceLoader, SourceCounts, SourceError, TextFiles,
 };
 pub use state::{State, spec::StateSpec};
 pub use text::{Text, Words};
