@@ -47,7 +47,7 @@ impl BatchEvent {
     /// When the bytes are not an event.
     pub fn decode(version: WalVersion, bytes: &[u8]) -> Result<Self, DecodeError> {
         match version {
-            WalVersion::V1 => codec::decode::<v1::BatchEvent>(bytes).map(Self::from),
+            WalVersion::V1 => v1::decode(bytes),
             WalVersion::V2 => codec::decode(bytes),
         }
     }
@@ -261,7 +261,17 @@ mod tests {
             }
             assert_eq!(BatchEvent::decode(WalVersion::V1, bytes).unwrap(), event);
         }
-        assert!(BatchEvent::decode(WalVersion::V1, &[8, 1, b's', 3, 2, 1, 2]).is_err(), "version 1 had no such event");
+    }
+
+    #[test]
+    fn what_only_version_2_has_is_refused_in_a_log_of_version_1() {
+        let joined_blocks = [1, 3, 100, 1, 1, 1, b's', 1, 2, 1, 9, 2];
+        let decided = [8, 1, b's', 3, 2, 1, 2];
+        for bytes in [&joined_blocks[..], &decided] {
+            assert!(BatchEvent::decode(WalVersion::V1, bytes).is_err(), "{bytes:?}");
+        }
+        let with_a_byte_more = [6, 3, 0];
+        assert!(BatchEvent::decode(WalVersion::V1, &with_a_byte_more).is_err());
     }
 
     #[test]

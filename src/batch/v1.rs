@@ -1,35 +1,60 @@
-//! Batch events as version 1 of the log had them.
+//! Batch events as version 1 of the log had them: only what has changed since.
 
 use serde::Deserialize;
 
-use super::event::{self, DeadLetter, Digest, PlannedTask};
+use super::event::{self, BatchEvent, Digest, PlannedInput, PlannedTask};
+use crate::codec::{self, DecodeError};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, Sequence, Uid};
 
-/// An event; what it does not say is unknown, and left empty.
+/// Numbers of the variants that are encoded otherwise now.
+const OPENED: u32 = 0;
+const PLANNED: u32 = 1;
+const COMMITTED: u32 = 5;
+/// The last variant that version 1 has.
+const GIVEN_UP: u32 = 7;
+
+/// Reads an event; what it does not say is unknown, and left empty.
+///
+/// # Errors
+/// When the bytes are not an event of version 1.
+pub(super) fn decode(bytes: &[u8]) -> Result<BatchEvent, DecodeError> {
+    let (variant, read) = codec::decode_prefix::<u32>(bytes)?;
+    let fields = &bytes[read..];
+    match variant {
+        OPENED => codec::decode::<Opened>(fields).map(BatchEvent::from),
+        PLANNED => codec::decode::<Plan>(fields).map(|plan| BatchEvent::Planned(plan.into())),
+        COMMITTED => codec::decode::<Commit>(fields).map(|commit| BatchEvent::Committed(commit.into())),
+        _ if variant <= GIVEN_UP => codec::decode(bytes),
+        _ => Err(DecodeError::new(format!("event {variant}, which version 1 does not have"))),
+    }
+}
+
+/// The beginning of a life, without a generation.
 #[derive(Deserialize)]
-pub(super) enum BatchEvent {
-    Opened { epoch: Epoch, lineage: Lineage },
-    Planned(Plan),
-    AttemptStarted { batch: BatchId, attempt: u32 },
-    AttemptFailed { batch: BatchId, attempt: u32, operator: String, panic: String },
-    DeadLettered { batch: BatchId, letters: Vec<DeadLetter> },
-    Committed(Commit),
-    Published { batch: BatchId },
-    GivenUp { blocks: Vec<Sequence> },
+struct Opened {
+    epoch: Epoch,
+    lineage: Lineage,
 }
 
 /// A plan whose inputs do not name the type of their ranges.
 #[derive(Deserialize)]
-pub(super) struct Plan {
+struct Plan {
     batch: BatchId,
     time: BatchTime,
     merged_ticks: u64,
-    inputs: Vec<(Uid, Vec<PlannedTask>)>,
+    inputs: Vec<(Uid, Vec<Task>)>,
+}
+
+/// A task: small blocks were not joined.
+#[derive(Deserialize)]
+enum Task {
+    Block(Sequence),
+    Range(Vec<u8>),
 }
 
 /// A commit without receipts.
 #[derive(Deserialize)]
-pub(super) struct Commit {
+struct Commit {
     batch: BatchId,
     job_version: String,
     records: Vec<(Uid, u64)>,
@@ -37,28 +62,29 @@ pub(super) struct Commit {
     processing_ms: u64,
 }
 
-impl From<BatchEvent> for event::BatchEvent {
-    fn from(old: BatchEvent) -> Self {
-        match old {
-            BatchEvent::Opened { epoch, lineage } => Self::Opened { epoch, lineage, generation: Epoch(0) },
-            BatchEvent::Planned(plan) => Self::Planned(plan.into()),
-            BatchEvent::AttemptStarted { batch, attempt } => Self::AttemptStarted { batch, attempt },
-            BatchEvent::AttemptFailed { batch, attempt, operator, panic } => {
-                Self::AttemptFailed { batch, attempt, operator, panic }
-            }
-            BatchEvent::DeadLettered { batch, letters } => Self::DeadLettered { batch, letters },
-            BatchEvent::Committed(commit) => Self::Committed(commit.into()),
-            BatchEvent::Published { batch } => Self::Published { batch },
-            BatchEvent::GivenUp { blocks } => Self::GivenUp { blocks },
-        }
+impl From<Opened> for BatchEvent {
+    fn from(old: Opened) -> Self {
+        Self::Opened { epoch: old.epoch, lineage: old.lineage, generation: Epoch(0) }
     }
 }
 
 impl From<Plan> for event::Plan {
     fn from(old: Plan) -> Self {
         let Plan { batch, time, merged_ticks, inputs } = old;
-        let input = |(source, tasks)| event::PlannedInput { source, range_type: None, tasks };
+        let input = |(source, tasks): (Uid, Vec<Task>)| {
+            let tasks = tasks.into_iter().map(PlannedTask::from).collect();
+            PlannedInput { source, range_type: None, tasks }
+        };
         Self { batch, time, merged_ticks, inputs: inputs.into_iter().map(input).collect() }
+    }
+}
+
+impl From<Task> for PlannedTask {
+    fn from(old: Task) -> Self {
+        match old {
+            Task::Block(sequence) => Self::Block(sequence),
+            Task::Range(bytes) => Self::Range(bytes),
+        }
     }
 }
 
