@@ -19,7 +19,7 @@ use common::Result;
 use common::table::{self, Figure};
 use floodmark::Epoch;
 use floodmark::testing::disk::LocalDisk;
-use floodmark::testing::wal::{FrameKind, NewFrame, Wal, WalSettings, observe};
+use floodmark::testing::wal::{FrameKind, NewFrame, Wal, WalError, WalSettings, observe};
 
 const RUNS: usize = 5;
 /// A frame's header and the head that the bench gives it.
@@ -79,7 +79,11 @@ fn reading(directory: &Path) -> (f64, f64) {
     assert_eq!(frames, places.len());
     let begin = Instant::now();
     for at in places {
-        assert_eq!(wal.read(at).expect("a healthy log").1.len(), body.len());
+        let read = wal.read_bodies::<WalError>(&[at], &mut |read| {
+            assert_eq!(read.len(), body.len());
+            Ok(())
+        });
+        read.expect("a healthy log");
     }
     let read = megabytes / begin.elapsed().as_secs_f64();
     drop(wal);

@@ -238,19 +238,8 @@ impl Wal {
         self.wait_for(|done| self.push(Request::write(vec![closing_mark()], done))).map(drop)
     }
 
-    /// The head and the body of a durable frame, read from its segment and checked; also frames of earlier lives.
-    ///
-    /// # Errors
-    /// [`WalError::Damage`] when the bytes are not that frame any more; [`WalError::Io`], with `NotFound` when its segment was
-    /// truncated.
-    #[cfg(any(test, feature = "testing"))]
-    pub fn read(&self, at: FrameAt) -> Result<(Vec<u8>, ByteView), WalError> {
-        let at = self.carried.get(&at.sequence).copied().unwrap_or(at);
-        read_frame(&*self.shared.disk, &self.shared.directory, self.shared.log, at)
-    }
-
-    /// Hands the bodies of durable frames to `visit`, in the order given; those that stand close to each other in a segment are read
-    /// together.
+    /// Hands the bodies of durable frames, also of earlier lives, to `visit`, in the order given. Each is read from its segment and
+    /// checked; those that stand close to each other are read together.
     ///
     /// # Errors
     /// [`WalError::Damage`] when the bytes are not those frames any more; [`WalError::Io`], with `NotFound` when a segment was

@@ -59,6 +59,16 @@ fn scan(disk: &dyn Disk) -> (WalScan, Vec<Seen>) {
     scan_from(disk, None).unwrap()
 }
 
+/// The body of one frame, read from its place.
+fn body_at(wal: &Wal, at: FrameAt) -> Result<ByteView, WalError> {
+    let mut read = None;
+    wal.read_bodies::<WalError>(&[at], &mut |body| {
+        assert!(read.replace(body).is_none(), "one body for one place");
+        Ok(())
+    })?;
+    Ok(read.expect("a body for each place"))
+}
+
 fn sequences(seen: &[Seen]) -> Vec<u64> {
     seen.iter().map(|frame| frame.at.sequence.0).collect()
 }
