@@ -18,6 +18,11 @@ pub(crate) const WAL: &str = "wal";
 pub(crate) const CHECKPOINTS: &str = "checkpoints";
 pub(crate) const LIVE: &str = "live";
 
+/// How many whole checkpoints a start looks for, the newest first: the one that it uses, and the one that it goes back to should the files
+/// turn out to be damaged when they are read. The files of older ones are looked at when they are opened, so that a start takes as long
+/// with thousands of kept checkpoints as with a few.
+const WHOLE_ENOUGH: usize = 2;
+
 /// All that was found.
 #[derive(Debug)]
 pub(crate) struct Facts {
@@ -36,7 +41,7 @@ pub(crate) struct Candidate {
     pub point: JobPoint,
     /// `None` for the state before the first checkpoint: empty.
     pub checkpoint: Option<CheckpointFiles>,
-    /// What is wrong with its files, as far as sizes and ends of files tell.
+    /// What is wrong with its files, as far as sizes and ends of files tell; `None` as well where nobody has looked.
     pub damage: Option<String>,
 }
 
@@ -85,26 +90,27 @@ pub(crate) struct BatchFacts {
     pub published: bool,
 }
 
-/// Reads everything that a decision needs.
+/// Reads everything that a decision needs. The files of checkpoints are looked at until [`WHOLE_ENOUGH`] are whole.
 ///
 /// # Errors
 /// Refusals that need no decision: what is there cannot be read, or is not what it was.
 pub(crate) fn observe(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
-    observe_with(disk, job, Reading::Whole)
+    observe_with(disk, job, Reading::Whole, WHOLE_ENOUGH)
 }
 
-/// As [`observe`], for who has read the bodies of blocks already: of them only the heads are read.
+/// As [`observe`], for who has read the bodies of blocks already: of them only the heads are read. The files of all checkpoints are
+/// looked at.
 ///
 /// # Errors
 /// As [`observe`], as far as it was looked.
 #[cfg(feature = "cli")]
 pub(crate) fn skim(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
-    observe_with(disk, job, Reading::AllHeads)
+    observe_with(disk, job, Reading::AllHeads, usize::MAX)
 }
 
-fn observe_with(disk: &dyn Disk, job: &Path, reading: Reading) -> Result<Facts, Refusal> {
+fn observe_with(disk: &dyn Disk, job: &Path, reading: Reading, whole_enough: usize) -> Result<Facts, Refusal> {
     let chain = observe_chain(disk, job)?;
-    let candidates = candidates(job, &chain);
+    let candidates = candidates(job, &chain, whole_enough);
     let log = observe_log(disk, job, oldest_needed(&chain, &candidates), reading)?;
     Ok(Facts { chain, candidates, log })
 }
@@ -117,7 +123,7 @@ fn observe_with(disk: &dyn Disk, job: &Path, reading: Reading) -> Result<Facts, 
 #[cfg(feature = "cli")]
 pub(crate) fn glance(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
     let chain = observe_chain(disk, job)?;
-    let mut candidates = candidates(job, &chain);
+    let mut candidates = candidates(job, &chain, 1);
     if let Some(newest) = candidates.iter().position(|candidate| candidate.damage.is_none()) {
         candidates.truncate(newest + 1);
     }
@@ -125,13 +131,13 @@ pub(crate) fn glance(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
     Ok(Facts { chain, candidates, log })
 }
 
-/// As [`observe`], as if the chain were this one.
+/// As [`observe`], as if the chain were this one. The files of all checkpoints are looked at.
 ///
 /// # Errors
 /// As [`observe`].
 #[cfg(feature = "cli")]
 pub(crate) fn observe_behind(disk: &dyn Disk, job: &Path, chain: ChainFacts) -> Result<Facts, Refusal> {
-    let candidates = candidates(job, &chain);
+    let candidates = candidates(job, &chain, usize::MAX);
     let log = observe_log(disk, job, oldest_needed(&chain, &candidates), Reading::Whole)?;
     Ok(Facts { chain, candidates, log })
 }
@@ -152,16 +158,24 @@ fn observe_chain(disk: &dyn Disk, job: &Path) -> Result<ChainFacts, Refusal> {
     Ok(chain)
 }
 
-fn candidates(job: &Path, chain: &ChainFacts) -> Vec<Candidate> {
+/// The states that the job could be restored to, newest first; files are looked at until so many checkpoints are whole.
+fn candidates(job: &Path, chain: &ChainFacts, whole_enough: usize) -> Vec<Candidate> {
     let usable = chain.checkpoints().into_iter().filter(|known| known.standing == Standing::Usable);
+    let mut whole = 0;
+    let mut damage_of = |files: &CheckpointFiles| {
+        if whole == whole_enough {
+            return None;
+        }
+        let looked = verify_files(&job.join(CHECKPOINTS).join(&files.directory), &files.files, false);
+        whole += usize::from(looked.is_ok());
+        looked.err().map(|error| error.to_string())
+    };
     let mut candidates: Vec<Candidate> = usable
         .map(|known| Candidate {
             sequence: known.sequence,
             point: known.newest.point.clone(),
             checkpoint: Some(known.files.clone()),
-            damage: verify_files(&job.join(CHECKPOINTS).join(&known.files.directory), &known.files.files, false)
-                .err()
-                .map(|error| error.to_string()),
+            damage: damage_of(known.files),
         })
         .collect();
     let mut before_all = chain.links.values().filter_map(Link::manifest).filter(|it| it.checkpoint.is_none());

@@ -8,7 +8,11 @@ use crate::id::{BatchId, LogId, Sequence, Uid};
 use crate::recovery::loss::{Batches, Listed, LostBlocks};
 use crate::wal::{FrameAt, WalError};
 
-/// A start that is refused. Nothing was changed.
+/// A start that is refused.
+///
+/// Most refusals come before anything is written. Two come after this start has claimed its epoch: [`BatchPublished`](Self::BatchPublished),
+/// and any refusal after a checkpoint turned out to be damaged when it was opened or read. They leave the manifests of the claim, and
+/// sinks that let older drivers in no longer. Even then the checkpoints, what the log holds and what was published are as they were.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("{0}")]
@@ -122,7 +126,7 @@ impl Refusal {
                 ErrorKind::Environment
             }
             Self::Chain(ChainError::Fenced { .. }) => ErrorKind::Fenced,
-            Self::Chain(ChainError::Version { .. })
+            Self::Chain(ChainError::Version { .. } | ChainError::Parts { .. })
             | Self::AnotherJob { .. }
             | Self::KeyLayout { .. }
             | Self::OperatorGone { .. }

@@ -25,6 +25,7 @@ use crate::state::OperatorNumber;
 use crate::state::descriptor::StateDescriptor;
 use crate::wal::{self, FrameAt, FrameFault, Tail, Wal, WalScan, WalSettings, WalVersion};
 
+mod looks;
 mod sources;
 
 /// An empty log of the job, as a scan finds it.
