@@ -72,7 +72,7 @@ impl ManifestChain {
     ///
     /// # Errors
     /// When the manifests are gone while other files of the job are there, one in the middle is missing, two chains are mixed,
-    /// a manifest is of another version, or the file system refuses. A damaged manifest is a fact, not an error.
+    /// a manifest is of another version or of a later build, or the file system refuses. A damaged manifest is a fact, not an error.
     pub fn observe(disk: &dyn Disk, job: &Path) -> Result<ChainFacts, ChainError> {
         let directory = job.join(MANIFESTS);
         let names = list_or_absent(disk, &directory)?.unwrap_or_default();
@@ -305,6 +305,7 @@ pub(super) fn read_link(disk: &dyn Disk, file: PathBuf) -> Result<Link, ChainErr
         }
         Ok(manifest) => Ok(Link::Sound { manifest: Box::new(manifest), crc }),
         Err(ManifestDamage::Version { found }) => Err(ChainError::Version { file, expected: VERSION, found }),
+        Err(ManifestDamage::Parts { found }) => Err(ChainError::Parts { file, found }),
         Err(damage @ ManifestDamage::Damaged { .. }) => Ok(Link::Damaged { file, reason: damage.to_string(), crc }),
     }
 }

@@ -37,6 +37,12 @@ pub(crate) enum ChainError {
     /// A whole manifest of another format version.
     #[error("manifest {file} has format version {found}, expected {expected}: run the version that wrote it", file = .file.display())]
     Version { file: PathBuf, expected: u32, found: u32 },
+    /// A whole manifest of a checkpoint in several parts, as a later build writes them.
+    #[error(
+        "manifest {file} names a checkpoint in parts: expected one part with all key hashes, found {found}; run the build that wrote it",
+        file = .file.display()
+    )]
+    Parts { file: PathBuf, found: String },
     /// Another driver has published; this one must end (I-8).
     #[error("fenced: manifest {file} was published in epoch {theirs}, ours is {ours}", file = .file.display())]
     Fenced { file: PathBuf, ours: Epoch, theirs: Epoch },

@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::head::{HEAD_LEN, checksum, number};
-use super::part::CheckpointFiles;
+use super::part::{CheckpointFiles, CheckpointPart};
 use super::sources::SourceEntry;
 use super::v1;
 use crate::codec::{KEY_HASH_NAME, KeyHash, decode, encode_into};
@@ -23,7 +23,7 @@ use crate::state::OperatorNumber;
 /// The first bytes of every manifest.
 pub(super) const MAGIC: [u8; 8] = *b"FLDMMANI";
 /// The format version that is written; version 1 is read, too.
-pub(super) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 2;
 
 /// What a manifest is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,9 +151,9 @@ pub(crate) struct ManifestDraft {
     pub checkpoint: Option<CheckpointFiles>,
 }
 
-/// One link of the chain.
+/// One link of the chain. Its bytes hold the checkpoint as a list of parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Manifest {
+pub(crate) struct Manifest<C = CheckpointFiles> {
     pub sequence: ManifestSequence,
     /// The CRC32 of all bytes of the manifest before this one; 0 for the first.
     pub parent_crc: u32,
@@ -163,7 +163,8 @@ pub(crate) struct Manifest {
     pub nonce: WriterNonce,
     pub kind: ManifestKind,
     pub point: JobPoint,
-    pub checkpoint: Option<CheckpointFiles>,
+    /// `None` while the job has no checkpoint.
+    pub checkpoint: Option<C>,
 }
 
 impl ManifestDraft {
@@ -215,9 +216,22 @@ pub(crate) enum ManifestDamage {
     /// A whole manifest, but of another version.
     #[error("expected format version 1 or {VERSION}, found {found}")]
     Version { found: u32 },
+    /// A whole manifest of a checkpoint in several parts, as a later build writes them.
+    #[error("expected a checkpoint in one part with all key hashes, found {found}")]
+    Parts { found: String },
 }
 
-impl Manifest {
+impl Manifest<Vec<CheckpointPart>> {
+    /// The same, of a checkpoint in one part.
+    fn in_one_part(self) -> Result<Manifest, ManifestDamage> {
+        let Self { sequence, parent_crc, boundary, epoch, nonce, kind, point, checkpoint } = self;
+        let checkpoint = checkpoint.map(CheckpointFiles::try_from).transpose();
+        let checkpoint = checkpoint.map_err(|found| ManifestDamage::Parts { found })?;
+        Ok(Manifest { sequence, parent_crc, boundary, epoch, nonce, kind, point, checkpoint })
+    }
+}
+
+impl<C: Serialize> Manifest<C> {
     /// The bytes of the file.
     ///
     /// # Errors
@@ -233,11 +247,13 @@ impl Manifest {
         bytes[16..HEAD_LEN].copy_from_slice(&crc.to_le_bytes());
         Ok(bytes)
     }
+}
 
+impl Manifest {
     /// Reads the bytes of a file; every byte is checked before any is believed.
     ///
     /// # Errors
-    /// When the bytes are damaged, with offset, expected and found; or a whole manifest of another version.
+    /// When the bytes are damaged, with offset, expected and found; or a whole manifest of another version, or of a later build.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestDamage> {
         let damaged =
             |offset, expected: String, found: String| Err(ManifestDamage::Damaged { offset, expected, found });
@@ -257,10 +273,10 @@ impl Manifest {
         }
         let body = &bytes[HEAD_LEN..];
         let manifest = match number(bytes, 8) {
-            1 => decode::<v1::Manifest>(body).map(Self::from),
-            VERSION => decode(body),
+            1 => decode::<v1::Manifest>(body).map(|manifest| Ok(Self::from(manifest))),
+            VERSION => decode(body).map(Manifest::in_one_part),
             found => return Err(ManifestDamage::Version { found }),
         };
-        manifest.or_else(|error| damaged(HEAD_LEN, "the body of a manifest".to_string(), error.to_string()))
+        manifest.unwrap_or_else(|error| damaged(HEAD_LEN, "the body of a manifest".to_string(), error.to_string()))
     }
 }

@@ -29,7 +29,10 @@ pub(crate) use facts::{ChainFacts, Link, Standing, oldest_needed};
 pub(crate) use files::{CheckpointFile, crc32_of, is_table, verify_file, verify_files};
 #[cfg(feature = "cli")]
 pub(crate) use files::{TABLE_FOOTER_MARK, list_files};
-pub(crate) use manifest::{JobPoint, KeyLayout, LogPoint, Manifest, ManifestDraft, ManifestKind, OperatorEntry};
+pub(crate) use manifest::{
+    JobPoint, KeyLayout, LogPoint, Manifest, ManifestDamage, ManifestDraft, ManifestKind, OperatorEntry,
+    VERSION as MANIFEST_VERSION,
+};
 #[cfg(feature = "testing")]
 pub use measure::CheckpointTrial;
 pub(crate) use part::CheckpointFiles;

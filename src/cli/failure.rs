@@ -123,7 +123,7 @@ impl From<&RemoteError> for Failure {
         let message = error.to_string();
         match error {
             RemoteError::Damaged { .. } => Self::about(Code::of_object(error), message),
-            RemoteError::Version { .. } => Self::about(Code::VersionUnknown, message),
+            RemoteError::Version { .. } | RemoteError::Parts { .. } => Self::about(Code::VersionUnknown, message),
             RemoteError::NoSuchBucket { .. } => Self::new(Exit::NotAStore, message),
             RemoteError::Location { .. } => Self::usage(message),
             _ => Self::new(Exit::Failed, message),

@@ -55,6 +55,11 @@ pub enum RemoteError {
     /// An object that another release has written.
     #[error("{name}: expected format version {expected}, which this build reads, found version {found}")]
     Version { name: String, expected: u32, found: u32 },
+    /// A manifest of a checkpoint in several parts, as a later build writes them.
+    #[error(
+        "{name} names a checkpoint in parts: expected one part with all key hashes, found {found}; run the build that wrote it"
+    )]
+    Parts { name: String, found: String },
     /// This machine's file system refused.
     #[error("cannot {doing} {path}: {source}", path = .path.display())]
     Io { doing: &'static str, path: PathBuf, source: io::Error },
@@ -82,7 +87,9 @@ impl From<RemoteError> for io::Error {
             RemoteError::Stopped { .. } => io::ErrorKind::ConnectionAborted,
             RemoteError::Denied { .. } => io::ErrorKind::PermissionDenied,
             RemoteError::Unsupported { .. } => io::ErrorKind::Unsupported,
-            RemoteError::Damaged { .. } | RemoteError::Version { .. } => io::ErrorKind::InvalidData,
+            RemoteError::Damaged { .. } | RemoteError::Version { .. } | RemoteError::Parts { .. } => {
+                io::ErrorKind::InvalidData
+            }
             RemoteError::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists => io::ErrorKind::Other,
                 kind => kind,
@@ -103,7 +110,7 @@ impl From<RemoteError> for Error {
             | RemoteError::WrongRegion { .. }
             | RemoteError::Unsupported { .. } => ErrorKind::Configuration,
             RemoteError::Damaged { .. } => ErrorKind::Damaged,
-            RemoteError::Version { .. } => ErrorKind::Incompatible,
+            RemoteError::Version { .. } | RemoteError::Parts { .. } => ErrorKind::Incompatible,
             RemoteError::Stopped { .. } => ErrorKind::Stopped,
             RemoteError::Unavailable { .. }
             | RemoteError::Denied { .. }

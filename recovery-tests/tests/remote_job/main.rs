@@ -9,4 +9,5 @@ mod local;
 mod loss;
 mod restart;
 mod s3;
+mod version_1;
 mod words;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::super::part::part;
 use super::super::retention::{Keep, directory_name, garbage, retained};
 use super::super::*;
 use super::kit::*;
@@ -76,6 +77,26 @@ fn a_whole_manifest_of_another_version_is_refused_by_its_version() {
     fs::write(&file, bytes).unwrap();
     let error = observe(job.path()).unwrap_err();
     assert!(matches!(error, ChainError::Version { found: 3, expected: 2, .. }), "{error}");
+}
+
+#[test]
+fn a_whole_manifest_of_a_checkpoint_in_several_parts_is_refused_and_not_taken_for_damage() {
+    for (parts, in_words) in [
+        (vec![], "found 0 parts"),
+        (vec![part(0, 7), part(8, u64::MAX)], "found 2 parts"),
+        (vec![part(0, 7)], "found a part with the hashes 0000000000000000 to 0000000000000007"),
+    ] {
+        let job = tempfile::tempdir().unwrap();
+        chain_of(job.path(), vec![first_claim(1)]);
+        let file = path(job.path(), 1);
+        let Manifest { sequence, parent_crc, boundary, epoch, nonce, kind, point, .. } =
+            Manifest::from_bytes(&fs::read(&file).unwrap()).unwrap();
+        let checkpoint = Some(parts);
+        let later = Manifest { sequence, parent_crc, boundary, epoch, nonce, kind, point, checkpoint };
+        fs::write(&file, later.to_bytes().unwrap()).unwrap();
+        let error = observe(job.path()).unwrap_err();
+        assert!(matches!(error, ChainError::Parts { .. }) && error.to_string().contains(in_words), "{error}");
+    }
 }
 
 #[test]

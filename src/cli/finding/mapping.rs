@@ -51,7 +51,7 @@ impl Code {
             ChainError::ManifestsMissing { .. } => Self::ManifestsGone,
             ChainError::Hole { .. } => Self::ManifestHole,
             ChainError::Forked { .. } => Self::ChainForked,
-            ChainError::Version { .. } => Self::VersionUnknown,
+            ChainError::Version { .. } | ChainError::Parts { .. } => Self::VersionUnknown,
             ChainError::Fenced { .. } => Self::Fenced,
             ChainError::Damaged { .. } => Self::ManifestDamaged,
             ChainError::Io { .. } | ChainError::CommitUnknown { .. } | ChainError::Encode { .. } => Self::Unreadable,
@@ -143,6 +143,9 @@ impl Finding {
             }
             ChainError::Version { file, expected, found } => {
                 finding.file(store, file).differs(format!("format version {expected}"), format!("version {found}"))
+            }
+            ChainError::Parts { file, found } => {
+                finding.file(store, file).differs("a checkpoint in one part with all key hashes", &**found)
             }
             ChainError::Damaged { file, reason } => finding.file(store, file).concerning(reason.clone()),
             ChainError::ManifestsMissing { directory, found } => {

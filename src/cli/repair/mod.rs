@@ -92,8 +92,10 @@ impl Repair {
 pub(crate) fn diagnose(disk: &dyn Disk, store: &Store) -> Result<Diagnosis> {
     let path = store.path();
     let (chain, errors) = view::surveyed_chain(path)?;
-    if let Some(error) = errors.iter().find(|error| matches!(error, ChainError::Io { .. } | ChainError::Version { .. }))
-    {
+    let is_final = |error: &&ChainError| {
+        matches!(error, ChainError::Io { .. } | ChainError::Version { .. } | ChainError::Parts { .. })
+    };
+    if let Some(error) = errors.iter().find(is_final) {
         return Err(Failure::new(Failure::from(Refusal::Chain(copy_of(error))).exit, error.to_string()));
     }
     let mut why: Vec<String> = errors.iter().map(ToString::to_string).collect();
@@ -245,6 +247,7 @@ fn copy_of(error: &ChainError) -> ChainError {
         ChainError::Version { file, expected, found } => {
             ChainError::Version { file: file.clone(), expected: *expected, found: *found }
         }
+        ChainError::Parts { file, found } => ChainError::Parts { file: file.clone(), found: found.clone() },
         ChainError::Io { doing, path, source } => {
             ChainError::Io { doing, path: path.clone(), source: std::io::Error::new(source.kind(), source.to_string()) }
         }
