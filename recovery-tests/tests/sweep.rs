@@ -14,6 +14,12 @@ fn a_job_with_everything_survives_a_sample_of_all_faults() {
     suite::everything().seed(20_261_121).sample(500).nested(100).run().assert_survived();
 }
 
+/// The upgrade of a store and the lives after it; `make chaos` has every step of them.
+#[test]
+fn an_upgrade_from_version_1_survives_a_sample_of_all_faults() {
+    suite::upgrade_from_version_1().seed(20_261_130).sample(250).nested(50).run().assert_survived();
+}
+
 /// Whatever strikes between the calls of a receiver that makes several at once.
 #[test]
 fn overlapping_calls_with_positions_and_a_limited_rate_survive_a_sample_of_all_faults() {

@@ -73,8 +73,10 @@ fn run(arguments: &SweepArguments) -> Result<bool, String> {
     for seed in first..first + arguments.seeds {
         println!("seed {seed}");
         for sweep in sweeps() {
-            let all = sweep.name() == EVERYTHING;
-            let mut sweep = sweep.seed(seed).nested(if all { arguments.nested } else { arguments.nested / 10 });
+            let has_most_pairs = sweep.name() == EVERY_POINT[0];
+            let pairs = if has_most_pairs { arguments.nested } else { arguments.nested / 10 };
+            let all = EVERY_POINT.contains(&sweep.name());
+            let mut sweep = sweep.seed(seed).nested(pairs);
             if let Some(sample) = arguments.sample.or((!all).then_some(IN_OBJECT_STORAGE)) {
                 sweep = sweep.sample(sample);
             }
@@ -86,14 +88,15 @@ fn run(arguments: &SweepArguments) -> Result<bool, String> {
     Ok(survived)
 }
 
-/// The sweep of which every point is tried.
-const EVERYTHING: &str = "everything";
+/// The sweeps of which every point is tried; most pairs of faults are of the first one.
+const EVERY_POINT: [&str; 2] = ["everything", "upgrade"];
 
-/// The job with everything in a directory, and in object storage with its blocks there or beside it; and one whose receiver makes
-/// several calls at once.
-fn sweeps() -> [Sweep; 4] {
+/// The job with everything in a directory, from an empty one on and from a store of version 1 on; in object storage with its blocks
+/// there or beside it; and one whose receiver makes several calls at once.
+fn sweeps() -> [Sweep; 5] {
     [
         suite::everything(),
+        suite::upgrade_from_version_1(),
         suite::everything_in_object_storage(true),
         suite::everything_in_object_storage(false),
         suite::overlapping_calls(),

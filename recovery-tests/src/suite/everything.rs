@@ -50,11 +50,9 @@ fn sweep(
     name: &str,
     configure: impl Fn(&Env, StreamingContextBuilder) -> StreamingContextBuilder + Send + Sync + 'static,
 ) -> Sweep {
-    Sweep::new(name, move |env| job(env, &configure))
-        .input("blocks", (1..=BATCHES).map(|batch| records(batch, BLOCK_RECORDS, 0, KEYS)))
-        .input("ranges", (1..=BATCHES).map(|batch| records(batch, RANGE_RECORDS, 32, KEYS + 3)))
+    inputs(Sweep::new(name, move |env| job(env, &configure)), BATCHES)
         .restarts([Restart::Graceful(4), Restart::Kill(9)])
-        .check("every record counts once", counts_once)
+        .check("every record counts once", |run| counts_once(run, BATCHES))
         .check("every batch is a directory", |run| {
             let is_there = |batch: u64| {
                 let directory = format!("lines/batch-{batch:020}/");
@@ -66,9 +64,17 @@ fn sweep(
         })
 }
 
-fn counts_once(run: &Run<'_>) -> bool {
+/// Whether the state has every record of so many batches once.
+pub(super) fn counts_once(run: &Run<'_>, batches: u64) -> bool {
     let totals = run.state::<u64, Total>("totals");
-    totals.values().map(|(count, _)| count).sum::<u64>() == BATCHES * (BLOCK_RECORDS + RANGE_RECORDS)
+    totals.values().map(|(count, _)| count).sum::<u64>() == batches * (BLOCK_RECORDS + RANGE_RECORDS)
+}
+
+/// The inputs of the job, so many batches of each.
+pub(super) fn inputs(sweep: Sweep, batches: u64) -> Sweep {
+    sweep
+        .input("blocks", (1..=batches).map(|batch| records(batch, BLOCK_RECORDS, 0, KEYS)))
+        .input("ranges", (1..=batches).map(|batch| records(batch, RANGE_RECORDS, 32, KEYS + 3)))
 }
 
 /// A number that looks random and is always the same.
@@ -86,7 +92,7 @@ fn fold(a: u64, b: u64) -> u64 {
     a.wrapping_mul(31).wrapping_add(b)
 }
 
-fn job(
+pub(super) fn job(
     env: &Env,
     configure: &dyn Fn(&Env, StreamingContextBuilder) -> StreamingContextBuilder,
 ) -> floodmark::Result<StreamingContext> {

@@ -4,7 +4,9 @@ mod broken;
 mod everything;
 mod hurried;
 mod overlapping;
+mod upgrade;
 
 pub use broken::{appending_sink, clock_in_a_map};
 pub use everything::{BATCHES, everything, everything_in_object_storage, everything_with};
 pub use overlapping::overlapping_calls;
+pub use upgrade::upgrade_from_version_1;

@@ -28,6 +28,7 @@ mod shrink;
 mod stored;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -66,9 +67,23 @@ struct Setup {
     planter: Option<Planter>,
     /// The job's directory is a working copy of what is in an object store: by itself it says nothing.
     is_working_copy: bool,
+    beginning: Option<Beginning>,
+}
+
+/// What the job's directory holds before the first life.
+#[derive(Clone)]
+struct Beginning {
+    store: PathBuf,
+    /// Batches of the script that the job has been through there.
+    batches: u64,
 }
 
 impl Setup {
+    /// Batches of the script that are done before the first life.
+    fn done_before(&self) -> u64 {
+        self.beginning.as_ref().map_or(0, |beginning| beginning.batches)
+    }
+
     fn planted(&self, disk: Arc<dyn Disk>) -> Arc<dyn Disk> {
         match &self.planter {
             Some(planter) => planter(disk),
@@ -157,6 +172,7 @@ impl Sweep {
             checks: Vec::new(),
             planter: None,
             is_working_copy: false,
+            beginning: None,
         };
         Self {
             name: name.to_string(),
@@ -260,6 +276,13 @@ impl Sweep {
     /// inspected.
     pub fn on_a_working_copy(mut self) -> Self {
         self.setup.is_working_copy = true;
+        self
+    }
+
+    /// Every run begins with a copy of this store, which is what such a job has left in its directory: an earlier format, for
+    /// example. It has been through so many batches of the script, and died; what it has published is elsewhere.
+    pub fn begins_with(mut self, store: impl Into<PathBuf>, batches: u64) -> Self {
+        self.setup.beginning = Some(Beginning { store: store.into(), batches });
         self
     }
 

@@ -107,7 +107,12 @@ impl<'s> Player<'s> {
         let place = base.path().join(RUN).join("1");
         std::fs::create_dir_all(&place)?;
         std::fs::create_dir(place.join(OUT))?;
+        if let Some(beginning) = &setup.beginning {
+            Image::of(&beginning.store)?.write_to(&place.join(STATE))?;
+        }
+        // What is there is durable.
         let disk = SimulatedDisk::new(&place)?;
+        let done = setup.done_before();
         Ok(Self {
             setup,
             schedule,
@@ -118,8 +123,8 @@ impl<'s> Player<'s> {
             place,
             state: STATE.to_string(),
             disk,
-            seen: Seen::default(),
-            begun: Arc::default(),
+            seen: Seen { published: done, begun: done, acknowledged: Vec::new(), done },
+            begun: Arc::new(AtomicU64::new(done)),
             inspection: None,
             recovers: false,
             time_changed: false,
@@ -254,7 +259,7 @@ impl<'s> Player<'s> {
             let number = self.seen.done + 1;
             self.seen.begun = self.seen.begun.max(number);
             self.begun.store(self.seen.begun, Ordering::SeqCst);
-            self.seen.acknowledged.resize(life.inputs(), 0);
+            self.seen.acknowledged.resize(life.inputs(), self.setup.done_before());
             let resends = !self.played.struck.is_empty() && self.seed.is_multiple_of(2);
             let mut acknowledged = std::mem::take(&mut self.seen.acknowledged);
             let ended = life.run_batch(number, &mut acknowledged, resends);
@@ -299,7 +304,7 @@ impl<'s> Player<'s> {
             return Err(Divergence::new(Oracle::Deterministic, what));
         }
         let state = self.state_of(life)?;
-        self.own.states.push(state);
+        self.own.states.insert(published.0, state);
         Ok(())
     }
 
@@ -344,7 +349,7 @@ impl<'s> Player<'s> {
         }
         let (state, outputs) = (self.state_of(&life)?, self.world.outputs());
         if let Some(probe) = self.probe {
-            let expected = probe.states.last().expect("a probe has a first state");
+            let expected = probe.states.values().next_back().expect("a probe has a first state");
             same_state(Oracle::ExactlyOnce, "at the end", expected, &state)?;
             same_outputs(Oracle::ExactlyOnce, "at the end", &probe.outputs, &outputs, false)?;
             same_files(Oracle::ExactlyOnce, "at the end", &probe.files, &files)?;
@@ -404,9 +409,7 @@ impl<'s> Player<'s> {
         let published = life.running.status().published.0;
         let state = self.state_of(life)?;
         let Some(probe) = self.probe else {
-            if self.own.states.is_empty() {
-                self.own.states.push(state); // before the first batch
-            }
+            self.own.states.entry(published).or_insert(state); // before the first batch
             return Ok(());
         };
         if self.time_changed {
@@ -423,7 +426,7 @@ impl<'s> Player<'s> {
             return Err(Divergence::new(Oracle::Prefix, what));
         }
         let when = format!("recovered as of batch {published}");
-        let expected = probe.states.get(published as usize).expect("the probe has every batch");
+        let expected = probe.states.get(&published).expect("the probe has every batch");
         same_state(Oracle::Prefix, &when, expected, &state)?;
         same_outputs(Oracle::ExactlyOnce, &when, &probe.outputs, &self.world.outputs(), true)?;
         if std::mem::take(&mut self.recovers) {

@@ -1,5 +1,7 @@
 //! A run without faults: what every other run must come to.
 
+use std::collections::BTreeMap;
+
 use floodmark::testing::disk::TracedStep;
 
 use super::oracle::{Divergence, Files, Fingerprints, Oracle, Outputs, same_files, same_outputs, same_state};
@@ -9,8 +11,8 @@ use super::oracle::{Divergence, Files, Fingerprints, Oracle, Outputs, same_files
 pub(super) struct Probe {
     /// The durable steps of each life.
     pub steps: Vec<Vec<TracedStep>>,
-    /// The state after each batch, from none on.
-    pub states: Vec<Fingerprints>,
+    /// The state after each batch, from that with which the run begins.
+    pub states: BTreeMap<u64, Fingerprints>,
     pub outputs: Outputs,
     pub files: Files,
 }
@@ -18,7 +20,7 @@ pub(super) struct Probe {
 impl Probe {
     /// Whether another run without faults was equal to this one.
     pub fn same_as(&self, other: &Self) -> Result<(), Divergence> {
-        for (batch, (first, second)) in self.states.iter().zip(&other.states).enumerate() {
+        for ((batch, first), second) in self.states.iter().zip(other.states.values()) {
             same_state(
                 Oracle::Deterministic,
                 &format!("in a second run without faults, after batch {batch}"),
