@@ -377,6 +377,33 @@ fn nesting_is_bounded() {
     assert!(shown(&format!("{}u8{}", "[".repeat(5_000), "]".repeat(5_000)), &[]).unwrap_err().contains("deeper"));
 }
 
+/// How deep a value may be nested does not depend on how large a build makes the frames of the stack: a thread has 2 MiB.
+#[test]
+fn the_deepest_values_take_a_small_part_of_a_stack() {
+    let nested = |level: &[u8], levels: usize, end: &[u8]| [level.repeat(levels), end.to_vec()].concat();
+    let deepest = move || {
+        // Of each: the bytes of a level, of the end, and how many levels of JSON a level is.
+        for (schema, level, end, of_json) in [
+            ("A | End | More(A) |", &[1][..], &[0][..], 1),
+            ("A | End | More { next: A } |", &[1], &[0], 2),
+            ("A([A])", &[1], &[0], 1),
+            ("A { next: option<A> }", &[1], &[0], 1),
+            ("A({u8: A})", &[1, 7], &[0], 1),
+            ("A({[u8]: A})", &[1, 0], &[0], 2),
+        ] {
+            let most = 120 / of_json;
+            let bytes = nested(level, most, end);
+            let value = shown(schema, &bytes).unwrap_or_else(|error| panic!("{schema}: {error}"));
+            assert_eq!(stored(schema, &value).unwrap(), bytes, "{schema}");
+            assert!(shown(schema, &nested(level, most + 1, end)).unwrap_err().contains("levels"), "{schema}");
+        }
+        let wrapped = format!("{}u8{}", "option<".repeat(120), ">".repeat(120));
+        let bytes = nested(&[1], 120, &[7]);
+        assert_eq!(stored(&wrapped, &shown(&wrapped, &bytes).unwrap()).unwrap(), bytes);
+    };
+    std::thread::Builder::new().stack_size(512 << 10).spawn(deepest).unwrap().join().unwrap();
+}
+
 #[test]
 fn schemas_that_are_ambiguous_are_refused_with_the_place() {
     let refused = |schema: &str, words: &str| {

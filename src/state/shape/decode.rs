@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Number, Value};
 
-use super::{Body, CALLS, Field, Integer, LEVELS, MOST_EMPTY_VALUES, Shape, Type, TypeId, to_hex};
+use super::{Body, Field, Integer, LEVELS, MOST_EMPTY_VALUES, Shape, Type, TypeId, WRAPPERS, to_hex};
 
 /// Stored bytes that are not of the shape.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,25 +31,11 @@ impl Shape {
 
     fn decode_with(&self, bytes: &[u8], time: Option<fn(u64) -> String>) -> Result<Value, Unreadable> {
         let mut decoder = Decoder { shape: self, bytes, at: 0, time };
-        let value = decoder.value(self.root, Depth::default())?;
+        let value = decoder.value(self.root, 0)?;
         match bytes.len() - decoder.at {
             0 => Ok(value),
             left => Err(decoder.wrong(decoder.at, "the end", format!("{left} more bytes"))),
         }
-    }
-}
-
-#[derive(Clone, Copy, Default)]
-struct Depth {
-    /// Lists and objects around.
-    levels: usize,
-    calls: usize,
-}
-
-impl Depth {
-    /// One list or object further in.
-    fn level(self) -> Self {
-        Self { levels: self.levels + 1, ..self }
     }
 }
 
@@ -67,66 +53,90 @@ const U64_FOLLOWS: u8 = 253;
 const U128_FOLLOWS: u8 = 254;
 
 impl<'d> Decoder<'d> {
-    fn value(&mut self, id: TypeId, depth: Depth) -> Result<Value, Unreadable> {
-        if depth.levels > LEVELS || depth.calls > CALLS {
+    /// A value that lists and objects stand around, so many `levels` of them. Only these are followed by recursion, in small frames, so
+    /// the stack is bounded by [`LEVELS`]; what is no list and no object is read by functions that call nothing of this.
+    fn value(&mut self, id: TypeId, levels: usize) -> Result<Value, Unreadable> {
+        let Some((id, is_time)) = self.behind_options(id)? else { return Ok(Value::Null) };
+        if levels > LEVELS {
             return Err(self.wrong(self.at, &format!("at most {LEVELS} levels of lists and objects"), "more"));
         }
-        let depth = Depth { calls: depth.calls + 1, ..depth };
-        let shape = self.shape;
+        let (shape, inner) = (self.shape, levels + 1);
         match shape.of(id) {
+            Type::Seq(content) => {
+                let count = self.varint(64, "the length of a list")? as u64;
+                self.list(*content, count, inner)
+            }
+            Type::Array { content, size } => self.list(*content, *size, inner),
+            Type::Map { key, value } => self.map(*key, *value, levels + shape.levels_of_map(*key)),
+            Type::Tuple(parts) => self.parts(parts, inner),
+            Type::Struct { fields, .. } => self.fields(fields, inner),
+            Type::Enum { .. } => self.variant(id, levels),
+            plain => self.plain(plain, is_time),
+        }
+    }
+
+    /// The type behind options and wrappers, which JSON does not show, and whether it is the time of a batch for people; nothing where an
+    /// option holds nothing.
+    fn behind_options(&mut self, mut id: TypeId) -> Result<Option<(TypeId, bool)>, Unreadable> {
+        let mut is_time = false;
+        for _ in 0..=WRAPPERS {
+            match self.shape.of(id) {
+                Type::Option(inner) => match self.byte("an option")? {
+                    0 => return Ok(None),
+                    1 => id = *inner,
+                    found => return Err(self.wrong(self.at - 1, "an option (0 or 1)", found)),
+                },
+                Type::Newtype { name, inner } => {
+                    is_time |= name == "BatchTime";
+                    id = *inner;
+                }
+                _ => return Ok(Some((id, is_time))),
+            }
+        }
+        Err(self.wrong(self.at, &format!("at most {WRAPPERS} levels of options and wrappers"), "more"))
+    }
+
+    /// A value that is no list and no object.
+    fn plain(&mut self, of: &Type, is_time: bool) -> Result<Value, Unreadable> {
+        match of {
             Type::Unit => Ok(Value::Null),
             Type::Bool => match self.byte("a bool")? {
                 0 => Ok(Value::Bool(false)),
                 1 => Ok(Value::Bool(true)),
                 found => Err(self.wrong(self.at - 1, "a bool (0 or 1)", found)),
             },
-            Type::Integer(integer) => self.integer(*integer),
+            Type::Integer(integer) => match (self.integer(*integer)?, self.time.filter(|_| is_time)) {
+                (Value::Number(ms), Some(time)) => {
+                    Ok(ms.as_u64().map_or(Value::Number(ms), |ms| Value::String(time(ms))))
+                }
+                (value, _) => Ok(value),
+            },
             Type::F32 => self.array("an f32").map(|bytes| of_f32(f32::from_le_bytes(bytes))),
             Type::F64 => self.array("an f64").map(|bytes| of_f64(f64::from_le_bytes(bytes))),
             Type::Char => self.character(),
             Type::Str => self.text(),
             Type::Bytes => self.run("a run of bytes").map(|bytes| Value::String(to_hex(bytes))),
-            Type::Option(inner) => match self.byte("an option")? {
-                0 => Ok(Value::Null),
-                1 => self.value(*inner, depth),
-                found => Err(self.wrong(self.at - 1, "an option (0 or 1)", found)),
-            },
-            Type::Seq(content) => {
-                let count = self.varint(64, "the length of a list")? as u64;
-                self.list(*content, count, depth.level())
-            }
-            Type::Array { content, size } => self.list(*content, *size, depth.level()),
-            Type::Map { key, value } => self.map(*key, *value, depth.level()),
-            Type::Tuple(parts) => self.parts(parts, depth.level()),
-            Type::Newtype { name, inner } => match (self.time, self.value(*inner, depth)?) {
-                (Some(time), Value::Number(ms)) if name == "BatchTime" => {
-                    Ok(ms.as_u64().map_or(Value::Number(ms), |ms| Value::String(time(ms))))
-                }
-                (_, value) => Ok(value),
-            },
-            Type::Struct { fields, .. } => self.fields(fields, depth.level()),
-            Type::Enum { .. } => self.variant(id, depth),
-            Type::Unknown => Err(self.wrong(self.at, "nothing: the schema does not know this type", "a value")),
+            _ => Err(self.wrong(self.at, "nothing: the schema does not know this type", "a value")),
         }
     }
 
-    fn list(&mut self, content: TypeId, count: u64, depth: Depth) -> Result<Value, Unreadable> {
+    fn list(&mut self, content: TypeId, count: u64, levels: usize) -> Result<Value, Unreadable> {
         let mut values = Vec::new();
         for index in 0..count {
             let before = self.at;
-            let value = self.value(content, depth)?;
+            let value = self.value(content, levels)?;
             self.refuse_too_many_of_nothing(before, index)?;
             values.push(value);
         }
         Ok(Value::Array(values))
     }
 
-    fn map(&mut self, key: TypeId, value: TypeId, depth: Depth) -> Result<Value, Unreadable> {
+    fn map(&mut self, key: TypeId, value: TypeId, levels: usize) -> Result<Value, Unreadable> {
         let count = self.varint(64, "the length of a map")? as u64;
         let mut pairs = Vec::new();
         for index in 0..count {
             let before = self.at;
-            pairs.push((self.value(key, depth)?, self.value(value, depth)?));
+            pairs.push((self.value(key, levels)?, self.value(value, levels)?));
             self.refuse_too_many_of_nothing(before, index)?;
         }
         let mut texts = HashSet::new();
@@ -144,16 +154,24 @@ impl<'d> Decoder<'d> {
         Ok(())
     }
 
-    fn parts(&mut self, parts: &[TypeId], depth: Depth) -> Result<Value, Unreadable> {
-        parts.iter().map(|part| self.value(*part, depth)).collect::<Result<_, _>>().map(Value::Array)
+    fn parts(&mut self, parts: &[TypeId], levels: usize) -> Result<Value, Unreadable> {
+        let mut values = Vec::with_capacity(parts.len());
+        for part in parts {
+            values.push(self.value(*part, levels)?);
+        }
+        Ok(Value::Array(values))
     }
 
-    fn fields(&mut self, fields: &[Field], depth: Depth) -> Result<Value, Unreadable> {
-        let values = fields.iter().map(|field| Ok((field.name.clone(), self.value(field.of, depth)?)));
-        values.collect::<Result<_, _>>().map(Value::Object)
+    fn fields(&mut self, fields: &[Field], levels: usize) -> Result<Value, Unreadable> {
+        let mut values = Map::new();
+        for field in fields {
+            let value = self.value(field.of, levels)?;
+            values.insert(field.name.clone(), value);
+        }
+        Ok(Value::Object(values))
     }
 
-    fn variant(&mut self, id: TypeId, depth: Depth) -> Result<Value, Unreadable> {
+    fn variant(&mut self, id: TypeId, levels: usize) -> Result<Value, Unreadable> {
         let Type::Enum { name, variants } = self.shape.of(id) else { return Ok(Value::Null) };
         let start = self.at;
         let index = self.varint(32, "the variant of an enum")?;
@@ -163,9 +181,9 @@ impl<'d> Decoder<'d> {
         })?;
         let value = match &variant.body {
             Body::Unit => return Ok(Value::String(variant.name.clone())),
-            Body::One(inner) => self.value(*inner, depth.level())?,
-            Body::Tuple(parts) => self.parts(parts, depth.level().level())?,
-            Body::Struct(fields) => self.fields(fields, depth.level().level())?,
+            Body::One(inner) => self.value(*inner, levels + 1)?,
+            Body::Tuple(parts) => self.parts(parts, levels + 2)?,
+            Body::Struct(fields) => self.fields(fields, levels + 2)?,
         };
         Ok(Value::Object(Map::from_iter([(variant.name.clone(), value)])))
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Body, Field, Integer, LEVELS, Shape, Type, TypeId, Variant, from_hex};
+use super::{Body, Field, Integer, LEVELS, Shape, Type, TypeId, Variant, WRAPPERS, from_hex};
 use crate::codec::encode_into;
 
 /// JSON that is not of the shape.
@@ -71,12 +71,51 @@ impl Shape {
         self.encode(&value)
     }
 
-    fn write(&self, id: TypeId, value: &Value, depth: usize, bytes: &mut Vec<u8>) -> Encoded {
-        // Levels of JSON, so every call goes one further in but those for options and wrappers.
-        if depth > 8 * LEVELS {
-            return Err(Misfit::new(format!("at most {LEVELS} levels"), "more"));
+    /// A value that lists and objects stand around, so many `levels` of them. Only these are followed by recursion, in small frames, so
+    /// the stack is bounded by [`LEVELS`]; what is no list and no object is written by functions that call nothing of this.
+    fn write(&self, id: TypeId, value: &Value, levels: usize, bytes: &mut Vec<u8>) -> Encoded {
+        let Some(id) = self.write_options(id, value, bytes)? else { return Ok(()) };
+        if levels > LEVELS {
+            return Err(Misfit::new(format!("at most {LEVELS} levels of lists and objects"), "more"));
         }
-        let depth = depth + 1;
+        let inner = levels + 1;
+        match (self.of(id), value) {
+            (Type::Seq(content), Value::Array(values)) => {
+                write_length(values.len(), bytes)?;
+                self.write_list(*content, values, inner, bytes)
+            }
+            (Type::Array { content, size }, Value::Array(values)) if values.len() as u64 == *size => {
+                self.write_list(*content, values, inner, bytes)
+            }
+            (Type::Map { key, value: of }, _) => {
+                self.write_map(*key, *of, value, levels + self.levels_of_map(*key), bytes)
+            }
+            (Type::Tuple(parts), _) => self.write_parts(parts, value, inner, bytes),
+            (Type::Struct { name, fields }, _) => self.write_fields_of(name, fields, value, inner, bytes),
+            (Type::Enum { name, variants }, _) => self.write_variant_of(name, variants, value, inner, bytes),
+            _ => self.write_plain(id, value, bytes),
+        }
+    }
+
+    /// Writes the options around a value. Gives the type behind them and behind wrappers, none of which JSON shows; nothing where an option
+    /// holds nothing.
+    fn write_options(&self, mut id: TypeId, value: &Value, bytes: &mut Vec<u8>) -> Result<Option<TypeId>, Misfit> {
+        for _ in 0..=WRAPPERS {
+            match self.of(id) {
+                Type::Option(_) if value.is_null() => return put(&0_u8, bytes).map(|()| None),
+                Type::Option(inner) => {
+                    bytes.push(1);
+                    id = *inner;
+                }
+                Type::Newtype { inner, .. } => id = *inner,
+                _ => return Ok(Some(id)),
+            }
+        }
+        Err(Misfit::new(format!("at most {WRAPPERS} levels of options and wrappers"), "more"))
+    }
+
+    /// A value that is no list and no object, or should be one and is not.
+    fn write_plain(&self, id: TypeId, value: &Value, bytes: &mut Vec<u8>) -> Encoded {
         let expected = |what: &str| Err(Misfit::new(what, shown(value)));
         match (self.of(id), value) {
             (Type::Unit, Value::Null) => Ok(()),
@@ -96,37 +135,20 @@ impl Shape {
                 None => expected("hex digits in pairs"),
             },
             (Type::Bytes, _) => expected("a string of hex digits"),
-            (Type::Option(_), Value::Null) => put(&0_u8, bytes),
-            (Type::Option(inner), _) => {
-                bytes.push(1);
-                self.write(*inner, value, depth, bytes)
-            }
-            (Type::Seq(content), Value::Array(values)) => {
-                write_length(values.len(), bytes)?;
-                self.write_list(*content, values, depth, bytes)
-            }
-            (Type::Seq(_), _) => expected("a list"),
-            (Type::Array { content, size }, Value::Array(values)) if values.len() as u64 == *size => {
-                self.write_list(*content, values, depth, bytes)
-            }
             (Type::Array { size, .. }, _) => expected(&format!("a list of {size}")),
-            (Type::Map { key, value: of }, _) => self.write_map(*key, *of, value, depth, bytes),
-            (Type::Tuple(parts), _) => self.write_parts(parts, value, depth, bytes),
-            (Type::Newtype { inner, .. }, _) => self.write(*inner, value, depth, bytes),
-            (Type::Struct { name, fields }, _) => self.write_fields_of(name, fields, value, depth, bytes),
-            (Type::Enum { name, variants }, _) => self.write_variant_of(name, variants, value, depth, bytes),
             (Type::Unknown, _) => expected("nothing: the schema does not know this type"),
+            _ => expected("a list"),
         }
     }
 
-    fn write_list(&self, content: TypeId, values: &[Value], depth: usize, bytes: &mut Vec<u8>) -> Encoded {
+    fn write_list(&self, content: TypeId, values: &[Value], levels: usize, bytes: &mut Vec<u8>) -> Encoded {
         for (index, value) in values.iter().enumerate() {
-            self.write(content, value, depth, bytes).map_err(|misfit| misfit.within(&format!("[{index}]")))?;
+            self.write(content, value, levels, bytes).map_err(|misfit| misfit.within(&format!("[{index}]")))?;
         }
         Ok(())
     }
 
-    fn write_parts(&self, parts: &[TypeId], value: &Value, depth: usize, bytes: &mut Vec<u8>) -> Encoded {
+    fn write_parts(&self, parts: &[TypeId], value: &Value, levels: usize, bytes: &mut Vec<u8>) -> Encoded {
         let Value::Array(values) = value else {
             return Err(Misfit::new(format!("a list of {}", parts.len()), shown(value)));
         };
@@ -134,7 +156,7 @@ impl Shape {
             return Err(Misfit::new(format!("a list of {}", parts.len()), format!("one of {}", values.len())));
         }
         for (index, (part, value)) in parts.iter().zip(values).enumerate() {
-            self.write(*part, value, depth, bytes).map_err(|misfit| misfit.within(&format!("[{index}]")))?;
+            self.write(*part, value, levels, bytes).map_err(|misfit| misfit.within(&format!("[{index}]")))?;
         }
         Ok(())
     }
@@ -144,7 +166,7 @@ impl Shape {
         name: &str,
         fields: &[Field],
         value: &Value,
-        depth: usize,
+        levels: usize,
         bytes: &mut Vec<u8>,
     ) -> Encoded {
         let Value::Object(object) = value else {
@@ -158,7 +180,7 @@ impl Shape {
             let missing = || Misfit::new(format!("the field \"{}\" of {name}", field.name), "none");
             let value = object.get(&field.name).ok_or_else(missing)?;
             let place = |misfit: Misfit| misfit.within(&format!(".{}", field.name));
-            self.write(field.of, value, depth, bytes).map_err(place)?;
+            self.write(field.of, value, levels, bytes).map_err(place)?;
         }
         Ok(())
     }
@@ -168,7 +190,7 @@ impl Shape {
         name: &str,
         variants: &[Variant],
         value: &Value,
-        depth: usize,
+        levels: usize,
         bytes: &mut Vec<u8>,
     ) -> Encoded {
         let (chosen, value) = match value {
@@ -187,24 +209,24 @@ impl Shape {
         put(&(index as u32), bytes)?;
         match (&variants[index].body, value) {
             (Body::Unit, None | Some(Value::Null)) => Ok(()),
-            (Body::One(inner), Some(value)) => self.write(*inner, value, depth, bytes).map_err(place),
-            (Body::Tuple(parts), Some(value)) => self.write_parts(parts, value, depth, bytes).map_err(place),
+            (Body::One(inner), Some(value)) => self.write(*inner, value, levels, bytes).map_err(place),
+            (Body::Tuple(parts), Some(value)) => self.write_parts(parts, value, levels + 1, bytes).map_err(place),
             (Body::Struct(fields), Some(value)) => {
-                self.write_fields_of(chosen, fields, value, depth, bytes).map_err(place)
+                self.write_fields_of(chosen, fields, value, levels + 1, bytes).map_err(place)
             }
             (Body::Unit, Some(value)) => Err(place(Misfit::new("no value", shown(value)))),
             (_, None) => Err(Misfit::new(format!("an object: {chosen} has a value"), "a string")),
         }
     }
 
-    fn write_map(&self, key: TypeId, of: TypeId, value: &Value, depth: usize, bytes: &mut Vec<u8>) -> Encoded {
+    fn write_map(&self, key: TypeId, of: TypeId, value: &Value, levels: usize, bytes: &mut Vec<u8>) -> Encoded {
         match value {
             Value::Object(object) if self.is_text(key) => {
                 write_length(object.len(), bytes)?;
                 for (text, value) in object {
                     let place = |misfit: Misfit| misfit.within(&format!("[{text:?}]"));
                     self.write_text(key, text, bytes).map_err(place)?;
-                    self.write(of, value, depth, bytes).map_err(place)?;
+                    self.write(of, value, levels, bytes).map_err(place)?;
                 }
                 Ok(())
             }
@@ -212,7 +234,7 @@ impl Shape {
                 write_length(pairs.len(), bytes)?;
                 for (index, pair) in pairs.iter().enumerate() {
                     let place = |misfit: Misfit| misfit.within(&format!("[{index}]"));
-                    self.write_parts(&[key, of], pair, depth, bytes).map_err(place)?;
+                    self.write_parts(&[key, of], pair, levels, bytes).map_err(place)?;
                 }
                 Ok(())
             }

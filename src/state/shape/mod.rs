@@ -16,7 +16,7 @@
 //!
 //! # Invariants
 //! Damaged bytes are errors with offset, expected and found. What is built in memory is bounded by the bytes that are there,
-//! whatever lengths they claim, and nesting is bounded by [`LEVELS`] and [`CALLS`].
+//! whatever lengths they claim, and nesting is bounded by [`LEVELS`] and [`WRAPPERS`].
 //!
 //! # Ambiguity
 //! The text has no quotes, so serde names that contain its punctuation (`(`, ` { `, ` |`, `: `, …) or that are those of a
@@ -32,8 +32,8 @@ use std::fmt;
 /// How deep lists and objects may be nested: what a reader of JSON takes (serde_json: 128), with room for what is put around it.
 const LEVELS: usize = 120;
 
-/// How deep a value may be nested in all, with options and wrappers that JSON does not show.
-const CALLS: usize = 500;
+/// How many options and wrappers, which JSON does not show, may stand around a value.
+const WRAPPERS: usize = 500;
 
 /// Values that take no bytes, such as units in a list, may not be more than this.
 const MOST_EMPTY_VALUES: u64 = 1 << 16;
@@ -174,6 +174,11 @@ impl Shape {
             }
         }
         &Type::Unknown
+    }
+
+    /// Levels of JSON that a map with such keys is: an object, or a list of pairs.
+    fn levels_of_map(&self, key: TypeId) -> usize {
+        if self.is_text(key) { 1 } else { 2 }
     }
 
     /// Whether values of a type are written as text where they are the keys of a JSON object.
