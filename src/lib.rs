@@ -47,6 +47,7 @@ mod disk;
 mod error;
 mod id;
 mod place;
+mod pursuit;
 mod text;
 // What is found out about the types of a job's records, keys and state.
 mod types;

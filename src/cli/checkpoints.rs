@@ -16,13 +16,11 @@ use super::view;
 use crate::checkpoint::{CheckpointFiles, Manifest, OperatorEntry, Standing};
 use crate::disk::LocalDisk;
 use crate::id::BatchId;
+use crate::pursuit::Pursuit;
 use crate::recovery::declared::DROPPED;
 use crate::recovery::facts::CHECKPOINTS;
 use crate::state::StateError;
 use crate::state::view::CheckpointView;
-
-/// How often a checkpoint is looked for while the job collects.
-const TRIES: u32 = 20;
 
 /// A checkpoint that can be asked for.
 #[derive(Clone, Debug)]
@@ -219,10 +217,11 @@ impl Opened {
     /// As [`Checkpoints::of`] and [`Checkpoints::pick`]; or nothing of the checkpoint can be read.
     pub fn open(store: &Store, as_of: Option<u64>, question: &Question) -> Result<Self> {
         let mut checkpoints = Checkpoints::of(store)?;
-        for _ in 1..TRIES {
+        let mut pursuit = Pursuit::default();
+        loop {
             let known = checkpoints.pick(as_of)?.clone();
             if let Err(failure) = store.bring(&known.path) {
-                if !store.catch_up()? {
+                if !pursuit.goes_on(store.catch_up()?) {
                     return Err(failure.try_next(question.next(store, &checkpoints, &known)));
                 }
                 checkpoints = Checkpoints::of(store)?;
@@ -234,15 +233,11 @@ impl Opened {
             }
             // Damaged, or taken away meanwhile? It is damage where the checkpoint still counts.
             let again = Checkpoints::of(store)?;
-            if again.count(&known) {
+            if !pursuit.goes_on(!again.count(&known)) {
                 return Self::after(store, known, view, again, question);
             }
             checkpoints = again;
         }
-        let known = checkpoints.pick(as_of)?.clone();
-        store.bring(&known.path)?;
-        let view = CheckpointView::open(&known.path, &known.files.files);
-        Self::after(store, known, view, checkpoints, question)
     }
 
     /// Opens one of those that are known.

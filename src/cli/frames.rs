@@ -165,7 +165,12 @@ pub(crate) fn oldest_needed(store: &Path) -> Option<Sequence> {
 
 /// The segments of a store's log.
 pub(crate) fn survey(store: &Path) -> Result<LogSurvey, Failure> {
-    Ok(LogSurvey::of(&LocalDisk, &store.join(WAL), oldest_needed(store))?)
+    let is_whole = |found: &Result<LogSurvey, _>| {
+        found.as_ref().is_ok_and(|survey| survey.damage.is_empty() && survey.unreadable.is_empty())
+    };
+    // A driver at work may truncate the log between the look at the chain and the look at the segments.
+    let survey = || LogSurvey::of(&LocalDisk, &store.join(WAL), oldest_needed(store));
+    Ok(view::settled(store, survey, is_whole)?)
 }
 
 /// Why reading a segment ends before its end.

@@ -8,11 +8,9 @@ use std::path::Path;
 use crate::checkpoint::{ChainError, ChainFacts, ManifestChain, survey};
 use crate::disk::LocalDisk;
 use crate::id::ManifestSequence;
+use crate::pursuit::Pursuit;
 use crate::recovery::facts::{self, Facts, observe};
 use crate::recovery::refusal::Refusal;
-
-/// How often a view is tried, while a driver moves on.
-const TRIES: u32 = 20;
 
 /// Everything that a decision needs, as a start would find it.
 ///
@@ -61,16 +59,39 @@ pub(crate) fn chain(store: &Path) -> Result<ChainFacts, ChainError> {
 
 /// Reads until nothing has moved meanwhile, or what was read is whole anyway.
 pub(crate) fn settled<T>(store: &Path, mut read: impl FnMut() -> T, is_whole: impl Fn(&T) -> bool) -> T {
-    for _ in 1..TRIES {
+    let mut pursuit = Pursuit::default();
+    loop {
         let before = newest_manifest(store);
         let found = read();
-        if is_whole(&found) || newest_manifest(store) == before {
+        if is_whole(&found) || !pursuit.goes_on(newest_manifest(store) != before) {
             return found;
         }
     }
-    read()
 }
 
 fn is_sound(facts: &Result<Facts, Refusal>) -> bool {
     facts.as_ref().is_ok_and(|facts| facts.candidates.iter().all(|candidate| candidate.damage.is_none()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{MANIFESTS, manifest_file_name};
+
+    #[test]
+    fn a_store_is_read_again_as_long_as_its_driver_moves_on_and_one_that_stands_still_is_read_once() {
+        let store = tempfile::tempdir().unwrap();
+        let manifests = store.path().join(MANIFESTS);
+        std::fs::create_dir(&manifests).unwrap();
+        let mut reads = 0;
+        let read = || {
+            reads += 1;
+            std::fs::write(manifests.join(manifest_file_name(ManifestSequence(reads))), b"").unwrap();
+            reads
+        };
+        assert_eq!(settled(store.path(), read, |found| *found == 200), 200);
+        let mut reads = 0;
+        settled(store.path(), || reads += 1, |()| false);
+        assert_eq!(reads, 1, "nothing has moved");
+    }
 }

@@ -13,11 +13,10 @@ use super::log::listed_numbers;
 use super::{Bucket, RemoteError};
 use crate::checkpoint::{MANIFESTS, Manifest, oldest_needed};
 use crate::id::{ManifestSequence, Sequence};
+use crate::pursuit::Pursuit;
 
 /// How far below the boundary manifests are read whose deletion a crash may have prevented.
 const LEFT_BEHIND: u64 = 64;
-/// How often the manifests are read while a driver goes on.
-const TRIES: u32 = 30;
 /// Manifests that are read at once, behind one that is damaged.
 const BACKWARD: u64 = 8;
 
@@ -41,16 +40,16 @@ impl Manifests {
     /// Reads all that count. What is missing while a driver publishes, and deletes what it needs no more, is read again.
     pub fn read(bucket: &Bucket) -> Result<Self, RemoteError> {
         let mut listed = listed_numbers(bucket, MANIFESTS)?;
-        for _ in 1..TRIES {
+        let mut pursuit = Pursuit::default();
+        loop {
             let before = listed.iter().max().copied();
             let read = Self::read_listed(bucket, listed);
             let Err(RemoteError::Damaged { .. }) = &read else { return read };
             listed = listed_numbers(bucket, MANIFESTS)?;
-            if listed.iter().max().copied() == before {
+            if !pursuit.goes_on(listed.iter().max().copied() != before) {
                 return read;
             }
         }
-        Self::read_listed(bucket, listed)
     }
 
     fn read_listed(bucket: &Bucket, listed: Vec<u64>) -> Result<Self, RemoteError> {

@@ -14,11 +14,9 @@ use crate::checkpoint::{MANIFESTS, ManifestChain, Standing};
 use crate::disk::{Disk, LocalDisk, give_second_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BatchId;
+use crate::pursuit::Pursuit;
 use crate::recovery::facts::{CHECKPOINTS, Facts, WAL, observe};
 use crate::recovery::refusal::Refusal;
-
-/// How often a fork is tried, while a driver moves on.
-const TRIES: u32 = 50;
 
 /// A fork of a store, which goes when it is dropped.
 #[derive(Debug)]
@@ -42,7 +40,8 @@ impl Fork {
             Error::caused_by(ErrorKind::Environment, format!("cannot look at {}", store.display()), error)
         })?;
         let newest = || ManifestChain::newest_name(disk, &store).ok().flatten();
-        for tried in 1.. {
+        let mut pursuit = Pursuit::default();
+        loop {
             let before = newest();
             let directory = tempfile::Builder::new().prefix("floodmark-replay-").tempdir().map_err(|error| {
                 Error::caused_by(ErrorKind::Environment, "cannot make a directory to replay in", error)
@@ -50,15 +49,14 @@ impl Fork {
             let fork = Self { directory };
             match fork.fill(disk, &store, to) {
                 Ok(facts) if newest() == before => return Ok((fork, facts)),
-                Err(trouble) if newest() == before || tried >= TRIES => return Err(trouble.into_error(&store)),
-                _ if tried >= TRIES => {
+                Err(trouble) if !pursuit.goes_on(newest() != before) => return Err(trouble.into_error(&store)),
+                Ok(_) if !pursuit.goes_on(true) => {
                     let moving = format!("{} is changed faster than it can be looked at", store.display());
                     return Err(Error::new(ErrorKind::Environment, moving));
                 }
                 _ => {}
             }
         }
-        unreachable!("the last try returns")
     }
 
     /// Where it is.

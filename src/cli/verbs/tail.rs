@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::checkpoint::ChainFacts;
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
 use crate::cli::failure::Result;
@@ -65,13 +66,15 @@ struct TailReport {
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     let store = Store::open(&args.location, console)?;
     let owner = store.owner();
+    // Before the log: what a manifest knows is in the log by then, however far a driver goes on meanwhile.
+    let chain = view::chain(store.path()).ok();
     let survey = survey(store.path())?;
     let mut findings: Vec<Finding> =
         survey.damage.iter().map(|damage| Finding::of_damage(store.path(), damage)).collect();
     let unreadable = survey.unreadable.iter();
     findings.extend(unreadable.map(|error| Finding::new(Code::of_wal(error)).concerning(error.to_string())));
     let end = look(&survey, &mut findings, &store, console)?;
-    findings.extend(lost_end(&store, end.as_ref()));
+    findings.extend(lost_end(&store, chain.as_ref(), end.as_ref()));
     let report = TailReport::of(&store, owner, end, findings);
     console.show(&report)?;
     Ok(report.exit_code)
@@ -115,8 +118,8 @@ fn look(
 }
 
 /// What the manifests know of the log and the log does not.
-fn lost_end(store: &Store, end: Option<&End>) -> Option<Finding> {
-    let chain = view::chain(store.path()).ok()?;
+fn lost_end(store: &Store, chain: Option<&ChainFacts>, end: Option<&End>) -> Option<Finding> {
+    let chain = chain?;
     let known = chain.newest()?.point.log;
     let Some(end) = end else { return Some(Finding::new(Code::LogGone).concerning("a manifest names a log")) };
     let log = end.segment.header.log;
