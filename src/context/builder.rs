@@ -400,8 +400,8 @@ impl StreamingContextBuilder {
     ///
     /// When it is over at a graceful stop, the future of a receiver that has not returned is dropped, and a receiver that blocks its
     /// thread is left behind: what it had stored counts, what it stores later is refused with
-    /// [`StoreError::Stopped`](crate::StoreError::Stopped), and the stop goes on. A hard stop, and a new attempt at a batch, leave the
-    /// threads of workers behind that are in a function of the job. At the end of the job events are dropped that listeners have not
+    /// [`StoreError::Stopped`](crate::StoreError::Stopped), and the stop goes on. A hard stop leaves receivers behind that block their
+    /// thread, and like a new attempt at a batch, threads of workers that are in a function of the job. At the end of the job events are dropped that listeners have not
     /// heard by then. Threads that are left behind end when the code returns; [`Status::left_behind`](crate::Status::left_behind) names
     /// them. Functions that run on the job's own thread (sinks, direct sources, loaders) are always waited for: while one of them runs,
     /// nobody else may drive the job.

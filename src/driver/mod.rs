@@ -38,6 +38,8 @@ mod tell;
 #[cfg(test)]
 mod panic_tests;
 #[cfg(test)]
+mod stuck_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{HashMap, VecDeque};

@@ -4,6 +4,8 @@
 //! A hard stop does not wait for an object store: it cuts off what is under way there, and leaves what a crash of the process in that
 //! step leaves (the table at the head of `remote/disk.rs`). A graceful stop waits for the store; a hard one ends it.
 
+use tokio::time::Instant;
+
 use crate::driver::guard::guarded;
 use crate::driver::message::DriverMessage;
 use crate::driver::{Driver, Stopping};
@@ -119,10 +121,12 @@ impl Driver {
     /// Ends every thread that holds the state or the log, except the log's own.
     pub(super) fn end_threads(&mut self) -> Result<()> {
         (self.ticker, self.signals) = (None, None);
-        if let Some(supervisor) = self.supervisor.take() {
-            supervisor.abort();
-        }
+        let supervisor = self.supervisor.take();
+        let aborted = Instant::now();
+        supervisor.iter().for_each(|supervisor| supervisor.abort());
         self.drop_engine();
+        // Receivers and workers have the same grace period.
+        self.shared.leave_behind(supervisor.iter().flat_map(|supervisor| supervisor.wait_for_threads(aborted)));
         self.checkpointer.take().map_or(Ok(()), |checkpointer| {
             checkpointer
                 .stop()

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -121,10 +122,16 @@ impl Drop for AbortOnDrop {
 struct RunningTask {
     life: Option<JoinHandle<()>>,
     thread: Option<Runtime>,
+    /// Disconnected when the thread has ended and the life is dropped.
+    present: Option<mpsc::Receiver<()>>,
     left_behind: bool,
 }
 
 impl Running {
+    fn name(&self) -> String {
+        format!("receiver \"{}\"", self.store.uid())
+    }
+
     fn task(&self) -> MutexGuard<'_, RunningTask> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -194,7 +201,18 @@ impl Supervisor {
             let name = format!("receiver-{uid}").replace('\0', "");
             let mut thread = Builder::new_multi_thread();
             let thread = thread.worker_threads(1).thread_name(name).enable_all().build()?;
-            Ok(RunningTask { life: Some(thread.spawn(life)), thread: Some(thread), left_behind: false })
+            let (here, present) = mpsc::channel::<()>();
+            let of_thread = here.clone();
+            // This task ends with the thread, also where the life is over and another task of the receiver blocks.
+            drop(thread.spawn(async move {
+                let _here = of_thread;
+                std::future::pending::<()>().await;
+            }));
+            let life = thread.spawn(async move {
+                let _here = here;
+                life.await;
+            });
+            Ok(RunningTask { life: Some(life), thread: Some(thread), present: Some(present), left_behind: false })
         };
         Self::begin(runtime, sources, intake, (clock, events), grace, spawn)
     }
@@ -259,7 +277,7 @@ impl Supervisor {
     /// The receivers that did not return at a graceful stop.
     pub fn left_behind(&self) -> Vec<String> {
         let left = self.receivers.iter().filter(|receiver| receiver.task().left_behind);
-        left.map(|receiver| format!("receiver \"{}\"", receiver.store.uid())).collect()
+        left.map(Running::name).collect()
     }
 
     /// Stops gracefully: nothing more is received, what was received becomes blocks, and they are logged.
@@ -303,6 +321,26 @@ impl Supervisor {
                 thread.shutdown_background();
             }
         }
+    }
+
+    /// After [`abort`](Self::abort), at `aborted`: waits until the receivers' threads have ended, no longer than the grace period. Says
+    /// which receivers are left behind since they have not returned; not those of which the graceful stop has said so.
+    pub fn wait_for_threads(&self, aborted: Instant) -> Vec<String> {
+        let deadline = aborted + self.grace;
+        let mut left = Vec::new();
+        for receiver in &self.receivers {
+            let (present, was_left) = {
+                let mut task = receiver.task();
+                (task.present.take(), task.left_behind)
+            };
+            let Some(present) = present.filter(|_| !was_left) else { continue };
+            let patience = deadline.saturating_duration_since(Instant::now());
+            if present.recv_timeout(patience) == Err(RecvTimeoutError::Timeout) {
+                receiver.leave_behind(self.grace);
+                left.push(receiver.name());
+            }
+        }
+        left
     }
 }
 

@@ -243,6 +243,37 @@ async fn a_receiver_that_blocks_its_thread_holds_up_no_other_and_is_left_behind_
 }
 
 #[tokio::test]
+async fn a_task_that_blocks_the_thread_of_a_receiver_that_has_returned_is_named_at_a_hard_stop() {
+    let f = Fixture::default();
+    let ((tell, blocks), (go_on, goes_on)) = (channel(), channel::<()>());
+    let goes_on = Arc::new(Mutex::new(goes_on));
+    let spawns = Scripted {
+        restarts_at_end: || false,
+        ..Scripted::new(move |_, _: ReceiverContext<u64>| {
+            let (tell, goes_on) = (tell.clone(), Arc::clone(&goes_on));
+            async move {
+                tokio::spawn(async move {
+                    tell.send(()).unwrap();
+                    let _told = goes_on.lock().unwrap().recv();
+                });
+                Ok(())
+            }
+        })
+    };
+    let supervisor = f.start_on_threads(vec![source("spawns", spawns)], Duration::from_millis(20));
+    until(|| blocks.try_recv().is_ok()).await;
+    supervisor.abort();
+    assert_eq!(supervisor.wait_for_threads(tokio::time::Instant::now()), ["receiver \"spawns\""]);
+    assert!(supervisor.wait_for_threads(tokio::time::Instant::now()).is_empty(), "it is named once");
+    go_on.send(()).unwrap();
+
+    let waits = Scripted::new(|_, _: ReceiverContext<u64>| std::future::pending());
+    let supervisor = f.start_on_threads(vec![source("waits", waits)], Duration::from_secs(600));
+    supervisor.abort();
+    assert!(supervisor.wait_for_threads(tokio::time::Instant::now()).is_empty(), "what waits ends with its thread");
+}
+
+#[tokio::test]
 async fn the_block_in_the_making_of_a_receiver_that_blocks_its_thread_is_cut_in_time() {
     let f = Fixture::default();
     let (stuck, test) = blocking(10);
