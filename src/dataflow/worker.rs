@@ -42,8 +42,8 @@ pub(crate) type EncodedEntry = (KeyHash, Vec<u8>, Vec<u8>);
 pub(crate) struct StateQuery {
     pub node: NodeId,
     pub select: Select,
-    /// Gets encoded keys and states.
-    pub answer: Arc<dyn Fn(Vec<EncodedEntry>) + Send + Sync>,
+    /// Gets encoded keys and states, or why there are none.
+    pub answer: Arc<dyn Fn(Result<Vec<EncodedEntry>, Error>) + Send + Sync>,
 }
 
 #[derive(Clone)]
@@ -161,8 +161,7 @@ fn serve(
                 }
                 Ok(ToWorker::Query(query)) => {
                     blame::enter(&graph.node(query.node).name);
-                    let answered = catch_unwind(AssertUnwindSafe(|| answer(lowered, &query))).map_err(failure_of)?;
-                    answered.map_err(FromWorker::StateFailed)?;
+                    (query.answer)(answer(lowered, &query)?);
                 }
                 Ok(ToWorker::Stop) | Err(TryRecvError::Disconnected) => return Ok(()),
                 Err(TryRecvError::Empty) => break,
@@ -214,7 +213,25 @@ fn begin_batch(lowered: &mut Lowered, batch: BatchContext, tasks: Vec<Task>) {
     }
 }
 
-fn answer(lowered: &Lowered, query: &StateQuery) -> Result<(), Error> {
+/// The answer to a query. What the user's code does while it is put together concerns only whoever asks: nothing of the state changes.
+///
+/// # Errors
+/// When stored state could not be read.
+#[allow(clippy::result_large_err)] // made once in the life of a worker
+fn answer(lowered: &Lowered, query: &StateQuery) -> Result<Result<Vec<EncodedEntry>, Error>, FromWorker> {
+    match catch_unwind(AssertUnwindSafe(|| look_up(lowered, query))) {
+        Ok(Err(error)) if error.kind() != ErrorKind::UserCode => Err(FromWorker::StateFailed(error)),
+        Ok(found) => Ok(found),
+        Err(panic) => match failure_of(panic) {
+            FromWorker::Panicked { panic, .. } => {
+                Ok(Err(Error::new(ErrorKind::UserCode, format!("the code of a key or a state panicked: {panic}"))))
+            }
+            failure => Err(failure),
+        },
+    }
+}
+
+fn look_up(lowered: &Lowered, query: &StateQuery) -> Result<Vec<EncodedEntry>, Error> {
     let mut entries = Vec::new();
     if let Some((_, reduce)) = lowered.reduces.iter().find(|(node, _)| *node == query.node) {
         let reduce = reduce.borrow();
@@ -228,8 +245,7 @@ fn answer(lowered: &Lowered, query: &StateQuery) -> Result<(), Error> {
             Select::All => state.scan(&mut |hash, key, state| entries.push((hash, key, state)))?,
         }
     }
-    (query.answer)(entries);
-    Ok(())
+    Ok(entries)
 }
 
 fn wait_for_stop(inbox: &Receiver<ToWorker>) {

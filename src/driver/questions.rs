@@ -14,6 +14,7 @@ use std::sync::mpsc::Sender;
 use crate::dataflow::graph::NodeId;
 use crate::dataflow::worker::{EncodedEntry, Select, StateQuery};
 use crate::driver::Driver;
+use crate::error::{Error, Result};
 use crate::id::BatchId;
 use crate::operator::foreach_rdd::Batch;
 
@@ -30,6 +31,8 @@ pub(crate) struct Question {
 pub(crate) enum Reply {
     AsOf(Batch),
     Entries(Vec<EncodedEntry>),
+    /// The code of the types that were asked for has failed.
+    Failed(Error),
     /// The batch asked for is over: the state is at this one, or on its way there.
     Past(BatchId),
 }
@@ -67,7 +70,13 @@ impl Driver {
         let batch = Batch { id: newest, time: self.last_time.unwrap_or_default() };
         for Question { node, select, reply, .. } in questions {
             drop(reply.send(Reply::AsOf(batch)));
-            let answer = move |entries| drop(reply.send(Reply::Entries(entries)));
+            let name = self.graph.node(node).name.clone();
+            let answer = move |found: Result<Vec<EncodedEntry>>| {
+                let cannot = |error: Error| {
+                    Error::caused_by(error.kind(), format!("the state of \"{name}\" cannot be told"), error)
+                };
+                drop(reply.send(found.map_or_else(|error| Reply::Failed(cannot(error)), Reply::Entries)));
+            };
             engine.query(&StateQuery { node, select, answer: Arc::new(answer) });
         }
     }

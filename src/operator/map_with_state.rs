@@ -184,7 +184,7 @@ where
     const KEEPS_KEYS: bool = false;
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
-        let seen = |timed: &Timed<S>| Some(encode(&timed.state).expect("a state encodes"));
+        let seen = |timed: &Timed<S>| Some(encode(&timed.state));
         // A timeout wants to know of every key when it was used, a snapshot wants every state: then all of it is read at once.
         let touches_all = !self.begins_partial() || !downstream.snapshots.is_empty();
         let begin = if touches_all { Tables::load_seen_as } else { Tables::begin_seen_as };

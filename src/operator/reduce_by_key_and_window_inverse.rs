@@ -159,7 +159,7 @@ where
     type Value = V;
 
     fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>, crate::Error> {
-        let seen = |state: &Sliding<V>| state.value.as_ref().map(|value| encode(value).expect("a state encodes"));
+        let seen = |state: &Sliding<V>| state.value.as_ref().map(encode);
         let tables = Tables::load_seen_as(context, &self.spec, seen)?;
         let calendars = tables.iter().map(|(partition, table)| (partition, Calendar::of(entries_of(table)))).collect();
         Ok(Box::new(InverseReduce::<K, V, R, I, P> {

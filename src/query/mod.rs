@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::any::type_name;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::mpsc::{Receiver, channel};
@@ -17,6 +18,7 @@ use crate::id::BatchId;
 use crate::operator::foreach_rdd::Batch;
 use crate::running::Running;
 use crate::types::Keys;
+use crate::user_code;
 
 /// The committed state of one operator of a running job; see [`Running::state`].
 ///
@@ -88,9 +90,10 @@ impl<'r, K: Key, S: Record> StateHandle<'r, K, S> {
     ///
     /// # Errors
     /// `Stopped` when the job has ended, or ends before it answers. `Past` as [`as_of`](Self::as_of) says. `Damaged` when the
-    /// state cannot be decoded.
+    /// state cannot be decoded. `UserCode` when the serde code of the key or the state fails or panics, with the name of the type;
+    /// the job goes on.
     pub fn get(&self, key: &K) -> Result<Option<S>> {
-        let (_, entries) = self.ask(Select::Keys(vec![self.select(key)]))?;
+        let (_, entries) = self.ask(Select::Keys(vec![self.select(key)?]))?;
         entries.into_iter().next().map(|(_, _, state)| decode_stored(&state)).transpose()
     }
 
@@ -119,7 +122,7 @@ impl<'r, K: Key, S: Record> StateHandle<'r, K, S> {
     /// # }
     /// ```
     pub fn get_many<'k>(&self, keys: impl IntoIterator<Item = &'k K>) -> Result<StateSnapshot<K, S>> {
-        let keys = keys.into_iter().map(|key| self.select(key)).collect();
+        let keys = keys.into_iter().map(|key| self.select(key)).collect::<Result<_>>()?;
         let (batch, entries) = self.ask(Select::Keys(keys))?;
         StateSnapshot::new(batch, entries)
     }
@@ -158,10 +161,13 @@ impl<'r, K: Key, S: Record> StateHandle<'r, K, S> {
         Ok(self.snapshot()?.into_iter())
     }
 
-    fn select(&self, key: &K) -> SelectedKey {
-        let (hash, key) = Keys::new().take(key.clone());
-        let key = encode(&key).expect("a key encodes");
-        SelectedKey { partition: hash.bucket(self.running.width().partitions), hash, key }
+    fn select(&self, key: &K) -> Result<SelectedKey> {
+        let key = user_code::call(format_args!("the encoding of {}", type_name::<K>()), || {
+            let (hash, key) = Keys::new().take(key.clone());
+            let key = encode(&key).expect("a key encodes that has a hash");
+            SelectedKey { partition: hash.bucket(self.running.width().partitions), hash, key }
+        });
+        key.map_err(|error| Error::caused_by(error.kind(), "the key cannot be asked for", error))
     }
 
     /// The number of entries, and an order-free fingerprint of all of them, with their keys.
@@ -191,12 +197,13 @@ impl<'r, K: Key, S: Record> StateHandle<'r, K, S> {
         let batch = match next()? {
             Reply::AsOf(batch) => batch,
             Reply::Past(newest) => return Err(past(self.as_of.unwrap_or_default(), newest)),
-            Reply::Entries(_) => unreachable!("the batch comes before its entries"),
+            Reply::Failed(_) | Reply::Entries(_) => unreachable!("the batch comes before its entries"),
         };
         let mut entries = Vec::new();
         for _ in 0..self.running.width().workers {
             match next()? {
                 Reply::Entries(mut found) => entries.append(&mut found),
+                Reply::Failed(error) => return Err(error),
                 Reply::AsOf(_) | Reply::Past(_) => unreachable!("a question has one batch"),
             }
         }

@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use super::*;
 use crate::source::Queue;
 use crate::testing::TestJob;
-use crate::{StreamingContext, StreamingContextBuilder};
+use crate::{KeyedState, StreamingContext, StreamingContextBuilder};
 
 /// Every push adds its amount to an account.
 fn declare(context: &StreamingContext) -> Queue<(String, i64)> {
@@ -158,4 +158,103 @@ fn an_output_that_asks_for_the_state_of_its_own_job_is_refused() {
     amounts.push(vec![("a".to_string(), 1)]).unwrap();
     assert_eq!(says.recv().unwrap(), ErrorKind::Configuration);
     started.stop(true).unwrap();
+}
+
+/// What a [`Moody`] number does when it is encoded.
+static MOOD: Mutex<&str> = Mutex::new("");
+
+/// A number whose serde code fails when it is told to.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+struct Moody(u64);
+
+impl serde::Serialize for Moody {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mood = *MOOD.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        match mood {
+            "panics" => panic!("not today"),
+            "refuses" => Err(serde::ser::Error::custom("not today")),
+            _ => serializer.serialize_newtype_struct("Moody", &self.0),
+        }
+    }
+}
+
+#[test]
+fn a_state_that_cannot_be_encoded_for_whoever_asks_is_told_to_them_by_type_and_the_job_goes_on() {
+    let moody = |context: &StreamingContext| {
+        let (numbers, stream) = context.queue_stream::<(u64, u64)>("numbers");
+        stream.update_state_by_key("moods", |new: &[u64], old: Option<Moody>| new.last().copied().map(Moody).or(old));
+        stream.map_with_state("kept", |_: &u64, new: Option<u64>, state: &mut KeyedState<Moody>| {
+            new.into_iter().for_each(|new| state.update(Moody(new)));
+        });
+        let (second, interval) = (std::time::Duration::from_secs(1), std::time::Duration::from_millis(100));
+        let sums = stream.map(|(key, number)| (key, Sum(Moody(number))));
+        sums.reduce_by_key_and_window_inverse("sums", |_, b| b, |a, _| a, second, interval);
+        numbers
+    };
+    let mut job = TestJob::new(moody).unwrap();
+    let push = |job: &mut TestJob<Queue<(u64, u64)>>| {
+        job.handles().push((0..50).map(|key| (key, key)).collect()).unwrap();
+        job.run_batch().unwrap();
+    };
+    push(&mut job);
+    for mood in ["panics", "refuses"] {
+        *MOOD.lock().unwrap() = mood;
+        let of = |uid| job.running().state::<u64, Moody>(uid).unwrap();
+        let sums = job.running().state::<u64, Sum>("sums").unwrap();
+        let errors = [
+            of("moods").get(&1).unwrap_err(),
+            of("moods").snapshot().unwrap_err(),
+            of("kept").get_many(&[1, 2]).unwrap_err(),
+            of("kept").snapshot().unwrap_err(),
+            sums.snapshot().unwrap_err(),
+        ];
+        *MOOD.lock().unwrap() = "";
+        for (error, uid) in errors.iter().zip(["moods", "moods", "kept", "kept", "sums"]) {
+            assert_eq!(error.kind(), ErrorKind::UserCode, "{error}");
+            let text = error.to_string();
+            assert!(text.contains(&format!("\"{uid}\"")) && text.contains("not today"), "{text}");
+            assert!(text.contains("Moody") || text.contains("Sum"), "{text}");
+        }
+        assert_eq!(of("moods").get(&7).unwrap(), Some(Moody(7)));
+        push(&mut job);
+    }
+    assert_eq!(job.running().status().failed_attempts, 0);
+    assert_eq!(job.running().state::<u64, Moody>("kept").unwrap().snapshot().unwrap().len(), 50);
+}
+
+/// A value of a window.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Sum(Moody);
+
+#[test]
+fn a_key_that_cannot_be_encoded_is_an_error_of_whoever_asks() {
+    #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+    struct Even(u64);
+    impl serde::Serialize for Even {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self.0 {
+                1_001 => Err(serde::ser::Error::custom("an odd number")),
+                1_003 => panic!("an odd number"),
+                number => serializer.serialize_newtype_struct("Even", &number),
+            }
+        }
+    }
+    let mut job = TestJob::new(|context| {
+        let (numbers, stream) = context.queue_stream::<u64>("numbers");
+        let counts = stream.map(|number| (Even(number), number));
+        counts.update_state_by_key("counts", |new: &[u64], old: Option<u64>| new.last().copied().or(old));
+        numbers
+    })
+    .unwrap();
+    job.handles().push(vec![2]).unwrap();
+    job.run_batch().unwrap();
+    let counts = job.running().state::<Even, u64>("counts").unwrap();
+    for key in [1_001, 1_003] {
+        for error in [counts.get(&Even(key)).unwrap_err(), counts.get_many(&[Even(2), Even(key)]).unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::UserCode);
+            let text = error.to_string();
+            assert!(text.contains("Even") && text.contains("an odd number"), "{text}");
+        }
+    }
+    assert_eq!(counts.get(&Even(2)).unwrap(), Some(2));
 }

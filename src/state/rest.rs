@@ -147,6 +147,7 @@ impl<K: Key, S: Record> Rest<K, S> {
                 let key = decode(key).expect("a key decodes from its own encoding");
                 goes_on = visit(&key, state).is_continue();
             }
+            Ok(())
         });
         if let Err(error) = scanned {
             resume_unwind(Box::new(StateFailure(error)));
@@ -172,15 +173,16 @@ impl<K: Key, S: Record> Rest<K, S> {
     /// key, the store's where it does not.
     ///
     /// # Errors
-    /// When the store is damaged or cannot be read.
-    pub fn scan_with(&self, table: &StateTable<K, S>, visit: &mut dyn FnMut(KeyHash, &[u8], &S)) -> Result<(), Error> {
+    /// When the store is damaged or cannot be read, and those of `visit`, which end the visit.
+    pub fn scan_with(
+        &self,
+        table: &StateTable<K, S>,
+        visit: &mut dyn FnMut(KeyHash, &[u8], &S) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut stored = self.reader.scan(self.operator, self.hashes.clone()).peekable();
         table.for_each_known_encoded(|hash, key, state| {
             self.visit_before(&mut stored, Some((hash, key)), visit)?;
-            if let Some(state) = state {
-                visit(hash, key, state);
-            }
-            Ok::<_, Error>(())
+            state.map_or(Ok(()), |state| visit(hash, key, state))
         })?;
         self.visit_before(&mut stored, None, visit)
     }
@@ -190,7 +192,7 @@ impl<K: Key, S: Record> Rest<K, S> {
         &self,
         stored: &mut Peekable<StateScan<'_>>,
         known: Option<(KeyHash, &[u8])>,
-        visit: &mut dyn FnMut(KeyHash, &[u8], &S),
+        visit: &mut dyn FnMut(KeyHash, &[u8], &S) -> Result<(), Error>,
     ) -> Result<(), Error> {
         while let Some(entry) = stored.next_if(|entry| match (entry, known) {
             (Ok((hash, key, _)), Some(known)) => (*hash, &**key) <= known,
@@ -198,7 +200,7 @@ impl<K: Key, S: Record> Rest<K, S> {
         }) {
             let (hash, key, state) = entry.map_err(|error| unread(&self.uid, &error))?;
             if known != Some((hash, &*key)) {
-                visit(hash, &key, &self.decoded(hash, &key, &state)?);
+                visit(hash, &key, &self.decoded(hash, &key, &state)?)?;
             }
         }
         Ok(())

@@ -4,17 +4,19 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use bincode::error::EncodeError;
 use serde::Serialize;
 
 use crate::batch::event::Digest;
 use crate::codec::{Key, KeyHash, Record, decode, encode, encode_into};
 use crate::dataflow::blame;
 use crate::dataflow::graph::WorkerContext;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::state::rest::Revised;
 use crate::state::spec::StateSpec;
 use crate::state::{CacheCounts, FrozenRun, Pressure, Rest, StateTable};
 use crate::types::{as_state, check_state};
+use crate::user_code;
 
 /// The state of an operator, as the worker's loop deals with it: without its types.
 pub(crate) trait OperatorState {
@@ -44,13 +46,13 @@ pub(crate) trait OperatorState {
     /// The encoded state of an encoded key, as queries see it.
     ///
     /// # Errors
-    /// When it is in the store and cannot be read.
+    /// When it is in the store and cannot be read. `UserCode` when its type's own code fails.
     fn get(&self, partition: u32, hash: KeyHash, key: &[u8]) -> Result<Option<Vec<u8>>>;
 
     /// Every encoded key with its encoded state, as queries see it, in order of (hash, encoded key).
     ///
     /// # Errors
-    /// When some of it is in the store and cannot be read.
+    /// When some of it is in the store and cannot be read. `UserCode` when a type's own code fails.
     fn scan(&self, visit: &mut dyn FnMut(KeyHash, Vec<u8>, Vec<u8>)) -> Result<()>;
 }
 
@@ -74,7 +76,7 @@ struct Partition<K, S> {
 }
 
 /// What a query sees of a state, encoded; `None` where it sees nothing.
-type View<S> = fn(&S) -> Option<Vec<u8>>;
+type View<S> = fn(&S) -> Option<Result<Vec<u8>, EncodeError>>;
 
 /// The fingerprint of what changed in a batch.
 pub(crate) struct Fingerprint {
@@ -115,7 +117,7 @@ impl<K: Key, S: Record> Tables<K, S> {
     /// # Errors
     /// When stored state cannot be read.
     pub fn load(context: &WorkerContext, spec: &StateSpec<K, S>) -> Result<Self> {
-        Self::load_seen_as(context, spec, |state| Some(encode(state).expect("a state encodes")))
+        Self::load_seen_as(context, spec, |state| Some(encode(state)))
     }
 
     /// As [`load`](Self::load); queries see what `view` makes of a state.
@@ -167,7 +169,7 @@ impl<K: Key, S: Record> Tables<K, S> {
     /// When stored state cannot be read.
     pub fn load_within(context: &WorkerContext, spec: &StateSpec<K, S>) -> Result<Self> {
         let begin = if context.loader.has_limit() { Self::begin_seen_as } else { Self::load_seen_as };
-        begin(context, spec, |state| Some(encode(state).expect("a state encodes")))
+        begin(context, spec, |state| Some(encode(state)))
     }
 
     /// Visits every key of a partition that its table does not know, with its state. What `visit` makes of it, where that is
@@ -274,27 +276,46 @@ impl<K: Key, S: Record> OperatorState for Tables<K, S> {
         let Some(owned) = self.partitions.iter().find(|owned| owned.number == partition) else { return Ok(None) };
         let Ok(decoded) = decode(key) else { return Ok(None) };
         match (owned.table.slot(hash, &decoded), &owned.rest) {
-            (Some(slot), _) => Ok(owned.table.value(slot).and_then(self.view)),
-            (None, Some(rest)) => Ok(rest.get(hash, key)?.as_ref().and_then(self.view)),
+            (Some(slot), _) => owned.table.value(slot).map_or(Ok(None), |state| self.seen(state)),
+            (None, Some(rest)) => rest.get(hash, key)?.map_or(Ok(None), |state| self.seen(&state)),
             (None, None) => Ok(None),
         }
     }
 
     fn scan(&self, visit: &mut dyn FnMut(KeyHash, Vec<u8>, Vec<u8>)) -> Result<()> {
         for Partition { table, rest, .. } in &self.partitions {
-            let mut seen = |hash: KeyHash, key: &dyn Fn() -> Vec<u8>, state: &S| {
-                if let Some(state) = (self.view)(state) {
-                    visit(hash, key(), state);
+            let mut seen = |hash: KeyHash, key: &dyn Fn() -> Result<Vec<u8>>, state: &S| -> Result<()> {
+                if let Some(state) = self.seen(state)? {
+                    visit(hash, key()?, state);
                 }
+                Ok(())
             };
             match rest {
-                Some(rest) => rest.scan_with(table, &mut |hash, key, state| seen(hash, &|| key.to_vec(), state))?,
-                None => table.for_each_in_order(|key, hash, state| {
-                    seen(hash, &|| encode(key).expect("a key encodes"), state);
-                    ControlFlow::Continue(())
-                }),
+                Some(rest) => rest.scan_with(table, &mut |hash, key, state| seen(hash, &|| Ok(key.to_vec()), state))?,
+                None => {
+                    let mut outcome = Ok(());
+                    table.for_each_in_order(|key, hash, state| {
+                        outcome = seen(hash, &|| encoded::<K, _>(|| encode(key)), state);
+                        if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                    });
+                    outcome?;
+                }
             }
         }
         Ok(())
     }
+}
+
+impl<K, S> Tables<K, S> {
+    /// What a query sees of a state, encoded.
+    fn seen(&self, state: &S) -> Result<Option<Vec<u8>>> {
+        encoded::<S, _>(|| (self.view)(state).transpose())
+    }
+}
+
+/// Encodes for a query: what the code of the type `T` does then concerns only whoever asks.
+fn encoded<T, E>(encode: impl FnOnce() -> Result<E, EncodeError>) -> Result<E> {
+    let name = std::any::type_name::<T>();
+    let failed = |error| Error::new(ErrorKind::UserCode, format!("a value of {name} cannot be encoded: {error}"));
+    user_code::call(format_args!("the encoding of {name}"), encode)?.map_err(failed)
 }

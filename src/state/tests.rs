@@ -493,6 +493,7 @@ impl Under {
         let mut seen = Vec::new();
         let mut visit = |_: KeyHash, key: &[u8], value: &String| {
             seen.push((crate::codec::decode(key).unwrap(), value.clone()));
+            Ok(())
         };
         rest.scan_with(&self.table, &mut visit).unwrap();
         seen
