@@ -101,7 +101,8 @@ pub use id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid};
 pub use listener::events::{
     BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed,
     FilesReleased, InputInfo, OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted,
-    ReceiverStopped, ResultDigest, SourceRecords, StreamingStarted, StreamingStopped, WorkingCopyFetched,
+    ReceiverStopped, ResultDigest, SourceRecords, StreamingStarted, StreamingStopped, UserCodeOverdue,
+    WorkingCopyFetched,
 };
 pub use listener::{Percentiles, StatsReportListener, StreamingListener};
 pub use operator::foreach_rdd::Batch;

@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::codec::{Key, Record};
 use crate::dataflow::engine::Width;
 use crate::dataflow::graph::Graph;
@@ -13,12 +14,13 @@ use crate::driver::guard::guarded;
 use crate::driver::message::DriverMessage;
 use crate::driver::start::Job;
 use crate::driver::status::{Shared, Status};
+use crate::driver::stopper::Stopper;
+use crate::driver::watch::Watch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::listener::ListenerThread;
-use crate::listener::events::StreamingStopped;
+use crate::listener::events::{Ending, StreamingStopped};
 use crate::query::StateHandle;
 use crate::recovery::report::RecoveryReport;
-use crate::remote::StopSignal;
 use crate::source::ReceiverStatus;
 use crate::state::schema::Schema;
 
@@ -35,8 +37,8 @@ use crate::state::schema::Schema;
 pub struct Running {
     shared: Arc<Shared>,
     sender: Sender<DriverMessage>,
-    /// Ends the waits of a job in object storage when it is stopped hard.
-    signal: StopSignal,
+    stopper: Stopper,
+    watch: Watch,
     graph: Arc<Graph>,
     width: Width,
     recovery: RecoveryReport,
@@ -62,33 +64,54 @@ pub enum Phase {
 
 impl Running {
     pub(crate) fn start(mut job: Job, graph: Arc<Graph>, sender: Sender<DriverMessage>) -> Result<Self> {
-        let (shared, width, signal) = (job.shared.clone(), job.settings.width, job.settings.stop_signal());
-        let (listeners, clock) = (job.settings.listeners.clone(), job.settings.clock.clone());
-        let grace = job.settings.stop_grace;
+        let stopper = Stopper::new(sender.clone(), job.settings.stop_signal(), job.watch.clone());
+        let (shared, width, watch) = (job.shared.clone(), job.settings.width, job.watch.clone());
+        let listeners = job.settings.listeners.clone();
         let listeners = ListenerThread::start(listeners, job.settings.listener_queue, shared.clone())?;
-        job.events = listeners.events();
-        let outcome = shared.clone();
-        let thread = std::thread::Builder::new()
-            .name("driver".into())
-            .spawn(move || {
-                let ended = guarded(|| job.run());
-                if let Err(error) = &ended {
-                    tracing::error!(%error, "the job has failed");
-                }
-                // Listeners hear everything before anybody hears of the end.
-                listeners.end(StreamingStopped::new(ended.as_ref(), clock.epoch_ms()), grace);
-                outcome.end(&ended.map(drop));
-            })
-            .map_err(|error| Error::caused_by(ErrorKind::Environment, "the driver cannot be started", error))?;
+        let events = listeners.events();
+        job.events = events.clone();
+        let end = Arc::new(End {
+            listeners: Mutex::new(Some(listeners)),
+            clock: job.settings.clock.clone(),
+            grace: job.settings.stop_grace,
+            shared: shared.clone(),
+        });
+        let cannot_start = |error| Error::caused_by(ErrorKind::Environment, "the driver cannot be started", error);
+        let (watching, end_without_driver) = (watch.clone(), end.clone());
+        let watching = std::thread::Builder::new().name("watch".into()).spawn(move || {
+            if let Some(error) = watching.serve(|overdue| events.tell(|| overdue.clone())) {
+                end_without_driver.shared.abort_receivers();
+                end_without_driver.tell(Err(error));
+            }
+        });
+        let watching = watching.map_err(cannot_start)?;
+        let watched = watch.clone();
+        let driver = move || {
+            watched.watch_this_thread();
+            let ended = guarded(|| job.run());
+            if watched.end() {
+                end.tell(ended);
+            } else {
+                tracing::info!("the driver that was left behind has ended: the job can be started again");
+            }
+            join("watch", watching);
+        };
+        let thread = std::thread::Builder::new().name("driver".into()).spawn(driver);
+        let thread = thread.map_err(|error| {
+            watch.end();
+            cannot_start(error)
+        })?;
         let recovery = match shared.wait_for_recovery() {
             Ok(recovery) => recovery,
             Err(error) => {
-                join(thread);
+                if !watch.has_given_up() {
+                    join("driver", thread);
+                }
                 return Err(error);
             }
         };
-        let driver = thread.thread().id();
-        Ok(Self { shared, sender, signal, graph, width, recovery, driver, thread: Mutex::new(Some(thread)) })
+        let (driver, thread) = (thread.thread().id(), Mutex::new(Some(thread)));
+        Ok(Self { shared, sender, stopper, watch, graph, width, recovery, driver, thread })
     }
 
     /// What recovery found and did.
@@ -158,22 +181,16 @@ impl Running {
     /// by `stop(false)` from another thread, a second SIGINT, or dropping the handle.
     ///
     /// Receivers, functions of the job and listeners that do not return are waited for no longer than the
-    /// [grace period](crate::StreamingContextBuilder::stop_grace). A graceful stop computes what was received, however long that takes;
-    /// a hard stop, from another thread or by a second SIGINT, ends it.
+    /// [grace period](crate::StreamingContextBuilder::stop_grace). A graceful stop computes and publishes what was received, however long that
+    /// takes; a hard stop, from another thread or by a second SIGINT, ends it.
     ///
     /// # Errors
-    /// The job's error, when it has failed or fails while it stops.
+    /// The job's error, when it has failed or fails while it stops. `UserCode`, with the name of the code, when a hard stop has waited for
+    /// an output, a direct source or a loader as long as the grace period: its thread keeps the lock on the job's directory until the code
+    /// returns or the process ends, and until then the job cannot be started again.
     pub fn stop(&self, graceful: bool) -> Result<()> {
-        self.ask_to_stop(graceful);
+        self.stopper.stop(graceful);
         self.await_termination()
-    }
-
-    fn ask_to_stop(&self, graceful: bool) {
-        if !graceful {
-            self.signal.raise();
-        }
-        // A driver that has ended takes no message; its outcome is there.
-        drop(self.sender.send(DriverMessage::Stop { graceful }));
     }
 
     /// Waits for the end of the job: by [`stop`](Self::stop), by a signal, or by an error.
@@ -270,9 +287,9 @@ impl Running {
     }
 
     fn join(&self) {
-        let thread = self.thread.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(thread) = thread {
-            join(thread);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread.filter(|_| !self.watch.has_given_up()) {
+            join("driver", thread);
         }
     }
 }
@@ -283,15 +300,38 @@ impl fmt::Debug for Running {
     }
 }
 
-fn join(thread: JoinHandle<()>) {
+fn join(name: &str, thread: JoinHandle<()>) {
     if thread.join().is_err() {
-        tracing::error!("the driver's thread panicked");
+        tracing::error!(name, "a thread of the library panicked");
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.ask_to_stop(false);
+        self.stopper.stop(false);
+        self.shared.wait_for_end(None);
         self.join();
+    }
+}
+
+/// How the end of a job is told: by its driver, or where that does not return, by the watch.
+struct End {
+    listeners: Mutex<Option<ListenerThread>>,
+    clock: Arc<dyn Clock>,
+    grace: Duration,
+    shared: Arc<Shared>,
+}
+
+impl End {
+    fn tell(&self, ended: Result<Ending>) {
+        if let Err(error) = &ended {
+            tracing::error!(%error, "the job has failed");
+        }
+        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Listeners hear everything before anybody hears of the end.
+        if let Some(listeners) = listeners {
+            listeners.end(StreamingStopped::new(ended.as_ref(), self.clock.epoch_ms()), self.grace);
+        }
+        self.shared.end(&ended.map(drop));
     }
 }

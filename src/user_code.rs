@@ -1,7 +1,7 @@
 //! Calls of user code outside of a dataflow: a panic becomes an error that says whose code it was.
 //!
 //! Everything that the library calls on a thread of its own (receivers, direct sources, loaders, sinks, migrations, listeners)
-//! goes through [`call`] or [`Guarded`]. Inside of a dataflow `dataflow/worker.rs` catches the panics of a whole step, and
+//! goes through [`call`] or [`Guarded`]. What runs on the driver's thread is watched (`driver/watch.rs`). Inside of a dataflow `dataflow/worker.rs` catches the panics of a whole step, and
 //! `dataflow/blame.rs` knows which operator ran.
 
 use std::any::Any;
@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use crate::driver::watch;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Calls user code.
@@ -18,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// # Errors
 /// `UserCode` when it panics: "`whose` panicked: " and the message of the panic.
 pub(crate) fn call<R>(whose: impl Display, code: impl FnOnce() -> R) -> Result<R> {
+    let _watched = watch::enter(&whose);
     catch(code).map_err(|panic| Error::new(ErrorKind::UserCode, format!("{whose} panicked: {panic}")))
 }
 

@@ -403,8 +403,10 @@ impl StreamingContextBuilder {
     /// [`StoreError::Stopped`](crate::StoreError::Stopped), and the stop goes on. A hard stop leaves receivers behind that block their
     /// thread, and like a new attempt at a batch, threads of workers that are in a function of the job. At the end of the job events are dropped that listeners have not
     /// heard by then. Threads that are left behind end when the code returns; [`Status::left_behind`](crate::Status::left_behind) names
-    /// them. Functions that run on the job's own thread (sinks, direct sources, loaders) are always waited for: while one of them runs,
-    /// nobody else may drive the job.
+    /// them. Code that runs on the driver's thread (sinks, direct sources, loaders) holds the whole job.
+    /// When it has not returned for as long as this, [`Status::overdue`](crate::Status::overdue) names it; when a hard stop has waited for it as
+    /// long, the job ends with an error that names it. Its thread then keeps the lock on the job's directory until the code returns or the
+    /// process ends: while it may still write, nobody else may drive the job.
     ///
     /// ```
     /// use std::time::Duration;

@@ -20,6 +20,7 @@ use crate::driver::inputs::DirectInput;
 use crate::driver::message::DriverMessage;
 use crate::driver::settings::JobSettings;
 use crate::driver::start::{Job, declared};
+use crate::driver::watch::Watch;
 use crate::dstream::GraphBuilder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::BatchId;
@@ -297,16 +298,18 @@ impl StreamingContext {
             (Some(every), given_ms) => given_ms.map_or(every, |given_ms| every.min(batches(given_ms))),
         };
         let (sender, inbox) = channel();
-        let graph = Arc::new(graph);
+        let (graph, shared) = (Arc::new(graph), Arc::default());
+        let watch = Watch::new(Arc::clone(&shared), settings.clock.clone(), settings.stop_grace);
         let job = Job {
             settings,
             graph: graph.clone(),
             receivers,
             directs,
-            shared: Arc::default(),
+            shared,
             events: Events::default(),
             sender: sender.clone(),
             inbox,
+            watch,
             deliveries: Vec::new(),
         };
         Ok((job, graph, sender))

@@ -66,6 +66,7 @@ impl Driver {
             events: self.events,
             sender: self.sender,
             inbox: self.inbox,
+            watch: self.code_watch,
             deliveries: self.deliveries,
         }
     }
@@ -116,6 +117,7 @@ impl Driver {
             self.take_last_for_done();
         }
         loop {
+            self.unless_given_up()?;
             self.advance()?;
             if self.history.all_given() && self.in_flight.is_empty() {
                 return Ok(());

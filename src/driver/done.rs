@@ -13,7 +13,7 @@ use crate::dataflow::chunk::{Origin, Records};
 use crate::dataflow::graph::{Delivery, NodeId};
 use crate::dataflow::report::{OutputPart, WorkerReport};
 use crate::driver::tell::OutputWord;
-use crate::driver::{Driver, InFlight};
+use crate::driver::{Driver, InFlight, watch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, Uid};
 use crate::planted::PlantedBug;
@@ -202,6 +202,9 @@ impl Driver {
         })?;
         let timing = past.timing;
         for (node, deliver) in &mut self.deliveries {
+            if self.code_watch.has_given_up() {
+                break;
+            }
             // A stream that slides by more than the interval has nothing to say in the batches between.
             let Some(time) = timing.due(self.graph.node(*node).slide) else { continue };
             let epoch = self.settings.epoch_for_outputs(self.epoch);
@@ -209,14 +212,17 @@ impl Driver {
             let name = &self.graph.node(*node).name;
             let parts = outputs.remove(node).unwrap_or_default().into_iter().map(|(_, records)| records).collect();
             let told = OutputWord::started(&self.events, &*self.settings.clock, delivery, name);
+            let watched = watch::enter(format_args!("output \"{name}\""));
             let published = user_code::catch(|| deliver.publish(delivery, parts))
                 .map_err(|panic| {
                     Error::new(ErrorKind::UserCode, format!("\"{name}\" panicked with batch {batch}: {panic}"))
                 })
                 .and_then(|published| published.map_err(|error| sink_failed(name, batch, error)));
+            drop(watched);
             told.completed(&published);
             published?;
         }
+        self.unless_given_up()?;
         self.history.get_mut(batch).published = true;
         self.published_through = batch;
         self.unlogged_publication = Some(batch);

@@ -10,6 +10,7 @@ use crate::dataflow::graph::NodeId;
 use crate::dataflow::task::{RecordFilter, Task};
 use crate::driver::history::PastBatch;
 use crate::driver::joining::join;
+use crate::driver::watch::{self, Entered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Sequence, TypeHash, Uid};
 use crate::source::{BlockPayload, ErasedDirect, FilesStatus, OfferLimits, SourceDescriptor, SourceError, TaskPayload};
@@ -56,6 +57,7 @@ impl Inputs {
         let joined = received.into_iter().map(|(uid, blocks)| (uid.clone(), join(&blocks)));
         let mut by_source: BTreeMap<Uid, Vec<PlannedTask>> = joined.collect();
         for input in self.directs.iter_mut().filter(|input| directs_too || input.source.is_missing()) {
+            let _watched = watched(&input.uid);
             let ranges = input.source.offer(&direct).map_err(|error| failed(&input.uid, "be asked", error))?;
             for range in &ranges {
                 input.source.advance(range).map_err(|error| failed(&input.uid, "advance", error))?;
@@ -146,6 +148,7 @@ impl Inputs {
             let uid = &descriptor.uid;
             let position = match self.directs.iter().find(|input| input.uid == *uid) {
                 Some(input) => {
+                    let _watched = watched(uid);
                     let position = input.source.position();
                     SourcePosition::Direct(position.map_err(|error| failed(uid, "say its position", error))?)
                 }
@@ -167,6 +170,7 @@ impl Inputs {
         for input in &mut self.directs {
             let entry = entries.iter().find(|entry| entry.uid == input.uid);
             if let Some(position) = entry.and_then(|entry| entry.position.of_direct().ok().flatten()) {
+                let _watched = watched(&input.uid);
                 input.source.release(position).map_err(|error| failed(&input.uid, "release its input", error))?;
             }
         }
@@ -209,6 +213,11 @@ fn skipped(known: &[DeadLetter], found: &[DeadLetter], source: &Uid, task: u32) 
     let mut records: Vec<u64> = of_task.map(|letter| letter.record).collect();
     records.sort_unstable();
     records.into()
+}
+
+/// Notes that code of a source runs on the driver's thread.
+fn watched(uid: &Uid) -> Entered {
+    watch::enter(format_args!("source \"{uid}\""))
 }
 
 fn failed(uid: &Uid, doing: &str, error: SourceError) -> Error {

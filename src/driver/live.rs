@@ -10,6 +10,7 @@ use crate::driver::Driver;
 use crate::driver::message::DriverMessage;
 use crate::driver::signals::Signals;
 use crate::driver::start::environment;
+use crate::driver::stopper::Stopper;
 use crate::error::{Error, Result};
 use crate::source::{ReceiverSource, Supervisor};
 use crate::wal::{FrameAt, FrameKind, NewFrame, Wal};
@@ -33,7 +34,8 @@ impl Driver {
         let tick = move || drop(sender.send(DriverMessage::Tick));
         self.ticker = Some(Ticker::start(self.settings.clock.clone(), self.settings.interval_ms, tick)?);
         if self.settings.signals {
-            self.signals = Some(Signals::listen(self.sender.clone(), self.settings.stop_signal())?);
+            let stopper = Stopper::new(self.sender.clone(), self.settings.stop_signal(), self.watch.clone());
+            self.signals = Some(Signals::listen(stopper)?);
         }
         Ok(())
     }

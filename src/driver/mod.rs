@@ -33,8 +33,10 @@ mod signals;
 pub(crate) mod start;
 pub(crate) mod status;
 mod stop;
+pub(crate) mod stopper;
 mod takeover;
 mod tell;
+pub(crate) mod watch;
 #[cfg(test)]
 mod panic_tests;
 #[cfg(test)]
@@ -66,6 +68,7 @@ use crate::driver::questions::Question;
 use crate::driver::settings::{IN_FLIGHT, JobSettings, LARGE_BATCH_BYTES};
 use crate::driver::signals::Signals;
 use crate::driver::status::Shared;
+use crate::driver::watch::Watch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence, Uid};
 use crate::listener::Events;
@@ -83,6 +86,7 @@ pub(crate) struct Driver {
     events: Events,
     inbox: Receiver<DriverMessage>,
     sender: Sender<DriverMessage>,
+    code_watch: Watch,
 
     wal: Wal,
     log: LogId,
@@ -211,6 +215,7 @@ impl Driver {
 
     fn serve(&mut self) -> Result<()> {
         while self.stopping != Stopping::Done {
+            self.unless_given_up()?;
             self.advance()?;
             if self.stopping == Stopping::Done {
                 break;
@@ -305,6 +310,7 @@ impl Driver {
 
     /// Appends events to the log and waits until they are durable. A publication that the log does not know yet goes first.
     fn log_events(&mut self, events: &[BatchEvent]) -> Result<Vec<Sequence>> {
+        self.unless_given_up()?;
         let publication = self.unlogged_publication.take().map(|batch| BatchEvent::Published { batch });
         let frames: Vec<NewFrame> = publication.iter().chain(events).map(event_frame).collect();
         let at = self.wal.append_and_wait(frames).map_err(|error| {

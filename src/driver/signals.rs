@@ -1,22 +1,18 @@
 //! Signals, on a thread of their own: nothing that a receiver or a batch does holds them up.
 
-use std::sync::mpsc::Sender;
-
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::driver::message::DriverMessage;
 use crate::driver::start::environment;
+use crate::driver::stopper::Stopper;
 use crate::error::Result;
-use crate::remote::StopSignal;
 
 /// Listens until it is dropped.
 pub(super) struct Signals(Option<Runtime>);
 
 impl Signals {
     /// SIGTERM, and the first SIGINT, stop gracefully; the second SIGINT stops hard.
-    /// A hard stop also raises `stop`, which ends the driver's waits for an object store.
-    pub fn listen(sender: Sender<DriverMessage>, stop: StopSignal) -> Result<Self> {
+    pub fn listen(stopper: Stopper) -> Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("signals").enable_all().build();
         let runtime = runtime.map_err(|error| environment("start the thread for signals", error))?;
         let entered = runtime.enter();
@@ -31,12 +27,7 @@ impl Signals {
                     _ = interrupt.recv() => !std::mem::replace(&mut interrupted, true),
                 };
                 tracing::info!(graceful, "stopping on a signal");
-                if !graceful {
-                    stop.raise();
-                }
-                if sender.send(DriverMessage::Stop { graceful }).is_err() {
-                    return;
-                }
+                stopper.stop(graceful);
             }
         });
         Ok(Self(Some(runtime)))

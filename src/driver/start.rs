@@ -34,6 +34,7 @@ use crate::driver::room::with_room;
 use crate::driver::settings::JobSettings;
 use crate::driver::status::Shared;
 use crate::driver::takeover::Taken;
+use crate::driver::watch::Watch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Epoch;
 use crate::listener::Events;
@@ -59,6 +60,7 @@ pub(crate) struct Job {
     pub events: Events,
     pub sender: Sender<DriverMessage>,
     pub inbox: Receiver<DriverMessage>,
+    pub watch: Watch,
     /// The outputs, where an earlier attempt at starting has taken them from the graph; empty at first.
     pub deliveries: Vec<(NodeId, Box<dyn Deliver>)>,
 }

@@ -4,6 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Uid};
+use crate::listener::events::UserCodeOverdue;
 use crate::recovery::report::RecoveryReport;
 use crate::remote::ObjectStoreHealth;
 use crate::source::{FilesStatus, ReceiverStatus, Supervisor};
@@ -75,9 +76,12 @@ pub struct Status {
     /// Listeners that panicked, and hear nothing any more.
     pub listeners_removed: u64,
     /// Threads that were left behind in user code, since it did not return within the
-    /// [grace period](crate::StreamingContextBuilder::stop_grace): receivers, workers, listeners. They end when it returns, and do
-    /// nothing more for the job.
+    /// [grace period](crate::StreamingContextBuilder::stop_grace): receivers, workers, listeners, and the driver. They end when it
+    /// returns, and do nothing more for the job. While the driver is among them, it holds the lock on the job's directory.
     pub left_behind: Vec<String>,
+    /// Code of an output, a direct source or a loader that runs on the driver's thread and has not returned within the
+    /// [grace period](crate::StreamingContextBuilder::stop_grace): the job does nothing else until it does.
+    pub overdue: Option<UserCodeOverdue>,
     /// How the object store has been answering; of a job in a directory always well. While it fails, receivers are held back, batches and
     /// checkpoints wait; after [the patience](crate::StreamingContextBuilder::object_store_patience) the job ends.
     pub object_store: ObjectStoreHealth,
@@ -133,6 +137,12 @@ impl Shared {
     pub fn receivers(&self) -> Vec<ReceiverStatus> {
         let supervisor = self.lock().supervisor.clone();
         supervisor.map(|supervisor| supervisor.status()).unwrap_or_default()
+    }
+
+    /// Stops the receivers at once, if they run.
+    pub fn abort_receivers(&self) {
+        let supervisor = self.lock().supervisor.clone();
+        supervisor.iter().for_each(|supervisor| supervisor.abort());
     }
 
     pub fn recovered(&self, report: RecoveryReport) {

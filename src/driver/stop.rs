@@ -55,6 +55,11 @@ impl Driver {
         Error::new(ErrorKind::Stopped, "the job was stopped")
     }
 
+    /// Refuses to go on where the job has ended while user code ran on this thread.
+    pub(super) fn unless_given_up(&mut self) -> Result<()> {
+        if self.code_watch.has_given_up() { Err(self.interrupted()) } else { Ok(()) }
+    }
+
     pub(super) fn receivers_stopped(&mut self, stopped: Result<()>) -> Result<()> {
         if let Some(supervisor) = &self.supervisor {
             self.shared.leave_behind(supervisor.left_behind());
@@ -111,7 +116,8 @@ impl Driver {
         // A runtime must not be dropped inside of another one, and the driver may be.
         self.runtime.shutdown_background();
         for (node, output) in self.deliveries {
-            if let Err(error) = user_code::call(format_args!("\"{}\"", self.graph.node(node).name), || drop(output)) {
+            let name = format!("output \"{}\"", self.graph.node(node).name);
+            if let Err(error) = user_code::call(name, || drop(output)) {
                 tracing::error!(%error, "an output could not be dropped");
             }
         }

@@ -26,7 +26,7 @@ use crate::driver::message::DriverMessage;
 use crate::driver::room::with_room;
 use crate::driver::settings::JobSettings;
 use crate::driver::start::{Job, chain_failed, environment};
-use crate::driver::{CheckpointClock, Driver, Stopping, Tick};
+use crate::driver::{CheckpointClock, Driver, Stopping, Tick, watch};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Uid, WriterNonce};
 use crate::planted::PlantedBug;
@@ -130,6 +130,7 @@ impl Job {
             events: self.events,
             inbox: self.inbox,
             sender: self.sender,
+            code_watch: self.watch,
             wal,
             log,
             epoch,
@@ -313,6 +314,7 @@ impl Job {
             }
         }
         for direct in &mut directs {
+            let _watched = watch::enter(format_args!("source \"{}\"", direct.uid));
             let entry = known.iter().find(|entry| entry.uid == direct.uid);
             let position = entry.map_or(Ok(None), |entry| entry.position.of_direct());
             let position = position.map_err(|error| cannot_go_on(&direct.uid, error))?;
@@ -350,6 +352,7 @@ impl Job {
         }
         for (node, delivery) in &mut deliveries {
             let name = &self.graph.node(*node).name;
+            let _watched = watch::enter(format_args!("output \"{name}\""));
             let held = user_code::call(format_args!("\"{name}\", which was to be fenced,"), || {
                 delivery.fence(epoch, lineage)
             })?

@@ -52,6 +52,7 @@ events! {
     FilesReleased => on_files_released,
     ClockJumped => on_clock_jump,
     ObjectStoreHealth => on_object_store_health,
+    UserCodeOverdue => on_user_code_overdue,
     EventsMissed => on_events_missed,
     StreamingStopped => on_streaming_stopped,
 }
@@ -451,6 +452,22 @@ pub struct FilesReleased {
 pub struct ClockJumped {
     /// Milliseconds that the system clock went further than the monotonic one; negative where it went back.
     pub by_ms: i64,
+}
+
+/// User code on the driver's thread has not returned within the grace period.
+///
+/// ```
+/// fn describe(overdue: &floodmark::UserCodeOverdue) -> String {
+///     format!("the job has waited for {} since {} ms after 1970", overdue.code, overdue.since_ms)
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UserCodeOverdue {
+    /// Whose code it is: `output "totals"`, `source "orders"`. Outputs and sources have their uid, or their name.
+    pub code: String,
+    /// When it was called, in milliseconds since 1970.
+    pub since_ms: u64,
 }
 
 /// Events were dropped, since listeners were too slow.

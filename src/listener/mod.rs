@@ -23,7 +23,7 @@ use crate::remote::ObjectStoreHealth;
 use events::{
     BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed,
     FilesReleased, OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted,
-    ReceiverStopped, StreamingStarted, StreamingStopped, WorkingCopyFetched,
+    ReceiverStopped, StreamingStarted, StreamingStopped, UserCodeOverdue, WorkingCopyFetched,
 };
 
 /// Hears what happens in a job. Spark: `StreamingListener`.
@@ -36,7 +36,7 @@ use events::{
 /// panics is reported by the name of its type and removed.
 ///
 /// The job has ended only when all its events are heard, so a listener must not wait for the end of the job. By then the log is closed
-/// and the checkpoint location free. Listeners that have not heard everything within the
+/// and the checkpoint location free, unless the job has ended without its driver, which [`Status::left_behind`](crate::Status::left_behind) says. Listeners that have not heard everything within the
 /// [grace period](crate::StreamingContextBuilder::stop_grace) keep [`await_termination`](crate::Running::await_termination) no longer:
 /// the events that wait are dropped and counted, and when the listener that is late returns, it hears how many, and the last event. Events are not durable: those that a crash of the process swallows are not told again. A checkpoint
 /// keeps nothing of listeners.
@@ -126,6 +126,11 @@ pub trait StreamingListener: Send + 'static {
 
     /// Requests to the object store fail, or one was answered again after such failures: told for each request that fails, and then once.
     fn on_object_store_health(&mut self, health: &ObjectStoreHealth) {}
+
+    /// Code of an output, a direct source or a loader has not returned within the
+    /// [grace period](crate::StreamingContextBuilder::stop_grace). It runs on the job's own thread, so nothing else happens until it returns.
+    /// Told once for each call that takes so long.
+    fn on_user_code_overdue(&mut self, overdue: &UserCodeOverdue) {}
 
     /// Events were dropped at this place, since listeners were too slow.
     fn on_events_missed(&mut self, missed: &EventsMissed) {}
