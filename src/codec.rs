@@ -102,6 +102,12 @@ pub fn encode_loosely_into<T: Serialize + ?Sized>(
     bincode::serde::encode_into_std_write(value, bytes, CONFIGURATION).map(|_| ())
 }
 
+/// Whether a value could not be encoded because its serde code gives a list or a map without saying how many elements it has.
+pub(crate) fn lacks_length(error: &bincode::error::EncodeError) -> bool {
+    use bincode::{error::EncodeError, serde::EncodeError as OfSerde};
+    matches!(error, EncodeError::Serde(OfSerde::SequenceMustHaveLength))
+}
+
 /// Decodes all of `bytes`; left-over bytes are an error.
 ///
 /// # Errors

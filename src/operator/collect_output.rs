@@ -1,10 +1,13 @@
 //! The common shape of outputs: what the workers collect of a stream until its batch is committed.
 
+use bincode::error::EncodeError;
+
 use crate::batch::event::Digest;
 use crate::codec::{KeyHash, Record, encode_loosely_into};
 use crate::dataflow::chunk::Records;
 use crate::dataflow::push::{ErasedPush, Push, Unit};
 use crate::dataflow::report::OutputTray;
+use crate::types::not_put_out;
 
 /// What an output keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +58,19 @@ impl<T: Record> Push<T> for Collect<T> {
     }
 }
 
+/// Ends the attempt at the batch; it is blamed on the output.
+#[cold]
+fn cannot_be_put_out<T: Record>(error: &EncodeError) -> ! {
+    panic!("{}", not_put_out::<T>(error));
+}
+
 fn digest<T: Record>(records: &[T], scratch: &mut Vec<u8>) -> Digest {
     let mut digest = Digest::default();
     for record in records {
         scratch.clear();
-        encode_loosely_into(record, scratch).expect("a record encodes");
+        if let Err(error) = encode_loosely_into(record, scratch) {
+            cannot_be_put_out::<T>(&error);
+        }
         digest.add(KeyHash::of_encoded(scratch).0);
     }
     digest

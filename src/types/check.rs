@@ -7,12 +7,13 @@
 
 use std::any::type_name;
 
+use bincode::error::EncodeError;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Findings;
-use super::tracer::{Fill, List, Sample, Trace, trace};
-use crate::codec::{DecodeError, Key, Record, decode, encode, encode_loosely, encode_with_one_zero};
+use super::tracer::{FLATTENED, Fill, List, Sample, Trace, trace};
+use crate::codec::{DecodeError, Key, Record, decode, encode, encode_loosely, encode_with_one_zero, lacks_length};
 
 /// How often a sample is decoded and encoded again.
 const ROUNDS: usize = 64;
@@ -42,12 +43,37 @@ pub(super) fn key<K: Key>() -> Findings {
     Findings { has_one_zero, ..found }
 }
 
-/// Of output only the encoding counts, so what cannot be sampled passes.
+/// Of output only the encoding counts, so what cannot be sampled passes, unless the way in which it cannot shows how it is written.
 pub(super) fn output<T: Record>() -> Findings {
-    let Ok(mut trace) = trace::<T>() else { return Findings::default() };
-    let problem = repeats::<T>(&mut trace, Encode::OUTPUT, &mut |_, _| Ok(())).err();
+    let no_length = || Err(NO_LENGTH.to_string());
+    let checked = match trace::<T>() {
+        Err(reason) if reason == FLATTENED => no_length(),
+        Err(_) => Ok(()),
+        Ok(mut trace) => {
+            let has_length = if has_no_length::<T>(&mut trace) { no_length() } else { Ok(()) };
+            has_length.and_then(|()| repeats::<T>(&mut trace, Encode::OUTPUT, &mut |_, _| Ok(())))
+        }
+    };
+    let problem = checked.err();
     Findings { problem: problem.map(|why| format!("{} {why}", type_name::<T>())), ..Findings::default() }
 }
+
+fn has_no_length<T: Record>(trace: &mut Trace) -> bool {
+    let fills = [Fill::One { other: None }, Fill::Least];
+    let tries = (0..trace.passes.len().min(MOST_PASSES)).flat_map(|pass| fills.map(|fill| (pass, fill)));
+    let mut samples = tries.filter_map(|(pass, fill)| trace.sample::<T>(pass, fill));
+    samples.any(|sample| encode_loosely(&sample.value).is_err_and(|error| lacks_length(&error)))
+}
+
+/// Why a record that is put out cannot be encoded.
+pub(super) fn not_put_out<T: Record>(error: &EncodeError) -> String {
+    let why = if lacks_length(error) { NO_LENGTH.to_string() } else { format!("cannot be put out: {error}") };
+    format!("{} {why}", type_name::<T>())
+}
+
+const NO_LENGTH: &str = "cannot be put out: its serde code writes a map or a list without saying how many elements it has, as that of serde's \
+                         flatten does, and the fingerprint of a batch needs that: write a plain struct, or a map or list that knows its \
+                         length, or put out the encoded text";
 
 /// Checks one value.
 pub(super) fn value<T: Record>(value: &T, exactly: bool) -> Result<(), String> {

@@ -10,7 +10,7 @@
 //! | logged record | it comes back from its encoding, and has the same encoding each time |
 //! | state | also, its encoding does not depend on how it came to be |
 //! | key | also, keys that are equal have equal encodings, and a key equals itself |
-//! | output | it has the same encoding each time, as far as it can be sampled |
+//! | output | it has the same encoding each time, as far as it can be sampled, and its maps and lists have a length |
 //!
 //! A type of which not all can be sampled is *uncertain*: its values are checked one by one as they come.
 
@@ -26,6 +26,7 @@ use std::any::TypeId;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use bincode::error::EncodeError;
 use serde::de::DeserializeOwned;
 use serde_reflection::{Format, Registry};
 
@@ -121,6 +122,11 @@ pub(crate) fn as_key<K: Key>() -> Findings {
 /// Whether a type can be put out.
 pub(crate) fn as_output<T: Record>() -> Findings {
     once::<T>(Role::Output, check::output::<T>)
+}
+
+/// Why a record that is put out cannot be encoded, with the name of its type: what [`as_output`] says where a sample shows it.
+pub(crate) fn not_put_out<T: Record>(error: &EncodeError) -> String {
+    check::not_put_out::<T>(error)
 }
 
 /// Whether the values of a type come back from what is stored. It may be another encoding each time.

@@ -30,6 +30,9 @@ use super::offered_by_users;
 use super::scalar::{Blob, Scalar};
 use crate::codec::{decode_prefix, encode_into};
 
+/// Why a type with `flatten` cannot be traced: it asks for the names of its fields as the keys of a map, and writes a map of unknown length.
+pub(super) const FLATTENED: &str = "its serde code flattens fields into it";
+
 /// More passes than any sensible type needs: each one sees one more variant of some enum.
 const MOST_PASSES: usize = 4_096;
 
@@ -260,6 +263,8 @@ struct Pass {
     plain_values: PlainValues,
     /// Why no value whatever could help.
     impossible: Option<String>,
+    /// The key of an entry is asked for, and how deep that is.
+    key_at: Option<usize>,
 }
 
 #[derive(Clone, Copy)]

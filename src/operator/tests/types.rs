@@ -140,6 +140,103 @@ fn state_logged_records_and_output_with_a_hash_map_are_refused_at_the_start() {
     says(&refusal(output), &["foreach_rdd", "HashMap<u64, u64>", "BTreeMap"]);
 }
 
+/// Numbers that are put out by a function, by a sink and into files.
+fn put_out<T: Record + PartialEq>(record: fn(u64) -> T) -> [Result<TestJob<Queue<u64>>>; 2] {
+    let job = |by_sink: bool| {
+        TestJob::configured(
+            |builder| builder.max_attempts(1),
+            move |context| {
+                let (numbers, stream) = context.queue_stream::<u64>("numbers");
+                let out = stream.map(record);
+                if by_sink {
+                    out.sink("table", crate::MemorySink::new());
+                } else {
+                    out.foreach_rdd(|_, _| ());
+                }
+                numbers
+            },
+        )
+    };
+    [job(false), job(true)]
+}
+
+#[test]
+fn output_without_a_length_is_refused_at_the_start_or_by_the_first_record_with_the_same_words() {
+    const WORDS: &str = "without saying how many elements it has";
+
+    #[derive(Clone, PartialEq, Serialize, Deserialize)]
+    struct Address {
+        city: String,
+    }
+    #[derive(Clone, PartialEq, Serialize, Deserialize)]
+    struct Customer {
+        number: u64,
+        #[serde(flatten)]
+        address: Address,
+    }
+    let customer = |number| Customer { number, address: Address { city: number.to_string() } };
+    #[derive(Clone, PartialEq, Serialize, Deserialize)]
+    struct Order {
+        note: Option<String>,
+        customers: Vec<Customer>,
+        #[serde(flatten)]
+        more: BTreeMap<String, u64>,
+    }
+    let order = |_| Order { note: None, customers: Vec::new(), more: BTreeMap::new() };
+    #[derive(Clone, PartialEq, Serialize, Deserialize)]
+    enum Event {
+        Nothing,
+        Registered(Vec<Customer>),
+    }
+    /// Writes what is even in it, one by one.
+    #[derive(Clone, PartialEq, Deserialize)]
+    struct Evens(Vec<u64>);
+    impl Serialize for Evens {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+            serializer.collect_seq(self.0.iter().filter(|number| **number % 2 == 0))
+        }
+    }
+    for job in put_out(customer) {
+        says(&refusal(job), &["Customer", "flatten", WORDS]);
+    }
+    for job in put_out(order) {
+        says(&refusal(job), &["Order", "flatten", WORDS]);
+    }
+    for job in put_out(|_| Event::Nothing) {
+        says(&refusal(job), &["Event", WORDS]);
+    }
+    let _ = Event::Registered(Vec::new());
+    for job in put_out(|number| Some(Evens(vec![number]))) {
+        says(&refusal(job), &["Evens", WORDS]);
+    }
+
+    /// Has no length for one number in many.
+    #[derive(Clone, PartialEq, Deserialize)]
+    struct Sometimes(u64);
+    impl Serialize for Sometimes {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+            match self.0 {
+                123_456_789 => serializer.collect_seq([1_u8].iter().filter(|_| true)),
+                number => serializer.collect_seq([number]),
+            }
+        }
+    }
+    for job in put_out(Sometimes) {
+        let mut job = job.unwrap();
+        job.handles().push(vec![1]).unwrap();
+        job.run_batch().unwrap();
+        job.handles().push(vec![123_456_789]).unwrap();
+        says(&job.run_batch().unwrap_err().to_string(), &["Sometimes", WORDS]);
+    }
+
+    // What knows its length is put out, though it could not be read back.
+    for job in put_out(|number| serde_json::json!({ "number": number })) {
+        let mut job = job.unwrap();
+        job.handles().push(vec![1]).unwrap();
+        job.run_batch().unwrap();
+    }
+}
+
 #[test]
 fn windows_keep_no_hash_map_either() {
     let window = TestJob::new(|context| {

@@ -8,7 +8,7 @@ use serde::de::{VariantAccess, Visitor};
 use serde_reflection::{ContainerFormat, Format, FormatHolder, Named, VariantFormat};
 
 use super::super::scalar::Blob;
-use super::{DEEPEST, Fill, Tracer, Untraceable};
+use super::{DEEPEST, FLATTENED, Fill, Tracer, Untraceable};
 
 /// The step into the first variant of an enum; steps before it are into fields.
 const VARIANTS: u32 = 1 << 20;
@@ -73,7 +73,13 @@ impl<'de> Deserializer<'de> for Tracing<'_> {
         deserialize_char Char visit_char;
     }
 
-    self_describing! { deserialize_any deserialize_identifier deserialize_ignored_any }
+    self_describing! { deserialize_any deserialize_ignored_any }
+
+    fn deserialize_identifier<V: Visitor<'de>>(mut self, _: V) -> Result<V::Value, Untraceable> {
+        let is_key = self.tracer.pass.key_at == Some(self.tracer.pass.frames.len());
+        let other = "its serde code needs a self-describing format (deserialize_identifier)";
+        Err(self.impossible(if is_key { FLATTENED } else { other }.to_string()))
+    }
 
     fn deserialize_f32<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, Untraceable> {
         self.note(Format::F32)?;
@@ -322,8 +328,12 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         }
         let format = &mut *self.formats.0;
         let made = self.tracer.element(self.at, self.length, |tracer| {
-            tracer.frame(0, |tracer| seed.deserialize(Tracing { tracer, format }))
+            tracer.frame(0, |tracer| {
+                tracer.pass.key_at = Some(tracer.pass.frames.len());
+                seed.deserialize(Tracing { tracer, format })
+            })
         });
+        self.tracer.pass.key_at = None;
         made.map(Some)
     }
 
