@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::Findings;
-use super::tracer::{FLATTENED, Fill, List, Sample, Trace, trace};
+use super::tracer::{Change, FLATTENED, Fill, List, Sample, Trace, trace};
 use crate::codec::{DecodeError, Key, Record, decode, encode, encode_loosely, encode_with_one_zero, lacks_length};
 
 /// How often a sample is decoded and encoded again.
@@ -38,7 +38,8 @@ pub(super) fn state<S: Record>() -> Findings {
 pub(super) fn key<K: Key>() -> Findings {
     let mut has_one_zero = false;
     let found = found::<K>(|trace| {
-        repeats::<K>(trace, Encode::STORED, &mut |trace, pass| is_key::<K>(trace, pass, &mut has_one_zero))
+        repeats::<K>(trace, Encode::STORED, &mut |trace, pass| is_key::<K>(trace, pass, &mut has_one_zero))?;
+        variants_differ::<K>(trace)
     });
     Findings { has_one_zero, ..found }
 }
@@ -74,6 +75,14 @@ pub(super) fn not_put_out<T: Record>(error: &EncodeError) -> String {
 const NO_LENGTH: &str = "cannot be put out: its serde code writes a map or a list without saying how many elements it has, as that of serde's \
                          flatten does, and the fingerprint of a batch needs that: write a plain struct, or a map or list that knows its \
                          length, or put out the encoded text";
+
+/// Checks one key.
+pub(super) fn key_value<K: Key>(key: &K) -> Result<(), String> {
+    let how = Encode { exactly: true, ..Encode::STORED };
+    let comes_back = comes_back(key, &how, None, ROUNDS_OF_ONE);
+    let equals = comes_back.and_then(|()| equals_itself(key).then_some(()).ok_or_else(|| NOT_ITSELF.to_string()));
+    equals.map_err(|why| format!("{} {why}", type_name::<K>()))
+}
 
 /// Checks one value.
 pub(super) fn value<T: Record>(value: &T, exactly: bool) -> Result<(), String> {
@@ -244,12 +253,9 @@ fn is_restored<T: Record>(value: &T) -> bool {
 /// Checks that keys which are equal have one encoding, and that each equals itself.
 fn is_key<K: Key>(trace: &mut Trace, pass: usize, has_one_zero: &mut bool) -> Result<(), String> {
     let Some(one) = trace.sample::<K>(pass, Fill::One { other: None }) else { return Ok(()) };
-    let back = |key: &K| encode(key).ok().and_then(|bytes| decode::<K>(&bytes).ok());
-    let equals_itself = |key: &K| back(key).is_none_or(|back| back == *key);
     if !equals_itself(&one.value) {
-        return Err("cannot be a key: one that is read back does not equal the one that was written".to_string());
+        return Err(NOT_ITSELF.to_string());
     }
-    let is_split = |one: &K, other: &K| one == other && encode(one).ok() != encode(other).ok();
     for list in &one.lists {
         if let Some([rises, falls]) = both_orders::<K>(trace, pass, list)
             && (is_split(&rises.value, &falls.value) || !is_restored(&rises.value) || !is_restored(&falls.value))
@@ -269,12 +275,13 @@ fn is_key<K: Key>(trace: &mut Trace, pass: usize, has_one_zero: &mut bool) -> Re
     for [one, other] in ALIKE {
         others.push([trace.sample(pass, Fill::Text(one)), trace.sample(pass, Fill::Text(other))]);
     }
+    for change in Change::ALL {
+        others.push([trace.sample(pass, Fill::One { other: None }), trace.sample(pass, Fill::Changed(change))]);
+    }
     for pair in others {
         let [Some(one), Some(other)] = pair else { continue };
         if is_split(&one.value, &other.value) {
-            return Err("cannot be a key: keys that are equal have other encodings, so they would be counted apart: compare by all \
-                        that is encoded, or bring it into one form where the key is made"
-                .to_string());
+            return Err(COUNTED_APART.to_string());
         }
     }
     if one.has_floats {
@@ -282,6 +289,36 @@ fn is_key<K: Key>(trace: &mut Trace, pass: usize, has_one_zero: &mut bool) -> Re
     }
     Ok(())
 }
+
+/// Checks that no two variants of an enum are equal.
+fn variants_differ<K: Key>(trace: &mut Trace) -> Result<(), String> {
+    let mut seen: Vec<K> = Vec::new();
+    for pass in 0..trace.passes.len().min(MOST_PASSES) {
+        for fill in [Fill::One { other: None }, Fill::Least] {
+            let Some(Sample { value, .. }) = trace.sample::<K>(pass, fill) else { continue };
+            if seen.iter().any(|other| is_split(other, &value)) {
+                return Err(COUNTED_APART.to_string());
+            }
+            seen.push(value);
+        }
+    }
+    Ok(())
+}
+
+fn equals_itself<K: Key>(key: &K) -> bool {
+    let back = encode(key).ok().and_then(|bytes| decode::<K>(&bytes).ok());
+    back.is_none_or(|back| back == *key)
+}
+
+/// Whether two keys are equal and have other encodings.
+fn is_split<K: Key>(one: &K, other: &K) -> bool {
+    one == other && encode(one).ok() != encode(other).ok()
+}
+
+const NOT_ITSELF: &str = "cannot be a key: one that is read back does not equal the one that was written";
+
+const COUNTED_APART: &str = "cannot be a key: keys that are equal have other encodings, so they would be counted apart: compare by all \
+                             that is encoded, or bring it into one form where the key is made";
 
 /// Texts that some types take for the same.
 const ALIKE: [[&str; 2]; 5] = [

@@ -6,36 +6,49 @@
 
 use std::marker::PhantomData;
 
-use super::as_key;
+use super::{Findings, as_key, check_key};
 use crate::codec::{Key, KeyHash, KeyHasher, decode, encode_with_one_zero};
 
 /// Takes keys of one type in.
 pub(crate) struct Keys<K> {
     hasher: KeyHasher,
     has_one_zero: bool,
+    /// Samples of the type do not show everything: each key is checked.
+    checks_each: bool,
     keys: PhantomData<fn(K)>,
 }
 
 impl<K: Key> Keys<K> {
     pub fn new() -> Self {
-        Self { hasher: KeyHasher::default(), has_one_zero: as_key::<K>().has_one_zero, keys: PhantomData }
+        let Findings { has_one_zero, is_uncertain, .. } = as_key::<K>();
+        Self { hasher: KeyHasher::default(), has_one_zero, checks_each: is_uncertain, keys: PhantomData }
     }
 
     /// A key in the form in which it is kept, and its hash.
+    ///
+    /// # Panics
+    /// When it shows that its type cannot be a key.
     #[inline]
     pub fn take(&mut self, key: K) -> (KeyHash, K) {
-        let key = if self.has_one_zero { in_one_form(&key) } else { key };
+        let key = if self.has_one_zero || self.checks_each { self.in_one_form(key) } else { key };
         (self.hasher.hash(&key), key)
     }
 
     /// The hash of a key in the form in which it is kept.
     pub fn hash(&mut self, key: &K) -> KeyHash {
-        if self.has_one_zero { self.hasher.hash(&in_one_form(key)) } else { self.hasher.hash(key) }
+        if self.has_one_zero || self.checks_each { self.take(key.clone()).0 } else { self.hasher.hash(key) }
     }
-}
 
-#[cold]
-fn in_one_form<K: Key>(key: &K) -> K {
-    let bytes = encode_with_one_zero(key).expect("a key encodes");
-    decode(&bytes).expect("a key type was sampled when the job was declared")
+    #[cold]
+    fn in_one_form(&self, key: K) -> K {
+        if self.checks_each
+            && let Err(problem) = check_key(&key)
+        {
+            panic!("{problem}");
+        }
+        let bytes = encode_with_one_zero(&key).expect("a key encodes");
+        let form = decode(&bytes).expect("a key comes back from its encoding");
+        // Of a type that was not sampled it is not known whether its zeros are equal.
+        if self.has_one_zero || form == key { form } else { key }
+    }
 }

@@ -142,6 +142,14 @@ pub(crate) fn check_record<T: Record>(record: &T) -> Result<(), String> {
     check::value(record, false)
 }
 
+/// Checks one key of an uncertain type: that it comes back, equals itself, and has one encoding.
+///
+/// # Errors
+/// Why it cannot be a key, with the name of the type.
+pub(crate) fn check_key<K: Key>(key: &K) -> Result<(), String> {
+    check::key_value(key)
+}
+
 /// Checks one state of an uncertain type: that it comes back, and has the encoding that it came from each time.
 ///
 /// # Errors

@@ -85,8 +85,35 @@ pub(super) enum Fill {
     Float(u64),
     /// As `One`, with this text in all places.
     Text(&'static str),
+    /// As `One`, with all plain values changed in this way.
+    Changed(Change),
     /// What a user's sample is made of: its encoding is in the pass.
     Sample,
+}
+
+/// How plain values are changed that a type has accepted, to see whether it takes them for the same.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Change {
+    UpperCase,
+    LowerCase,
+    SpaceBefore,
+    SpaceAfter,
+    /// Every plain value is another one: numbers are twice as large.
+    Every,
+}
+
+impl Change {
+    pub const ALL: [Self; 5] = [Self::UpperCase, Self::LowerCase, Self::SpaceBefore, Self::SpaceAfter, Self::Every];
+
+    fn of_text(self, text: String) -> String {
+        match self {
+            Self::UpperCase => text.to_uppercase(),
+            Self::LowerCase => text.to_lowercase(),
+            Self::SpaceBefore => format!(" {text}"),
+            Self::SpaceAfter => format!("{text} "),
+            Self::Every => text,
+        }
+    }
 }
 
 /// A list or a map that was met, and the container that holds it.
@@ -200,8 +227,10 @@ impl Trace {
                 let Pass { given, lists, scalars, has_floats, .. } = std::mem::take(&mut self.tracer.pass);
                 return Some(Sample { value, given, lists, scalars, has_floats });
             }
-            let is_about_values =
-                matches!(fill, Fill::One { other: Some(_) } | Fill::Float(_) | Fill::Text(_) | Fill::Least);
+            let is_about_values = matches!(
+                fill,
+                Fill::One { other: Some(_) } | Fill::Float(_) | Fill::Text(_) | Fill::Changed(_) | Fill::Least
+            );
             if self.tracer.pass.impossible.is_some() || is_about_values || !self.tracer.offers_other_values() {
                 return None;
             }
@@ -436,6 +465,8 @@ impl Tracer {
             (Fill::Learn | Fill::Least, _, offered) => offered.unwrap_or_else(|| offers[0].clone()),
             (Fill::One { other: Some(other) }, _, Some(offered)) if other == place => offered.varied(1),
             (Fill::One { other: Some(other) }, _, None) if other == place => S::numbered(2),
+            (Fill::Changed(Change::Every), None, Some(offered)) => offered.varied(1),
+            (Fill::Changed(Change::Every), None, None) => S::numbered(2),
             (_, None, offered) => offered.unwrap_or_else(|| S::numbered(1)),
             (_, Some(number), Some(offered)) => offered.varied(number),
             (_, Some(number), None) => S::numbered(number),
@@ -464,6 +495,13 @@ impl Tracer {
                 self.pass.scalars += 1;
                 self.give(text);
                 text.to_string()
+            }
+            Fill::Changed(change) => {
+                let given = self.pass.given.len();
+                let text = change.of_text(self.scalar());
+                self.pass.given.truncate(given);
+                self.give(&text);
+                text
             }
             _ => self.scalar(),
         }

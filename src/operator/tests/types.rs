@@ -108,6 +108,129 @@ fn keys_that_are_equal_and_encoded_differently_are_refused_at_the_start() {
 }
 
 #[test]
+fn keys_that_check_what_they_read_and_ignore_something_are_refused_at_the_start() {
+    /// An address in which letter case does not count.
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    #[serde(try_from = "String")]
+    struct Mailbox(String);
+    impl TryFrom<String> for Mailbox {
+        type Error = String;
+        fn try_from(text: String) -> std::result::Result<Self, String> {
+            if text.contains('@') { Ok(Self(text)) } else { Err("no @".to_string()) }
+        }
+    }
+    impl PartialEq for Mailbox {
+        fn eq(&self, other: &Self) -> bool {
+            self.0.eq_ignore_ascii_case(&other.0)
+        }
+    }
+    impl Eq for Mailbox {}
+    says(&refusal(counted(|_| Mailbox("a@b".to_string()))), &["Mailbox", "equal", "counted apart"]);
+    says(&refusal(counted(|number| (number, Some(Mailbox("a@b".to_string()))))), &["Mailbox", "equal"]);
+
+    /// A fraction that is not brought down.
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    struct Fraction(u32, u32);
+    impl PartialEq for Fraction {
+        fn eq(&self, other: &Self) -> bool {
+            u64::from(self.0) * u64::from(other.1) == u64::from(other.0) * u64::from(self.1)
+        }
+    }
+    impl Eq for Fraction {}
+    says(&refusal(counted(|number| Fraction(number as u32, 1))), &["Fraction", "equal", "counted apart"]);
+
+    /// Two names of the same thing.
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    enum Grade {
+        Best,
+        First,
+        Second,
+    }
+    impl PartialEq for Grade {
+        fn eq(&self, other: &Self) -> bool {
+            matches!(self, Self::Second) == matches!(other, Self::Second)
+        }
+    }
+    impl Eq for Grade {}
+    says(&refusal(counted(|_| Grade::Best)), &["Grade", "equal", "counted apart"]);
+    let _ = (Grade::First, Grade::Second);
+}
+
+/// An order number in which letter case does not count, for which no sample is found.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+struct AnyCase(String);
+
+impl TryFrom<String> for AnyCase {
+    type Error = String;
+
+    fn try_from(text: String) -> std::result::Result<Self, String> {
+        if text.to_uppercase().starts_with("CASE/") { Ok(Self(text)) } else { Err("no order number".to_string()) }
+    }
+}
+
+impl PartialEq for AnyCase {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for AnyCase {}
+
+#[test]
+fn of_keys_that_accept_no_value_on_offer_a_users_sample_shows_that_equal_ones_are_encoded_differently() {
+    let job = |gives_sample: bool| {
+        TestJob::new(move |context| {
+            if gives_sample {
+                context.sample(&AnyCase("case/1".to_string()));
+            }
+            let (numbers, stream) = context.queue_stream::<u64>("numbers");
+            (numbers, stream.map(|number| AnyCase(format!("case/{number}"))).count_by_value().collect("counts"))
+        })
+    };
+    job(false).unwrap();
+    says(&refusal(job(true)), &["AnyCase", "equal", "counted apart"]);
+}
+
+#[test]
+fn keys_of_which_no_sample_is_found_are_checked_one_by_one() {
+    type Orders = HashSet<OrderNumber>;
+    let mut job = counted(|count| -> Orders { (0..count).map(|n| OrderNumber(format!("ORD/{n}"))).collect() }).unwrap();
+    job.handles().0.push(vec![1, 1]).unwrap();
+    job.run_batch().unwrap();
+    assert_eq!(job.handles().1.last().len(), 1);
+    job.handles().0.push(vec![200]).unwrap();
+    says(&job.run_batch().unwrap_err().to_string(), &["HashSet", "OrderNumber", "BTreeSet"]);
+
+    /// A price, never so small that it is on offer.
+    #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+    #[serde(try_from = "(f64, f64)", into = "(f64, f64)")]
+    struct Price(f64, f64);
+    impl TryFrom<(f64, f64)> for Price {
+        type Error = String;
+        fn try_from((price, tax): (f64, f64)) -> std::result::Result<Self, String> {
+            if price > 1e12 { Ok(Self(price, tax)) } else { Err("too cheap".to_string()) }
+        }
+    }
+    impl From<Price> for (f64, f64) {
+        fn from(price: Price) -> Self {
+            (price.0, price.1)
+        }
+    }
+    impl PartialEq for Price {
+        fn eq(&self, other: &Self) -> bool {
+            self.0 == other.0 && self.1 == other.1
+        }
+    }
+    impl Eq for Price {}
+    let mut job = counted(|number| Price(1e13, if number == 0 { 0.0 } else { -0.0 })).unwrap();
+    job.handles().0.push(vec![0, 1]).unwrap();
+    job.run_batch().unwrap();
+    let counts: Vec<u64> = job.handles().1.last().iter().map(|(_, count)| *count).collect();
+    assert_eq!(counts, [2], "zeros that are equal are one key");
+}
+
+#[test]
 fn state_logged_records_and_output_with_a_hash_map_are_refused_at_the_start() {
     let state = refusal(kept(|number| HashMap::from([(number.to_string(), number)])));
     says(&state, &["\"kept\"", "HashMap<alloc::string::String, u64>", "BTreeMap"]);
