@@ -95,6 +95,7 @@ pub use clock::{Clock, Interrupt, ManualClock, SystemClock, Waited};
 pub use codec::{Key, Record};
 pub use context::{StreamingContext, StreamingContextBuilder};
 pub use driver::status::Status;
+pub use driver::stopper::StopHandle;
 pub use dstream::DStream;
 pub use error::{Error, ErrorKind, Result};
 pub use id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid};

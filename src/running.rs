@@ -12,6 +12,7 @@ use crate::dataflow::engine::Width;
 use crate::dataflow::graph::Graph;
 use crate::driver::guard::guarded;
 use crate::driver::message::DriverMessage;
+use crate::driver::signals::Signals;
 use crate::driver::start::Job;
 use crate::driver::status::{Shared, Status};
 use crate::driver::stopper::Stopper;
@@ -66,6 +67,8 @@ impl Running {
     pub(crate) fn start(mut job: Job, graph: Arc<Graph>, sender: Sender<DriverMessage>) -> Result<Self> {
         let stopper = Stopper::new(sender.clone(), job.settings.stop_signal(), job.watch.clone());
         let (shared, width, watch) = (job.shared.clone(), job.settings.width, job.watch.clone());
+        let signals = job.settings.signals.then(|| Signals::listen(stopper.clone())).transpose()?;
+        job.settings.stop_handle.add(&stopper);
         let listeners = job.settings.listeners.clone();
         let listeners = ListenerThread::start(listeners, job.settings.listener_queue, shared.clone())?;
         let events = listeners.events();
@@ -89,6 +92,7 @@ impl Running {
         let driver = move || {
             watched.watch_this_thread();
             let ended = guarded(|| job.run());
+            drop(signals);
             if watched.end() {
                 end.tell(ended);
             } else {

@@ -16,6 +16,7 @@ use crate::disk::LocalDisk;
 use crate::driver::settings::{
     DEFAULT_ATTEMPTS, DEFAULT_LAZY_ABOVE, DEFAULT_LISTENER_QUEUE, DEFAULT_STOP_GRACE, JobSettings, KEY_GROUPS,
 };
+use crate::driver::stopper::StopHandle;
 use crate::dstream::GraphBuilder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::listener::{Listeners, StreamingListener};
@@ -88,6 +89,7 @@ impl StreamingContextBuilder {
             dropped: Vec::new(),
             goes_on_without_log: false,
             signals: false,
+            stop_handle: StopHandle::default(),
             stop_grace: DEFAULT_STOP_GRACE,
             listeners: Listeners::default(),
             listener_queue: DEFAULT_LISTENER_QUEUE,
@@ -390,9 +392,22 @@ impl StreamingContextBuilder {
         self.set(|settings| settings.wal.quota_bytes = bytes)
     }
 
-    /// SIGTERM, and the first SIGINT, stop the job gracefully; a second SIGINT stops it hard.
+    /// SIGTERM, and the first SIGINT, stop the job gracefully; a second SIGINT stops it hard. While the job starts, each of them ends the start,
+    /// which is then an error of the kind [`Stopped`](crate::ErrorKind::Stopped).
     pub fn install_signal_handlers(self) -> Self {
         self.set(|settings| settings.signals = true)
+    }
+
+    /// Stops the job by this handle, also while it starts.
+    ///
+    /// ```
+    /// use floodmark::{StopHandle, StreamingContext};
+    ///
+    /// let stop = StopHandle::default();
+    /// let builder = StreamingContext::builder("job").stop_handle(&stop);
+    /// ```
+    pub fn stop_handle(self, handle: &StopHandle) -> Self {
+        self.set(|settings| settings.stop_handle = handle.clone())
     }
 
     /// How long a stop waits for user code that does not return; 10 s by default. It is real time, whatever the job's

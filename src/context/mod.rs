@@ -150,7 +150,8 @@ impl StreamingContext {
     /// # Errors
     /// `Configuration` when the graph is wrong (a uid used twice, streams of two contexts, nothing to do); `Owned` when another
     /// driver is alive; `Incompatible` when what is stored does not fit this program; `Damaged` when it is not what it was;
-    /// `Environment` when the disk or the system refuses.
+    /// `Environment` when the disk or the system refuses; `Stopped` when it is ended by a
+    /// [signal](StreamingContextBuilder::install_signal_handlers) or a [handle](StreamingContextBuilder::stop_handle).
     ///
     /// ```no_run
     /// # let context = floodmark::StreamingContext::builder("job").checkpoint("./state").build()?;

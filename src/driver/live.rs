@@ -1,4 +1,4 @@
-//! Going live: receivers, ticks and signals, once everything since the checkpoint is recomputed.
+//! Going live: receivers and ticks, once everything since the checkpoint is recomputed.
 
 use std::sync::Arc;
 
@@ -8,9 +8,7 @@ use crate::batch::ticker::Ticker;
 use crate::block::{BlockLog, Intake};
 use crate::driver::Driver;
 use crate::driver::message::DriverMessage;
-use crate::driver::signals::Signals;
 use crate::driver::start::environment;
-use crate::driver::stopper::Stopper;
 use crate::error::{Error, Result};
 use crate::source::{ReceiverSource, Supervisor};
 use crate::wal::{FrameAt, FrameKind, NewFrame, Wal};
@@ -33,10 +31,6 @@ impl Driver {
         let sender = self.sender.clone();
         let tick = move || drop(sender.send(DriverMessage::Tick));
         self.ticker = Some(Ticker::start(self.settings.clock.clone(), self.settings.interval_ms, tick)?);
-        if self.settings.signals {
-            let stopper = Stopper::new(self.sender.clone(), self.settings.stop_signal(), self.watch.clone());
-            self.signals = Some(Signals::listen(stopper)?);
-        }
         Ok(())
     }
 }

@@ -29,7 +29,7 @@ mod planted;
 pub(crate) mod questions;
 mod room;
 pub(crate) mod settings;
-mod signals;
+pub(crate) mod signals;
 pub(crate) mod start;
 pub(crate) mod status;
 mod stop;
@@ -66,7 +66,6 @@ use crate::driver::memory::FrozenMemory;
 use crate::driver::message::DriverMessage;
 use crate::driver::questions::Question;
 use crate::driver::settings::{IN_FLIGHT, JobSettings, LARGE_BATCH_BYTES};
-use crate::driver::signals::Signals;
 use crate::driver::status::Shared;
 use crate::driver::watch::Watch;
 use crate::error::{Error, ErrorKind, Result};
@@ -99,7 +98,6 @@ pub(crate) struct Driver {
     supervisor: Option<Arc<Supervisor>>,
     /// Where the library's own tasks for receivers run. Receivers have threads of their own.
     runtime: tokio::runtime::Runtime,
-    signals: Option<Signals>,
     estimator: PidRateEstimator,
     rate: Option<f64>,
     /// The last batch was kept from the estimator.

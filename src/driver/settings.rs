@@ -9,6 +9,7 @@ use crate::checkpoint::KeepRule;
 use crate::clock::Clock;
 use crate::dataflow::engine::Width;
 use crate::disk::Disk;
+use crate::driver::stopper::StopHandle;
 use crate::id::Uid;
 use crate::listener::Listeners;
 use crate::planted::Planted;
@@ -70,6 +71,8 @@ pub(crate) struct JobSettings {
     pub dropped: Vec<Uid>,
     pub goes_on_without_log: bool,
     pub signals: bool,
+    /// Handles by which the program stops the job, also while it starts.
+    pub stop_handle: StopHandle,
     /// How long a stop waits for user code that does not return.
     pub stop_grace: Duration,
     pub listeners: Listeners,

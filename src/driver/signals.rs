@@ -8,7 +8,7 @@ use crate::driver::stopper::Stopper;
 use crate::error::Result;
 
 /// Listens until it is dropped.
-pub(super) struct Signals(Option<Runtime>);
+pub(crate) struct Signals(Option<Runtime>);
 
 impl Signals {
     /// SIGTERM, and the first SIGINT, stop gracefully; the second SIGINT stops hard.

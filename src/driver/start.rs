@@ -67,7 +67,26 @@ pub(crate) struct Job {
 
 impl Job {
     /// Runs the job from recovery to its end, on the thread of the driver; says how it was stopped.
-    pub fn run(mut self) -> Result<Ending> {
+    pub fn run(self) -> Result<Ending> {
+        let (watch, store) = (self.watch.clone(), self.settings.stop_signal());
+        self.run_here().map_err(|error| {
+            // A stop ends whatever the start waits for, with an error of that.
+            let by_stop = match error.kind() {
+                ErrorKind::Stopped => true,
+                ErrorKind::Environment => store.has_cut_off(),
+                _ => false,
+            };
+            match watch.unless_stopped_in_start() {
+                Err(stopped) if by_stop => {
+                    tracing::info!(%error, "stopped while the job started");
+                    stopped
+                }
+                _ => error,
+            }
+        })
+    }
+
+    fn run_here(mut self) -> Result<Ending> {
         let (location, disk) = (self.settings.location.clone(), self.settings.disk.clone());
         disk.create_dir_all(Step::DirectoryCreate, &location).map_err(|error| {
             Error::caused_by(
@@ -102,7 +121,8 @@ impl Job {
     fn run_locked(self) -> Result<Ending> {
         let (mut driver, receivers, report) = self.recover()?;
         let is_replay = driver.settings.replay.is_some();
-        if let Err(error) = if is_replay { Ok(()) } else { guarded(|| driver.go_live(receivers)) } {
+        let live = driver.code_watch.go_live();
+        if let Err(error) = live.and_then(|()| if is_replay { Ok(()) } else { guarded(|| driver.go_live(receivers)) }) {
             driver.abandon();
             return Err(error);
         }
@@ -119,6 +139,7 @@ impl Job {
         let receivers = std::mem::take(&mut self.receivers);
         let mut job = self;
         loop {
+            job.watch.unless_stopped_in_start()?;
             if let Some(remote) = &job.settings.remote_disk {
                 let events = &job.events;
                 let tell = |progress: FetchProgress| {
@@ -145,7 +166,7 @@ impl Job {
             let mut report = RecoveryReport::new(&decision);
             tracing::info!(epoch = %decision.epoch, "{report}");
             if job.settings.replay.is_none() {
-                back_off(&decision);
+                back_off(&decision, &job.watch);
             }
             let chosen = decision.chosen(&facts).cloned();
             let fallback = Fallback::find(&job.settings, &job.graph, &facts, &decision, &declared);
@@ -273,14 +294,14 @@ const TIMES_BEHIND: u32 = 10;
 const DEATHS_BEFORE_BACK_OFF: u32 = 3;
 
 /// Waits, where the process has died again and again over one batch: a supervisor that restarts it at once gains nothing.
-fn back_off(decision: &Decision) {
+fn back_off(decision: &Decision, watch: &Watch) {
     let deaths = |batch: &BatchFacts| batch.attempts_started.saturating_sub(batch.attempts_failed);
     let uncommitted = decision.replay.iter().filter(|batch| batch.commit.is_none());
     let deaths = uncommitted.map(deaths).max().unwrap_or_default();
     if deaths > DEATHS_BEFORE_BACK_OFF {
         let wait = Duration::from_millis(50) * 2_u32.pow((deaths - DEATHS_BEFORE_BACK_OFF).min(6));
         tracing::warn!(deaths, ?wait, "the process has died over the same batch; waiting before it is tried again");
-        std::thread::sleep(wait);
+        watch.pause(wait);
     }
 }
 

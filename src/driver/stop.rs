@@ -55,8 +55,9 @@ impl Driver {
         Error::new(ErrorKind::Stopped, "the job was stopped")
     }
 
-    /// Refuses to go on where the job has ended while user code ran on this thread.
+    /// Refuses to go on where the job has ended while user code ran on this thread, and where its start was stopped.
     pub(super) fn unless_given_up(&mut self) -> Result<()> {
+        self.code_watch.unless_stopped_in_start()?;
         if self.code_watch.has_given_up() { Err(self.interrupted()) } else { Ok(()) }
     }
 
@@ -126,7 +127,7 @@ impl Driver {
 
     /// Ends every thread that holds the state or the log, except the log's own.
     pub(super) fn end_threads(&mut self) -> Result<()> {
-        (self.ticker, self.signals) = (None, None);
+        self.ticker = None;
         let supervisor = self.supervisor.take();
         let aborted = Instant::now();
         supervisor.iter().for_each(|supervisor| supervisor.abort());

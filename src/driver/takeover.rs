@@ -139,7 +139,6 @@ impl Job {
             inputs,
             supervisor: None,
             runtime,
-            signals: None,
             store: Some(store),
             lazy: lazy.map(Box::new),
             stored: operators

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::driver::status::Shared;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::listener::events::UserCodeOverdue;
 
 thread_local! {
@@ -42,6 +42,8 @@ struct Inner {
 struct State {
     /// The user code that runs on the driver's thread.
     call: Option<Call>,
+    /// The job has recovered, and receives.
+    is_live: bool,
     /// When the job was first asked to stop at once.
     stopped: Option<Instant>,
     has_given_up: bool,
@@ -66,6 +68,13 @@ enum Next {
 }
 
 impl State {
+    fn unless_stopped_in_start(&self) -> Result<()> {
+        if self.is_live || self.stopped.is_none() {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Stopped, "the job was stopped while it started; the next start recovers"))
+    }
+
     fn next(&self, now: Instant, grace: Duration) -> Next {
         if self.has_ended {
             return Next::End;
@@ -97,15 +106,49 @@ impl Watch {
         WATCHED.replace(Some(self.clone()));
     }
 
-    /// Notes that the job was asked to stop at once.
-    pub fn stop(&self) {
-        self.lock().stopped.get_or_insert_with(Instant::now);
-        self.0.changed.notify_all();
+    /// Notes that the job was asked to stop. Says whether it stops at once: it does where it is asked to, and where it only starts,
+    /// since nothing was received in this life that could be finished.
+    pub fn stop(&self, graceful: bool) -> bool {
+        let mut state = self.lock();
+        let at_once = !graceful || !state.is_live;
+        if at_once {
+            state.stopped.get_or_insert_with(Instant::now);
+            self.0.changed.notify_all();
+        }
+        at_once
+    }
+
+    /// Notes that the start is over.
+    ///
+    /// # Errors
+    /// `Stopped` when the job was asked to stop before.
+    pub fn go_live(&self) -> Result<()> {
+        let mut state = self.lock();
+        state.unless_stopped_in_start()?;
+        state.is_live = true;
+        Ok(())
+    }
+
+    /// # Errors
+    /// `Stopped` when a start was asked to stop.
+    pub fn unless_stopped_in_start(&self) -> Result<()> {
+        self.lock().unless_stopped_in_start()
+    }
+
+    /// Waits; not longer than until the job is asked to stop at once.
+    pub fn pause(&self, wait: Duration) {
+        let waits = |state: &mut State| state.stopped.is_none();
+        drop(self.0.changed.wait_timeout_while(self.lock(), wait, waits).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Whether the job has ended without the driver's thread, which must begin nothing any more.
     pub fn has_given_up(&self) -> bool {
         self.lock().has_given_up
+    }
+
+    /// Whether the driver has ended.
+    pub fn has_ended(&self) -> bool {
+        self.lock().has_ended
     }
 
     /// Ends the watch. Says whether the end of the job is still to be told.

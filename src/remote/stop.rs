@@ -1,4 +1,4 @@
-//! The signal by which a hard stop ends every wait for an object store.
+//! The signal by which a hard stop ends every wait for an object store, and any stop those of a start.
 //!
 //! A hard stop is a crash that the program asks for. A request that it cuts off may be applied or not, now or later, exactly as when
 //! the process dies in it. The caller gets [`RemoteError::Stopped`](super::RemoteError::Stopped), so the step fails, nothing

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use floodmark::{
     Clock, Error, ErrorKind, ManualClock, ObjectStoreHealth, Receiver, ReceiverContext, ReceiverError, Running, Status,
-    StreamingContext, StreamingListener,
+    StopHandle, StreamingContext, StreamingListener,
 };
 use recovery_tests::store::{Refusal, Request, Strike, StrikingStore};
 
@@ -218,4 +218,65 @@ fn a_hard_stop_during_an_outage_ends_promptly_without_an_error_and_a_restart_is_
         life.run_batches("after", 2, &mut sent).unwrap_or_else(|error| panic!("{what}: {error}"));
         world.check(&life, &sent).unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
     }
+}
+
+/// How a start is stopped while its store does not answer.
+#[derive(Clone, Copy, Debug)]
+enum StartStop {
+    Gracefully,
+    Hard,
+}
+
+#[test]
+fn a_stop_while_a_start_waits_for_any_put_ends_it_promptly_and_the_next_start_is_exact() {
+    let strikes = [Strike::Refuse(Refusal::Broken), Strike::Swallow, Strike::Silence];
+    let stops = [StartStop::Gracefully, StartStop::Hard];
+    let mut waited = 0;
+    for (strike, puts) in strikes.into_iter().flat_map(|strike| (0..12).map(move |puts| (strike, puts))) {
+        let stop = stops[puts % stops.len()];
+        let what = format!("{strike:?} after {puts} puts, {stop:?}");
+        let (world, mut sent, heard) = (World::default(), Sent::default(), Heard::default());
+        let (store, clock) = (StrikingStore::around(Arc::new(world.store.clone())), ManualClock::at(1_700_000_000_000));
+        let machine = Machine::new();
+        start(&world, &machine, &store, &clock, &heard).run_batches("before", 3, &mut sent).unwrap();
+        drop(machine);
+
+        // On an empty machine, so that the start fetches what there is.
+        let machine = Machine::new();
+        let before = store.asked(Request::Put);
+        for request in [Request::Get, Request::List, Request::Delete] {
+            store.next(request, &[Strike::Spare; 1_000]);
+        }
+        store.next(Request::Put, &vec![Strike::Spare; puts]);
+        store.always(Some(strike));
+        let handle = StopHandle::default();
+        let builder = world.builder(&machine).object_store(Arc::new(store.clone()), "jobs/counts");
+        let builder = builder.object_store_patience(PATIENCE).object_store_clock(clock.clone()).stop_handle(&handle);
+        let world_of_start = world.clone();
+        let (done, outcome) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(world_of_start.run(builder).map(drop)));
+        // The store's clock stands still, so its patience never ends.
+        while store.asked(Request::Put) <= before + puts as u64 && outcome.try_recv().is_err() {
+            std::thread::yield_now();
+        }
+        if store.asked(Request::Put) > before + puts as u64 {
+            waited += 1;
+            match stop {
+                StartStop::Gracefully => handle.stop(true),
+                StartStop::Hard => handle.stop(false),
+            }
+            let stopped = outcome.recv_timeout(Duration::from_secs(60));
+            let stopped = stopped.unwrap_or_else(|_| panic!("{what}: the start waits for the store"));
+            let error = stopped.expect_err(&what);
+            assert_eq!(error.kind(), ErrorKind::Stopped, "{what}: {error}");
+            assert!(error.to_string().contains("while it started"), "{what}: {error}");
+        }
+
+        store.always(None);
+        let machine = machine.restarted();
+        let life = start(&world, &machine, &StrikingStore::around(Arc::new(world.store.clone())), &clock, &heard);
+        life.run_batches("after", 2, &mut sent).unwrap_or_else(|error| panic!("{what}: {error}"));
+        world.check(&life, &sent).unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+    }
+    assert!(waited >= 3 * 4, "only {waited} starts have waited for the store");
 }
