@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_128;
@@ -157,7 +157,7 @@ impl<F> ReferenceFile<F> {
 }
 
 /// All bytes of a file and its stamp; `None` if it changed meanwhile.
-fn read_whole(path: &PathBuf) -> io::Result<Option<(Vec<u8>, FileStamp)>> {
+fn read_whole(path: &Path) -> io::Result<Option<(Vec<u8>, FileStamp)>> {
     let mut file = open_file(path)?;
     let before = FileStamp::of(&file.metadata()?)?;
     let mut bytes = Vec::with_capacity(usize::try_from(before.size).unwrap_or_default());
