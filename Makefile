@@ -66,5 +66,5 @@ replay: setup ## one run of a sweep again, from its replay file (FILE=target/cha
 random-graphs: setup ## random graphs of operators against a model (CASES=n, SEED=n)
 	$(if $(wildcard /dev/shm),TMPDIR=/dev/shm) FLOODMARK_GRAPH_CASES=$(CASES) FLOODMARK_GRAPH_SEED=$(SEED) cargo test $(SELECTION) --lib random_graphs -- --nocapture
 
-ci: ## what .ci/run does: format, lints, tests, documentation
+ci: ## what .ci/run does: format, layers, lints, tests, documentation
 	@.ci/run

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::context::StreamingContext;
 use crate::error::ErrorKind;
+use crate::job::context::StreamingContext;
 use crate::state::spec::StateSpec;
 
 /// What starting a job says whose batch interval is 200 ms.

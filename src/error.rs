@@ -86,19 +86,6 @@ impl std::error::Error for Error {
     }
 }
 
-impl From<crate::block::StoreError> for Error {
-    fn from(error: crate::block::StoreError) -> Self {
-        use crate::block::StoreError;
-        let kind = match &error {
-            StoreError::Stopped => ErrorKind::Stopped,
-            StoreError::Log { .. } => ErrorKind::Environment,
-            StoreError::TooLarge { .. } | StoreError::Encode { .. } => ErrorKind::Configuration,
-            StoreError::OutOfOrder { .. } | StoreError::Gap { .. } => ErrorKind::UserCode,
-        };
-        Error::caused_by(kind, "records were not stored", error)
-    }
-}
-
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -149,3 +149,18 @@ impl fmt::Display for Uid {
         self.0.fmt(f)
     }
 }
+
+/// Which batch an [`Rdd`] is.
+///
+/// ```
+/// use floodmark::{Batch, BatchId, BatchTime};
+/// let batch = Batch { id: BatchId(3), time: BatchTime(1_500) };
+/// assert_eq!(batch.id.next(), BatchId(4));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Its number: the key by which a receiver of the batch can tell that it has it already.
+    pub id: BatchId,
+    /// Its time, the same on every replay.
+    pub time: BatchTime,
+}

@@ -30,12 +30,10 @@
 #![forbid(unsafe_code)]
 
 // The job: how it is declared, and the handle on it while it runs.
-mod context;
+mod job;
 mod dstream;
 #[cfg(test)]
 mod dstream_tests;
-mod query;
-mod running;
 
 // What everything stands on: identifiers, encodings, errors, time, threads that give way, the door to the disk, and calls of
 // user code.
@@ -46,6 +44,7 @@ mod codec;
 mod disk;
 mod error;
 mod id;
+mod lock;
 mod place;
 mod pursuit;
 mod text;
@@ -78,7 +77,6 @@ mod sink;
 mod driver;
 mod recovery;
 // The past, computed again.
-mod replay;
 // Who hears what happens.
 mod listener;
 
@@ -86,6 +84,8 @@ mod listener;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+#[cfg(feature = "cli")]
+mod export;
 
 pub mod testing;
 
@@ -93,12 +93,16 @@ pub use block::StoreError;
 pub use bytes::Bytes;
 pub use clock::{Clock, Interrupt, ManualClock, SystemClock, Waited};
 pub use codec::{Key, Record};
-pub use context::{StreamingContext, StreamingContextBuilder};
+pub use driver::replay::DigestDifference;
 pub use driver::status::Status;
 pub use driver::stopper::StopHandle;
 pub use dstream::DStream;
 pub use error::{Error, ErrorKind, Result};
-pub use id::{BatchId, BatchTime, Epoch, Lineage, Position, Uid};
+pub use id::{Batch, BatchId, BatchTime, Epoch, Lineage, Position, Uid};
+pub use job::context::{StreamingContext, StreamingContextBuilder};
+pub use job::query::{StateHandle, StateSnapshot};
+pub use job::replay::Replay;
+pub use job::running::{Phase, Running};
 pub use listener::events::{
     BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed,
     FilesReleased, InputInfo, OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted,
@@ -106,19 +110,15 @@ pub use listener::events::{
     WorkingCopyFetched,
 };
 pub use listener::{Percentiles, StatsReportListener, StreamingListener};
-pub use operator::foreach_rdd::Batch;
-pub use operator::keyed_state::KeyedState;
-pub use operator::map_with_state::MapWithStateDStream;
 pub use operator::reference::Reference;
-pub use operator::remember::Remembered;
-pub use query::{StateHandle, StateSnapshot};
+pub use operator::state::keyed_state::KeyedState;
+pub use operator::state::map_with_state::MapWithStateDStream;
+pub use operator::windows::remember::Remembered;
 pub use rdd::Rdd;
 pub use recovery::loss::LostBlocks;
 pub use recovery::report::RecoveryReport;
 pub use recovery::schema::{JobSchema, MigrationSchema, OperatorSchema, SourceSchema};
 pub use remote::ObjectStoreHealth;
-pub use replay::{DigestDifference, Replay};
-pub use running::{Phase, Running};
 pub use sink::{FileSink, MemorySink, ObjectFileError, PublishedBatch, Sink, SinkError, read_object_files};
 pub use source::{
     BinaryFiles, DecodeFailure, Decoder, DirectSource, FileRange, FileStamp, Files, FilesPosition, FilesStatus,

@@ -1,25 +1,64 @@
 //! Calls of user code outside of a dataflow: a panic becomes an error that says whose code it was.
 //!
 //! Everything that the library calls on a thread of its own (receivers, direct sources, loaders, sinks, migrations, listeners)
-//! goes through [`call`] or [`Guarded`]. What runs on the driver's thread is watched (`driver/watch.rs`). Inside of a dataflow `dataflow/worker.rs` catches the panics of a whole step, and
-//! `dataflow/blame.rs` knows which operator ran.
+//! goes through [`call`] or [`Guarded`]. A thread may have an [`Observer`] of the calls: the driver's has one (`driver/watch.rs`).
+//! Inside of a dataflow `dataflow/worker.rs` catches the panics of a whole step, and `dataflow/blame.rs` knows which operator ran.
 
 use std::any::Any;
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use crate::driver::watch;
 use crate::error::{Error, ErrorKind, Result};
+
+thread_local! {
+    static OBSERVER: RefCell<Option<Rc<dyn Observer>>> = const { RefCell::new(None) };
+}
+
+/// Hears of the calls of user code on one thread.
+pub(crate) trait Observer {
+    /// User code begins; `code` names it. Returns `false` where this belongs to a call that is under way, and is not observed.
+    fn enter(&self, code: &dyn Display) -> bool;
+
+    /// The code that was entered has returned.
+    fn leave(&self);
+}
+
+/// Observes the calls on this thread from here on.
+pub(crate) fn observe_this_thread(observer: impl Observer + 'static) {
+    OBSERVER.replace(Some(Rc::new(observer)));
+}
+
+/// User code runs until this is dropped.
+#[must_use]
+pub(crate) struct Entered(Option<Rc<dyn Observer>>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        if let Some(observer) = &self.0 {
+            observer.leave();
+        }
+    }
+}
+
+/// Notes that user code runs on this thread; `code` names it in reports.
+pub(crate) fn enter(code: impl Display) -> Entered {
+    let entered = |observer: &RefCell<Option<Rc<dyn Observer>>>| {
+        observer.borrow().as_ref().filter(|observer| observer.enter(&code)).cloned()
+    };
+    Entered(OBSERVER.try_with(entered).ok().flatten()) // a thread that ends has none
+}
 
 /// Calls user code.
 ///
 /// # Errors
 /// `UserCode` when it panics: "`whose` panicked: " and the message of the panic.
 pub(crate) fn call<R>(whose: impl Display, code: impl FnOnce() -> R) -> Result<R> {
-    let _watched = watch::enter(&whose);
+    let _entered = enter(&whose);
     catch(code).map_err(|panic| Error::new(ErrorKind::UserCode, format!("{whose} panicked: {panic}")))
 }
 

@@ -1,5 +1,6 @@
 //! Why a receiver's records were not stored.
 
+use crate::error::{Error, ErrorKind};
 use crate::id::Position;
 
 /// Why records were not stored. Whoever gets this has no acknowledgement: the source must send them again.
@@ -71,4 +72,16 @@ pub enum StoreError {
         /// The position of the missing block.
         missing: Position,
     },
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let kind = match &error {
+            StoreError::Stopped => ErrorKind::Stopped,
+            StoreError::Log { .. } => ErrorKind::Environment,
+            StoreError::TooLarge { .. } | StoreError::Encode { .. } => ErrorKind::Configuration,
+            StoreError::OutOfOrder { .. } | StoreError::Gap { .. } => ErrorKind::UserCode,
+        };
+        Error::caused_by(kind, "records were not stored", error)
+    }
 }

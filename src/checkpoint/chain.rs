@@ -15,6 +15,7 @@ use super::retention::{Keep, KeepRule, boundary};
 use super::{ChainError, ChainFacts, Link, Manifest, ManifestDraft, SourceEntry};
 use crate::disk::{Disk, Step};
 use crate::id::{BatchId, Epoch, ManifestSequence, Sequence};
+use crate::wal::TruncationRight;
 
 /// The directory of manifests inside of a job's directory.
 pub(crate) const MANIFESTS: &str = "manifests";
@@ -46,9 +47,15 @@ impl PublishedManifest {
         self.sequence
     }
 
-    /// The first sequence of the log that a retained manifest needs; everything before it may go (I-5).
+    /// The first sequence of the log that a retained manifest needs.
+    #[cfg(test)]
     pub fn oldest_needed(&self) -> Sequence {
         self.oldest_needed
+    }
+
+    /// The right to delete what no retained manifest needs of the log (I-5).
+    pub fn truncation_right(&self) -> TruncationRight {
+        TruncationRight::of_published_manifest(self.oldest_needed)
     }
 
     /// Takes what older manifests need for unneeded: for [`TruncateTooMuch`](crate::planted::PlantedBug::TruncateTooMuch).

@@ -20,6 +20,11 @@ use crate::codec::{KEY_HASH_NAME, KeyHash, decode, encode_into};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, ManifestSequence, Sequence, Uid, WriterNonce};
 use crate::state::OperatorNumber;
 
+/// The kind under which a manifest remembers an operator whose state was given up: its number is never used again.
+pub(crate) const DROPPED: &str = "dropped";
+/// The kind under which a manifest lists what a direct source remembers, by the uid of the source.
+pub(crate) const SOURCE_MEMORY: &str = "source memory";
+
 /// The first bytes of every manifest.
 pub(super) const MAGIC: [u8; 8] = *b"FLDMMANI";
 /// The format version that is written; version 1 is read, too.
@@ -134,8 +139,7 @@ pub(crate) struct JobPoint {
 impl JobPoint {
     /// How many keys the operators have; what sources remember is not keyed state.
     pub fn keyed_entries(&self) -> u64 {
-        let operators =
-            self.operators.iter().filter(|operator| operator.kind != crate::recovery::declared::SOURCE_MEMORY);
+        let operators = self.operators.iter().filter(|operator| operator.kind != SOURCE_MEMORY);
         operators.map(|operator| operator.entries).sum()
     }
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use super::{
     CheckpointDone, CheckpointError, CheckpointRequest, Checkpointer, CheckpointerSettings, JobPoint, KeyLayout,
-    LogPoint, ManifestChain, ManifestDraft, ManifestKind, Standing, verify_files,
+    LogPoint, ManifestChain, ManifestDraft, ManifestKind, Standing,
 };
 use crate::codec::{KeyHash, KeyHasher};
 use crate::disk::LocalDisk;
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence, WriterNonce};
 use crate::planted::Planted;
+use crate::state::files::verify_files;
 use crate::state::{OperatorNumber, StateStore, StateTable, decode_entries};
 
 const OPERATOR: OperatorNumber = OperatorNumber(1);

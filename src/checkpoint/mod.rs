@@ -7,7 +7,6 @@
 mod chain;
 mod error;
 mod facts;
-mod files;
 pub(crate) mod head;
 mod manifest;
 #[cfg(feature = "testing")]
@@ -26,12 +25,9 @@ mod tests;
 pub(crate) use chain::{MANIFESTS, ManifestChain, PublishedManifest, file_name as manifest_file_name};
 pub(crate) use error::{ChainError, CheckpointError};
 pub(crate) use facts::{ChainFacts, Link, Standing, oldest_needed};
-pub(crate) use files::{CheckpointFile, crc32_of, is_table, verify_file, verify_files};
-#[cfg(feature = "cli")]
-pub(crate) use files::{TABLE_FOOTER_MARK, list_files};
 pub(crate) use manifest::{
-    JobPoint, KeyLayout, LogPoint, Manifest, ManifestDamage, ManifestDraft, ManifestKind, OperatorEntry,
-    VERSION as MANIFEST_VERSION,
+    DROPPED, JobPoint, KeyLayout, LogPoint, Manifest, ManifestDamage, ManifestDraft, ManifestKind, OperatorEntry,
+    SOURCE_MEMORY, VERSION as MANIFEST_VERSION,
 };
 #[cfg(feature = "testing")]
 pub use measure::CheckpointTrial;

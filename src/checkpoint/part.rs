@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::CheckpointFile;
+use crate::state::files::CheckpointFile;
 
 /// A checkpoint's directory under `checkpoints/`, and its files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -2,11 +2,12 @@
 
 use serde::Deserialize;
 
+use super::CheckpointFiles;
 use super::manifest::{self, LogPoint, ManifestKind};
 use super::sources::{SourceEntry, SourcePosition};
-use super::{CheckpointFile, CheckpointFiles};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, ManifestSequence, Uid, WriterNonce};
 use crate::state::OperatorNumber;
+use crate::state::files::CheckpointFile;
 
 /// The body of a manifest.
 #[derive(Deserialize)]

@@ -23,16 +23,15 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::files::{crc32_of, is_table};
 use super::retention::{Keep, directory_name, garbage};
 use super::{
-    CheckpointError, CheckpointFile, CheckpointFiles, JobPoint, ManifestChain, ManifestDraft, ManifestKind,
-    PublishedManifest,
+    CheckpointError, CheckpointFiles, JobPoint, ManifestChain, ManifestDraft, ManifestKind, PublishedManifest,
 };
 use crate::background::give_way;
 use crate::disk::{Disk, Step};
 use crate::id::{BatchId, BatchTime, Epoch, WriterNonce};
 use crate::planted::{Planted, PlantedBug};
+use crate::state::files::{CheckpointFile, crc32_of, is_table};
 use crate::state::{FrozenRun, OperatorNumber, StateStore};
 use crate::user_code::panic_message;
 

@@ -12,7 +12,7 @@ use super::exit::Exit;
 use super::failure::{Failure, Result};
 use super::remote::RemoteStore;
 pub(crate) use crate::checkpoint::MANIFESTS;
-use crate::driver::lock::{Owner, owner_of};
+use crate::lock::{Owner, owner_of};
 use crate::recovery::facts::{CHECKPOINTS, WAL};
 use crate::remote::{LOG, number_in};
 

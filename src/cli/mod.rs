@@ -12,7 +12,6 @@ mod checkpoints;
 mod console;
 mod entries;
 mod exit;
-pub(crate) mod export;
 mod failure;
 mod finding;
 mod frames;

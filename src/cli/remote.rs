@@ -19,7 +19,7 @@ use super::location::quoted;
 use super::progress::Progress;
 use crate::clock::{Clock, SystemClock};
 use crate::disk::LocalDisk;
-use crate::driver::lock::Owner;
+use crate::lock::Owner;
 use crate::recovery::facts::CHECKPOINTS;
 use crate::remote::{Bucket, BucketSettings, FetchError, Look, RemoteDisk, RemoteError, RemoteLocation};
 

@@ -12,14 +12,15 @@ use crate::batch::timing::Slide;
 use crate::dataflow::chunk::Chunk;
 use crate::dataflow::push::{Downstream, ErasedPush, Unit};
 use crate::dataflow::report::{OutputTray, Port};
+use crate::dataflow::tables::OperatorState;
+use crate::dataflow::task::TaskPayload;
 use crate::dataflow::task::{BlockReader, SourceFailure, Task, TaskReport};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, Uid};
+use crate::recovery::descriptor::SourceDescriptor;
 use crate::sink::SinkError;
-use crate::source::{SourceDescriptor, TaskPayload};
 use crate::state::FrozenRun;
 use crate::state::descriptor::StateDescriptor;
 use crate::state::loader::StateLoader;
-use crate::state::tables::OperatorState;
 
 /// The place of a node in its graph. Parents come before their children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -14,5 +14,6 @@ pub(crate) mod lower;
 pub(crate) mod push;
 pub(crate) mod report;
 pub(crate) mod shuffle;
+pub(crate) mod tables;
 pub(crate) mod task;
 pub(crate) mod worker;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use byteview::ByteView;
+use serde::{Deserialize, Serialize};
 
 use crate::dataflow::graph::NodeId;
 use crate::error::Result;
-use crate::source::{Before, BlockPayload, TaskPayload};
 use crate::wal::FrameAt;
 
 /// One block or range to be turned into records.
@@ -19,6 +19,36 @@ pub(crate) struct Task {
     /// What is known of a range before it is read.
     pub before: Before,
     pub filter: RecordFilter,
+}
+
+/// What a planned task is read from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum TaskPayload {
+    /// Blocks, one after the other: mostly one.
+    Blocks(Vec<BlockPayload>),
+    /// A range, as its direct source encodes it.
+    Range(Vec<u8>),
+}
+
+/// What a block is read from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum BlockPayload {
+    /// Memory, which still holds it.
+    Memory(ByteView),
+    /// The log.
+    Logged(FrameAt),
+}
+
+/// What is known of a range before it is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Before {
+    /// It was just planned: all must be as it was then.
+    #[default]
+    Planned,
+    /// It was planned in an earlier life of the job, and its input may have been restored since.
+    Restored,
+    /// It was read, and gave this receipt.
+    Read(Vec<u8>),
 }
 
 /// Which records of a task take part; all of them, unless records were set aside or a culprit is being looked for.

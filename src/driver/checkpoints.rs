@@ -15,7 +15,6 @@ use crate::planted::PlantedBug;
 use crate::state::descriptor::StateDescriptor;
 use crate::state::loader::StoredOperator;
 use crate::state::{FrozenRun, OperatorNumber, Pressure};
-use crate::wal::TruncationRight;
 
 impl Driver {
     /// Whether state is to be frozen after this batch, which is about to be computed.
@@ -116,7 +115,7 @@ impl Driver {
             stored.entries = counted.map_or(stored.entries, |(_, entries)| *entries);
         }
         self.wal
-            .truncate_before(TruncationRight::from_published_manifest(done.published.oldest_needed()))
+            .truncate_before(done.published.truncation_right())
             .map_err(|error| Error::caused_by(ErrorKind::Environment, "the log cannot be truncated", error))?;
         // A replay works on a fork: its sources have to keep what the job itself may ask for.
         if self.settings.replay.is_none() {

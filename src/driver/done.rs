@@ -13,7 +13,7 @@ use crate::dataflow::chunk::{Origin, Records};
 use crate::dataflow::graph::{Delivery, NodeId};
 use crate::dataflow::report::{OutputPart, WorkerReport};
 use crate::driver::tell::OutputWord;
-use crate::driver::{Driver, InFlight, watch};
+use crate::driver::{Driver, InFlight};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, Uid};
 use crate::planted::PlantedBug;
@@ -212,7 +212,7 @@ impl Driver {
             let name = &self.graph.node(*node).name;
             let parts = outputs.remove(node).unwrap_or_default().into_iter().map(|(_, records)| records).collect();
             let told = OutputWord::started(&self.events, &*self.settings.clock, delivery, name);
-            let watched = watch::enter(format_args!("output \"{name}\""));
+            let watched = user_code::enter(format_args!("output \"{name}\""));
             let published = user_code::catch(|| deliver.publish(delivery, parts))
                 .map_err(|panic| {
                     Error::new(ErrorKind::UserCode, format!("\"{name}\" panicked with batch {batch}: {panic}"))

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use crate::batch::event::{Commit, DeadLetter, Plan};
 use crate::batch::timing::Timing;
 use crate::block::BlockMap;
+use crate::dataflow::task::Before;
+use crate::id::Batch;
 use crate::id::{BatchId, Sequence, Uid};
-use crate::operator::foreach_rdd::Batch;
-use crate::source::Before;
 
 /// One planned batch.
 #[derive(Clone, Debug)]

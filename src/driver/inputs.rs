@@ -7,13 +7,15 @@ use crate::batch::event::{DeadLetter, PlannedInput, PlannedTask};
 use crate::block::{BatchLimits, BlockMap, BlockRef, BlockTracker};
 use crate::checkpoint::{SourceEntry, SourcePosition};
 use crate::dataflow::graph::NodeId;
+use crate::dataflow::task::{BlockPayload, TaskPayload};
 use crate::dataflow::task::{RecordFilter, Task};
 use crate::driver::history::PastBatch;
 use crate::driver::joining::join;
-use crate::driver::watch::{self, Entered};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Sequence, TypeHash, Uid};
-use crate::source::{BlockPayload, ErasedDirect, FilesStatus, OfferLimits, SourceDescriptor, SourceError, TaskPayload};
+use crate::recovery::descriptor::SourceDescriptor;
+use crate::source::{ErasedDirect, FilesStatus, OfferLimits, SourceError};
+use crate::user_code::{self, Entered};
 
 /// What a range of a direct source weighs at least, since the bytes that it stands for are not known before it is read.
 const RANGE_BYTES: u64 = 1 << 20;
@@ -217,7 +219,7 @@ fn skipped(known: &[DeadLetter], found: &[DeadLetter], source: &Uid, task: u32) 
 
 /// Notes that code of a source runs on the driver's thread.
 fn watched(uid: &Uid) -> Entered {
-    watch::enter(format_args!("source \"{uid}\""))
+    user_code::enter(format_args!("source \"{uid}\""))
 }
 
 fn failed(uid: &Uid, doing: &str, error: SourceError) -> Error {

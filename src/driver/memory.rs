@@ -6,12 +6,12 @@
 
 use crate::batch::event::{Plan, PlannedTask, Receipt};
 use crate::checkpoint::OperatorEntry;
+use crate::checkpoint::SOURCE_MEMORY;
 use crate::codec::KeyHash;
 use crate::driver::Driver;
 use crate::driver::inputs::{DirectInput, Inputs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Uid;
-use crate::recovery::declared::SOURCE_MEMORY;
 use crate::source::MemoryChange;
 use crate::state::{FrozenRun, OperatorNumber, StateError};
 

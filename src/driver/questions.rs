@@ -15,8 +15,7 @@ use crate::dataflow::graph::NodeId;
 use crate::dataflow::worker::{EncodedEntry, Select, StateQuery};
 use crate::driver::Driver;
 use crate::error::{Error, Result};
-use crate::id::BatchId;
-use crate::operator::foreach_rdd::Batch;
+use crate::id::{Batch, BatchId};
 
 /// What somebody wants to know.
 pub(crate) struct Question {

@@ -21,14 +21,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use crate::checkpoint::{ChainError, CheckpointFiles, verify_files};
+use crate::checkpoint::{ChainError, CheckpointFiles};
 use crate::dataflow::graph::{Deliver, Graph, NodeId};
 use crate::disk::Step;
 use crate::driver::Driver;
 use crate::driver::fallback::Fallback;
 use crate::driver::guard::guarded;
 use crate::driver::inputs::DirectInput;
-use crate::driver::lock::DirectoryLock;
 use crate::driver::message::DriverMessage;
 use crate::driver::room::with_room;
 use crate::driver::settings::JobSettings;
@@ -39,6 +38,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::Epoch;
 use crate::listener::Events;
 use crate::listener::events::{Ending, WorkingCopyFetched};
+use crate::lock::DirectoryLock;
 use crate::planted::PlantedBug;
 use crate::recovery::decide::{Decision, Rejected, decide};
 use crate::recovery::declared::Declared;
@@ -48,6 +48,7 @@ use crate::recovery::report::RecoveryReport;
 use crate::remote::{FetchProgress, RemoteDisk};
 use crate::source::ReceiverSource;
 use crate::state::StateStore;
+use crate::state::files::verify_files;
 use crate::wal::WalError;
 
 /// A declared job, ready to start.

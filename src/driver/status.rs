@@ -4,6 +4,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Uid};
+use crate::listener::ListenerCounts;
 use crate::listener::events::UserCodeOverdue;
 use crate::recovery::report::RecoveryReport;
 use crate::remote::ObjectStoreHealth;
@@ -105,6 +106,20 @@ struct State {
     recovery: Option<RecoveryReport>,
     outcome: Option<Result<(), (ErrorKind, String)>>,
     supervisor: Option<Arc<Supervisor>>,
+}
+
+impl ListenerCounts for Shared {
+    fn events_missed(&self, count: u64) {
+        self.update(|status| status.events_missed += count);
+    }
+
+    fn listeners_removed(&self, count: u64) {
+        self.update(|status| status.listeners_removed += count);
+    }
+
+    fn left_behind(&self) {
+        self.leave_behind(["listeners".to_string()]);
+    }
 }
 
 impl Shared {

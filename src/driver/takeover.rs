@@ -11,9 +11,10 @@ use crate::batch::event::PlannedTask;
 use crate::batch::timing::Timing;
 use crate::block::{BlockMap, BlockTracker};
 use crate::checkpoint::{
-    ChainError, ChainFacts, CheckpointFile, CheckpointFiles, Checkpointer, CheckpointerSettings, JobPoint, LogPoint,
-    ManifestChain, ManifestDraft, ManifestKind, OperatorEntry, PublishedManifest, SourceEntry, SourcePosition,
+    ChainError, ChainFacts, CheckpointFiles, Checkpointer, CheckpointerSettings, JobPoint, LogPoint, ManifestChain,
+    ManifestDraft, ManifestKind, OperatorEntry, PublishedManifest, SourceEntry, SourcePosition,
 };
+use crate::checkpoint::{DROPPED, SOURCE_MEMORY};
 use crate::clock::ClockWatch;
 use crate::dataflow::graph::{Deliver, NodeId, Source};
 use crate::dataflow::task::BlockReader;
@@ -26,19 +27,20 @@ use crate::driver::message::DriverMessage;
 use crate::driver::room::with_room;
 use crate::driver::settings::JobSettings;
 use crate::driver::start::{Job, chain_failed, environment};
-use crate::driver::{CheckpointClock, Driver, Stopping, Tick, watch};
+use crate::driver::{CheckpointClock, Driver, Stopping, Tick};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Uid, WriterNonce};
 use crate::planted::PlantedBug;
 use crate::recovery::decide::Decision;
-use crate::recovery::declared::{DROPPED, SOURCE_MEMORY};
+use crate::recovery::descriptor::SourceDescriptor;
 use crate::recovery::facts::{BatchFacts, Facts, WAL};
 use crate::recovery::refusal::Refusal;
 use crate::remote::Opened;
-use crate::source::{ErasedDirect, PidRateEstimator, PidSettings, SourceDescriptor, SourceError};
+use crate::source::{ErasedDirect, PidRateEstimator, PidSettings, SourceError};
+use crate::state::files::CheckpointFile;
 use crate::state::{OperatorNumber, StateStore};
 use crate::user_code;
-use crate::wal::{TruncationRight, Wal};
+use crate::wal::Wal;
 
 /// What taking over came to.
 pub(super) enum Taken {
@@ -262,7 +264,7 @@ impl Job {
         if self.settings.replay.is_some() {
             return Ok(());
         }
-        let right = TruncationRight::from_published_manifest(claim.oldest_needed());
+        let right = claim.truncation_right();
         let freed = wal.truncate_before(right).map_err(|error| environment("truncate the log", error))?;
         if freed > 0 {
             tracing::info!(freed, "removed segments of the log that no checkpoint needs");
@@ -313,7 +315,7 @@ impl Job {
             }
         }
         for direct in &mut directs {
-            let _watched = watch::enter(format_args!("source \"{}\"", direct.uid));
+            let _watched = user_code::enter(format_args!("source \"{}\"", direct.uid));
             let entry = known.iter().find(|entry| entry.uid == direct.uid);
             let position = entry.map_or(Ok(None), |entry| entry.position.of_direct());
             let position = position.map_err(|error| cannot_go_on(&direct.uid, error))?;
@@ -351,7 +353,7 @@ impl Job {
         }
         for (node, delivery) in &mut deliveries {
             let name = &self.graph.node(*node).name;
-            let _watched = watch::enter(format_args!("output \"{name}\""));
+            let _watched = user_code::enter(format_args!("output \"{name}\""));
             let held = user_code::call(format_args!("\"{name}\", which was to be fenced,"), || {
                 delivery.fence(epoch, lineage)
             })?

@@ -7,13 +7,13 @@ use crate::dataflow::graph::Delivery;
 use crate::driver::done::BatchResult;
 use crate::driver::{Driver, InFlight};
 use crate::error::Result;
+use crate::id::Batch;
 use crate::id::{BatchId, Uid};
 use crate::listener::Events;
 use crate::listener::events::{
     BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, FilesReleased, InputInfo, OutputOperationCompleted,
     OutputOperationStarted, ResultDigest, SourceRecords, StreamingStarted,
 };
-use crate::operator::foreach_rdd::Batch;
 use crate::recovery::decide::Decision;
 use crate::recovery::report::RecoveryReport;
 

@@ -10,7 +10,6 @@
 //! | the code returns | the driver begins no other durable step, closes the log and releases the lock | recovers, as after a hard stop |
 //! | neither | the lock is held | is refused as `Owned` |
 
-use std::cell::RefCell;
 use std::fmt::Display;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,10 +20,7 @@ use crate::clock::Clock;
 use crate::driver::status::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::listener::events::UserCodeOverdue;
-
-thread_local! {
-    static WATCHED: RefCell<Option<Watch>> = const { RefCell::new(None) };
-}
+use crate::user_code::{self, Observer};
 
 /// What the watch and the driver know of each other; clones are handles to the same.
 #[derive(Clone)]
@@ -103,7 +99,7 @@ impl Watch {
 
     /// Watches this thread from here on: it is the driver's.
     pub fn watch_this_thread(&self) {
-        WATCHED.replace(Some(self.clone()));
+        user_code::observe_this_thread(self.clone());
     }
 
     /// Notes that the job was asked to stop. Says whether it stops at once: it does where it is asked to, and where it only starts,
@@ -202,8 +198,10 @@ impl Watch {
         );
         Error::new(ErrorKind::UserCode, message)
     }
+}
 
-    /// Notes that user code runs. `false` within other user code, which counts as a whole.
+impl Observer for Watch {
+    // Code within other user code counts as a part of that.
     fn enter(&self, code: &dyn Display) -> bool {
         let mut state = self.lock();
         if state.call.is_some() {
@@ -223,24 +221,6 @@ impl Watch {
             self.0.shared.update(|status| status.overdue = None);
         }
     }
-}
-
-/// User code runs until this is dropped.
-#[must_use]
-pub(crate) struct Entered(Option<Watch>);
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        if let Some(watch) = &self.0 {
-            watch.leave();
-        }
-    }
-}
-
-/// Notes that user code runs on this thread, if it is a driver's; `code` names it in reports.
-pub(crate) fn enter(code: impl Display) -> Entered {
-    let entered = |watch: &RefCell<Option<Watch>>| watch.borrow().as_ref().filter(|it| it.enter(&code)).cloned();
-    Entered(WATCHED.try_with(entered).ok().flatten()) // a thread that ends is no driver's
 }
 
 #[cfg(test)]

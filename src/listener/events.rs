@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::id::Batch;
 use crate::id::{BatchId, Epoch, Uid};
 use crate::listener::StreamingListener;
-use crate::operator::foreach_rdd::Batch;
 use crate::recovery::report::RecoveryReport;
 use crate::remote::ObjectStoreHealth;
 

@@ -15,7 +15,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use queue::{Events, ListenerThread};
+pub(crate) use queue::{Events, ListenerCounts, ListenerThread};
 pub(crate) use registered::Listeners;
 pub use stats::{Percentiles, StatsReportListener};
 

@@ -7,7 +7,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::driver::status::Shared;
 use crate::error::{Error, ErrorKind, Result};
 use crate::listener::Listeners;
 use crate::listener::events::{Event, EventsMissed};
@@ -48,6 +47,16 @@ impl Events {
     }
 }
 
+/// Where the queue reports what its listeners have missed and who has left.
+pub(crate) trait ListenerCounts: Send + Sync {
+    /// Counts events that were dropped because the queue was full.
+    fn events_missed(&self, count: u64);
+    /// Counts listeners that were removed because they panicked.
+    fn listeners_removed(&self, count: u64);
+    /// Reports that the thread is left behind in a listener that has not returned within the grace period.
+    fn left_behind(&self);
+}
+
 /// The thread of the listeners.
 #[derive(Debug)]
 pub(crate) struct ListenerThread {
@@ -62,12 +71,12 @@ impl ListenerThread {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(listeners: Listeners, capacity: usize, shared: Arc<Shared>) -> Result<Self> {
+    pub fn start(listeners: Listeners, capacity: usize, counts: Arc<dyn ListenerCounts>) -> Result<Self> {
         if listeners.is_empty() {
             return Ok(Self { events: Events::default(), thread: None, listening: None });
         }
         let (listens, listening) = channel();
-        let queue = Arc::new(Queue { capacity, shared, state: Mutex::default(), changed: Condvar::new() });
+        let queue = Arc::new(Queue { capacity, counts, state: Mutex::default(), changed: Condvar::new() });
         let served = queue.clone();
         let thread = std::thread::Builder::new()
             .name("listeners".into())
@@ -91,7 +100,7 @@ impl ListenerThread {
         queue.close(last.into());
         if listening.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
             queue.drop_all_but_the_last();
-            return queue.shared.leave_behind(["listeners".to_string()]);
+            return queue.counts.left_behind();
         }
         if thread.join().is_err() {
             tracing::error!("the thread of the listeners panicked");
@@ -101,7 +110,7 @@ impl ListenerThread {
 
 struct Queue {
     capacity: usize,
-    shared: Arc<Shared>,
+    counts: Arc<dyn ListenerCounts>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -148,7 +157,7 @@ impl Queue {
         if first {
             tracing::warn!(waiting = self.capacity, "listeners are too slow: events are dropped until they catch up");
         }
-        self.shared.update(|status| status.events_missed += 1);
+        self.counts.events_missed(1);
     }
 
     fn close(&self, last: Event) {
@@ -172,7 +181,7 @@ impl Queue {
         state.missed = missed + dropped;
         state.put(last);
         drop(state);
-        self.shared.update(|status| status.events_missed += dropped);
+        self.counts.events_missed(dropped);
     }
 
     /// Lets the listeners hear events until the queue is closed and empty.
@@ -184,7 +193,7 @@ impl Queue {
             drop(state);
             let removed = listeners.hear(&event);
             if removed > 0 {
-                self.shared.update(|status| status.listeners_removed += removed);
+                self.counts.listeners_removed(removed);
             }
         }
     }
@@ -196,6 +205,7 @@ mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 
     use super::*;
+    use crate::driver::status::Shared;
     use crate::listener::StreamingListener;
     use crate::listener::events::{ClockJumped, Ending, StreamingStopped};
 

@@ -2,13 +2,8 @@
 
 use crate::checkpoint::KeyLayout;
 use crate::id::Uid;
-use crate::source::SourceDescriptor;
+use crate::recovery::descriptor::SourceDescriptor;
 use crate::state::descriptor::StateDescriptor;
-
-/// The kind under which a manifest remembers an operator whose state was given up: its number is never used again.
-pub(crate) const DROPPED: &str = "dropped";
-/// The kind under which a manifest lists what a direct source remembers, by the uid of the source.
-pub(crate) const SOURCE_MEMORY: &str = "source memory";
 
 /// The declared job.
 #[derive(Clone, Debug)]

@@ -5,12 +5,11 @@ use std::path::Path;
 
 use crate::batch::event::{BatchEvent, Commit, DeadLetter, Plan};
 use crate::block::{AbsentHead, BlockHead, BlockMap, BlockRef};
-use crate::checkpoint::{
-    ChainError, ChainFacts, CheckpointFiles, JobPoint, Link, ManifestChain, Standing, verify_files,
-};
+use crate::checkpoint::{ChainError, ChainFacts, CheckpointFiles, JobPoint, Link, ManifestChain, Standing};
 use crate::disk::Disk;
 use crate::id::{BatchId, Epoch, Lineage, ManifestSequence, Sequence, Uid};
 use crate::recovery::refusal::Refusal;
+use crate::state::files::verify_files;
 use crate::wal::{self, FrameAt, FrameKind, Reading, WalScan};
 
 /// The directories of a job.

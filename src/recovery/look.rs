@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use crate::checkpoint::verify_files;
 #[cfg(feature = "cli")]
 use crate::recovery::decide::decide;
 use crate::recovery::decide::{Decision, Rejected, decide_without_program};
@@ -10,6 +9,7 @@ use crate::recovery::decide::{Decision, Rejected, decide_without_program};
 use crate::recovery::declared::Declared;
 use crate::recovery::facts::{CHECKPOINTS, Facts};
 use crate::recovery::refusal::Refusal;
+use crate::state::files::verify_files;
 
 /// What a start would decide, for the program that wrote the store. As a start does, it reads the files of the chosen checkpoint
 /// as a whole before it is believed, and goes back to an older one where they are damaged.

@@ -3,6 +3,7 @@
 
 pub(crate) mod decide;
 pub(crate) mod declared;
+pub(crate) mod descriptor;
 pub(crate) mod facts;
 #[cfg(any(feature = "testing", feature = "cli"))]
 pub(crate) mod look;

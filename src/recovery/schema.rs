@@ -6,8 +6,8 @@ use crate::checkpoint::KeyLayout;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Uid;
 use crate::recovery::declared::Declared;
+use crate::recovery::descriptor::{SourceClass, SourceDescriptor};
 use crate::recovery::refusal::Refusal;
-use crate::source::{SourceClass, SourceDescriptor};
 use crate::state::descriptor::StateDescriptor;
 use crate::state::schema::Schema;
 
@@ -202,7 +202,7 @@ impl SourceSchema {
 
     #[cfg(any(test, feature = "cli"))]
     fn descriptor(&self) -> SourceDescriptor {
-        use crate::source::StoredType;
+        use crate::recovery::descriptor::StoredType;
         SourceDescriptor {
             uid: Uid::from(self.uid.as_str()),
             class: match self.class.as_str() {

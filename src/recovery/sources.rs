@@ -11,9 +11,9 @@ use crate::block::BlockRef;
 use crate::checkpoint::{ChainFacts, JobPoint, Link, SourceEntry, SourcePosition};
 use crate::id::{Sequence, TypeHash, Uid};
 use crate::recovery::declared::Declared;
+use crate::recovery::descriptor::{SourceClass, SourceDescriptor};
 use crate::recovery::facts::BatchFacts;
 use crate::recovery::refusal::Refusal;
-use crate::source::{SourceClass, SourceDescriptor};
 
 /// What becomes of sources whose position is stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::StateSpec;
 use crate::batch::event::{Commit, Plan, PlannedInput, PlannedTask};
 use crate::block::{BlockHead, BlockRef};
+use crate::checkpoint::DROPPED;
 use crate::checkpoint::{
     ChainFacts, CheckpointFiles, JobPoint, KeyLayout, Link, LogPoint, Manifest, ManifestKind, OperatorEntry,
 };
@@ -16,11 +17,11 @@ use crate::id::{
     BatchId, BatchTime, Epoch, Lineage, LogId, ManifestSequence, SegmentNumber, Sequence, Uid, WriterNonce,
 };
 use crate::recovery::decide::{Decision, Rejected, decide};
-use crate::recovery::declared::{DROPPED, Declared};
+use crate::recovery::declared::Declared;
+use crate::recovery::descriptor::{SourceDescriptor, StoredType};
 use crate::recovery::facts::{BatchFacts, Candidate, Facts, LogFacts};
 use crate::recovery::refusal::Refusal;
 use crate::recovery::report::RecoveryReport;
-use crate::source::{SourceDescriptor, StoredType};
 use crate::state::OperatorNumber;
 use crate::state::descriptor::StateDescriptor;
 use crate::wal::{self, FrameAt, FrameFault, Tail, Wal, WalScan, WalSettings, WalVersion};

@@ -28,10 +28,11 @@ use super::log::{Opened, Overtaken, RemoteLog};
 use super::outline::Outline;
 use super::pins::StoredPins;
 use super::{Bucket, Created, ObjectStoreHealth, RemoteError, Upload};
-use crate::checkpoint::{CheckpointFile, Link, MANIFESTS, Manifest, crc32_of, is_table, manifest_file_name};
+use crate::checkpoint::{Link, MANIFESTS, Manifest, manifest_file_name};
 use crate::disk::{Disk, DiskFile, Kind, Step};
 use crate::id::{Epoch, LogId, ManifestSequence, SegmentNumber, WriterNonce};
 use crate::recovery::facts::{CHECKPOINTS, Facts, WAL};
+use crate::state::files::{CheckpointFile, crc32_of, is_table};
 use crate::wal::{SEGMENT_HEADER_LEN, SegmentHeader, segment_number};
 
 /// Where the files of checkpoints are in the bucket.

@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::RemoteError;
 use crate::checkpoint::head::{HEAD_LEN, checksum, number};
-use crate::checkpoint::{CheckpointFile, MANIFEST_VERSION, Manifest, ManifestDamage};
+use crate::checkpoint::{MANIFEST_VERSION, Manifest, ManifestDamage};
 use crate::codec::{decode, encode_into};
 use crate::id::{Epoch, SegmentNumber, WriterNonce};
+use crate::state::files::CheckpointFile;
 
 const MANIFEST_MAGIC: [u8; 8] = *b"FLDMRMAN";
 const LOG_MAGIC: [u8; 8] = *b"FLDMRLOG";

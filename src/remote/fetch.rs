@@ -27,12 +27,13 @@ use super::known::KNOWN;
 use super::log::{listed_numbers, number_in};
 use super::manifests::Manifests;
 use super::{Bucket, Download, RemoteError};
-use crate::checkpoint::{MANIFESTS, Manifest, crc32_of};
+use crate::checkpoint::{MANIFESTS, Manifest};
 use crate::clock::Clock;
 use crate::disk::{Disk, Kind, Step};
 use crate::error::{Error, ErrorKind};
 use crate::id::ManifestSequence;
 use crate::recovery::facts::{CHECKPOINTS, LIVE, WAL};
+use crate::state::files::crc32_of;
 
 /// Objects that are read at once.
 const AT_ONCE: usize = 8;

@@ -23,11 +23,12 @@ use super::pins::{PINS, StoredPins, pin_name, read_pins};
 use super::probe;
 use super::write::OPERATIONS;
 use super::{Download, RemoteError, RemoteFile};
-use crate::checkpoint::{MANIFESTS, TABLE_FOOTER_MARK};
+use crate::checkpoint::MANIFESTS;
 use crate::clock::Clock;
 use crate::disk::Step;
 use crate::id::ManifestSequence;
 use crate::recovery::facts::{CHECKPOINTS, LIVE, WAL};
+use crate::state::files::TABLE_FOOTER_MARK;
 
 /// How often a look begins, while a driver goes on.
 const TRIES: u32 = 30;

@@ -1,5 +1,6 @@
 //! The decoders of what sinks write, for feeding them what was never written: see [`crate::testing::decoders`].
 
+use std::fmt::Debug;
 use std::path::Path;
 
 use rand::rngs::StdRng;
@@ -10,8 +11,8 @@ use super::Fence;
 use super::object_files::ObjectFormat;
 use super::part::PartFormat;
 use super::summary::{BatchSummary, PartSummary};
+use crate::codec::Record;
 use crate::id::{BatchId, BatchTime, Epoch, Lineage};
-use crate::testing::decoders::Sample;
 
 /// `_batch`; its encoding is the only one.
 pub(crate) fn summary(bytes: &[u8]) -> Result<(), String> {
@@ -29,19 +30,15 @@ pub(crate) fn fence(bytes: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// An object file.
-pub(crate) fn object_file(bytes: &[u8]) -> Result<(), String> {
-    let format = format();
+/// An object file of records of this type.
+pub(crate) fn object_file<T: Record + PartialEq + Debug>(bytes: &[u8]) -> Result<(), String> {
+    let format = ObjectFormat::<T>::new()?;
     let records = format.read(Path::new("part"), bytes).map_err(|error| error.to_string())?;
     let mut again = Vec::new();
     format.write(&records, &mut again).expect("records that were decoded are encoded");
     assert!(again.len() <= bytes.len(), "{} bytes became {}", bytes.len(), again.len());
     assert_eq!(format.read(Path::new("part"), &again).expect("what was written"), records);
     Ok(())
-}
-
-fn format() -> ObjectFormat<Sample> {
-    ObjectFormat::new().expect("the sample has a schema")
 }
 
 /// Puts the checksum in the last line of a text right.
@@ -84,10 +81,10 @@ pub(crate) fn sample_fence(seed: u64) -> Vec<u8> {
     Fence { epoch: Epoch(rng.random()), lineage: Lineage(rng.random()) }.to_text().into_bytes()
 }
 
-pub(crate) fn sample_object_file(seed: u64) -> Vec<u8> {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let records: Vec<Sample> = (0..rng.random_range(0..8)).map(|_| Sample::random(&mut rng)).collect();
+/// The object file that holds these records.
+pub(crate) fn encode_object_file<T: Record>(records: &[T]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    format().write(&records, &mut bytes).expect("samples are encoded");
+    let format = ObjectFormat::new().expect("a sample's type has a schema");
+    format.write(records, &mut bytes).expect("samples are encoded");
     bytes
 }

@@ -11,8 +11,6 @@
 //! A sink that cannot do the last two is at least once, and its documentation says so. The suite in [`conformance`] shows
 //! whether a sink keeps the contract.
 
-#[cfg(any(test, feature = "testing"))]
-pub mod conformance;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(feature = "testing")]

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::conformance::{SinkPlace, check_sink};
 use super::directory::BatchDirectories;
 use super::layout::Layout;
 use super::object_files::ObjectFormat;
@@ -16,6 +15,7 @@ use super::*;
 use crate::ErrorKind;
 use crate::disk::{FaultyDisk, LocalDisk, Step};
 use crate::testing::TestJob;
+use crate::testing::conformance::sink::{SinkPlace, check_sink};
 
 /// What the two outputs differ in.
 trait Kind: 'static {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::conformance::{SinkPlace, check_sink};
 use super::*;
+use crate::testing::conformance::sink::{SinkPlace, check_sink};
 
 struct Memory(MemorySink<u64>);
 

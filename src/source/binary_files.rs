@@ -9,13 +9,13 @@ use byteview::ByteView;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::bytes::Bytes;
+use crate::dataflow::task::Before;
 use crate::source::buffers::Buffers;
 use crate::source::compression::Compression;
 use crate::source::direct::RangeReader;
 use crate::source::error::SourceError;
 use crate::source::file_range::{FileRange, FileStamp, PlannedFile};
 use crate::source::files::{FileFormat, Files, MAX_TASK_BYTES};
-use crate::source::memory::Before;
 use crate::source::task::ReadSummary;
 use crate::source::text_stream::fill;
 

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::bytes::Bytes;
 use crate::codec::{self, Record};
 use crate::error::{Error, ErrorKind, Result};
-use crate::source::descriptor::StoredType;
+use crate::recovery::descriptor::StoredType;
 use crate::source::error::SourceError;
 use crate::source::failures::Failures;
 use crate::source::framing::Framing;

@@ -8,10 +8,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, Record};
+use crate::dataflow::task::Before;
 use crate::id::BatchId;
 use crate::source::error::SourceError;
 use crate::source::files_status::FilesStatus;
-use crate::source::memory::{Before, MemoryChange, SourceMemory};
+use crate::source::memory::{MemoryChange, SourceMemory};
 use crate::source::task::{ReadSummary, TaskBytes, TaskReader, unexpected};
 
 /// What a direct source may offer to one batch.

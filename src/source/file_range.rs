@@ -10,12 +10,12 @@ use byteview::ByteView;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::dataflow::task::Before;
 use crate::source::buffers::Buffers;
 use crate::source::byte_order::{ByteOrderMark, MARK_BYTES};
 use crate::source::compression::Compression;
 use crate::source::error::SourceError;
 use crate::source::file_name::FileName;
-use crate::source::memory::Before;
 use crate::source::open_file::open_file;
 
 /// How often a read is tried that the system fails: a network file system may answer the next time.

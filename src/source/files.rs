@@ -7,6 +7,7 @@ use std::sync::Arc;
 #[cfg(test)]
 use crate::clock::Clock;
 use crate::codec::Record;
+use crate::dataflow::task::Before;
 use crate::source::direct::{DirectSource, OfferLimits, RangeReader};
 use crate::source::directory::Directory;
 use crate::source::error::SourceError;
@@ -14,7 +15,7 @@ use crate::source::file_pieces::Pieces;
 use crate::source::file_range::{FileRange, FileStamp, check_range};
 use crate::source::files_position::FilesPosition;
 use crate::source::files_status::FilesStatus;
-use crate::source::memory::{Before, SourceMemory};
+use crate::source::memory::SourceMemory;
 
 /// Bytes of a task: small enough that workers share a batch evenly, large enough that combining within it pays.
 const TASK_BYTES: u64 = 1 << 20;

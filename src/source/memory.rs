@@ -48,15 +48,3 @@ pub trait SourceMemory<R, P> {
     /// What was frozen of these keys is in no checkpoint; without keys, anything may not be.
     fn thaw(&mut self, keys: Option<Vec<Vec<u8>>>);
 }
-
-/// What is known of a range before it is read.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Before {
-    /// It was just planned: all must be as it was then.
-    #[default]
-    Planned,
-    /// It was planned in an earlier life of the job, and its input may have been restored since.
-    Restored,
-    /// It was read, and gave this receipt.
-    Read(Vec<u8>),
-}

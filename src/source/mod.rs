@@ -6,11 +6,8 @@ mod buffers;
 mod byte_order;
 mod calls;
 mod compression;
-#[cfg(any(test, feature = "testing"))]
-pub mod conformance;
 mod counters;
 mod decoder;
-mod descriptor;
 mod direct;
 mod directory;
 mod error;
@@ -91,21 +88,24 @@ pub use text_files::TextFiles;
 
 pub(crate) use binary_files::MAX_RECORD_LENGTH;
 pub(crate) use decoder::FramesReader;
-pub(crate) use descriptor::{SourceClass, SourceDescriptor, StoredType};
 pub(crate) use direct::{Direct, ErasedDirect};
 pub(crate) use framing::MAX_FRAME_BYTES;
 pub(crate) use lines::LinesReader;
-pub(crate) use memory::{Before, MemoryChange};
+pub(crate) use memory::MemoryChange;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use queue::QueueReceiver;
 pub(crate) use rate::{BatchSample, PidRateEstimator, PidSettings};
 #[cfg(feature = "testing")]
 pub(crate) use records::RecordBlock;
 pub(crate) use records::RecordsReader;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use records::read_records;
 pub(crate) use reference::{Joins, ReferenceInput, ReferenceReader};
 pub(crate) use settings::ReceiverSettings;
 pub(crate) use socket::SocketFrames;
 pub(crate) use stage::SourceNode;
 pub(crate) use supervisor::{ReceiverSource, Supervisor};
-pub(crate) use task::{BlockPayload, TaskBytes, TaskPayload, TaskReader, Undecoded};
+pub(crate) use task::{TaskBytes, TaskReader, Undecoded};
 #[cfg(test)]
 pub(crate) use tcp::TcpSettings;
 pub(crate) use tcp::address_problem;

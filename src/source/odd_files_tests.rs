@@ -15,6 +15,7 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use super::text_files_tests::{Fixture, fixture, fixture_with};
 use super::*;
 use crate::clock::ManualClock;
+use crate::dataflow::task::Before;
 use crate::source::compression::Compression;
 use crate::source::compression::tests::compressed;
 

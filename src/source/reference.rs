@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::codec::{self, Key, Record};
 use crate::id::Uid;
-use crate::source::descriptor::StoredType;
+use crate::recovery::descriptor::StoredType;
 use crate::source::direct::{ErasedDirect, OfferLimits};
 use crate::source::error::SourceError;
 use crate::source::records::{RecordBlock, read_records};

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::remembered_files_tests::{counts, each_once, put_file};
 use super::text_files_tests::{Fixture, fixture, fixture_with};
 use super::*;
+use crate::dataflow::task::Before;
 use crate::id::{BatchId, Uid};
 use crate::listener::StreamingListener;
 use crate::listener::events::{FilesReleased, StreamingStarted};

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use super::text_files_tests::{Fixture, fixture, fixture_with};
 use super::*;
+use crate::dataflow::task::Before;
 use crate::source::compression::Compression;
 use crate::source::compression::tests::compressed;
 use crate::testing::TestJob;

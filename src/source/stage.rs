@@ -8,12 +8,12 @@ use crate::dataflow::blame;
 use crate::dataflow::emit::Emit;
 use crate::dataflow::graph::{RunTask, Source, WorkerContext};
 use crate::dataflow::push::{Downstream, Unit};
+use crate::dataflow::task::{Before, BlockPayload, TaskPayload};
 use crate::dataflow::task::{BlockReader, SourceFailure, Task, TaskReport};
 use crate::error::{Error, ErrorKind};
 use crate::id::Uid;
-use crate::source::{
-    Before, BlockPayload, ReadSummary, SourceDescriptor, SourceError, TaskBytes, TaskPayload, TaskReader, Undecoded,
-};
+use crate::recovery::descriptor::SourceDescriptor;
+use crate::source::{ReadSummary, SourceError, TaskBytes, TaskReader, Undecoded};
 use crate::user_code;
 
 /// A source as a node of the graph.

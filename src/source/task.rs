@@ -4,30 +4,10 @@ use std::any::Any;
 use std::ops::AddAssign;
 
 use byteview::ByteView;
-use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
+use crate::dataflow::task::Before;
 use crate::source::error::SourceError;
-use crate::source::memory::Before;
-use crate::wal::FrameAt;
-
-/// What a planned task is read from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum TaskPayload {
-    /// Blocks, one after the other: mostly one.
-    Blocks(Vec<BlockPayload>),
-    /// A range, as its direct source encodes it.
-    Range(Vec<u8>),
-}
-
-/// What a block is read from.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) enum BlockPayload {
-    /// Memory, which still holds it.
-    Memory(ByteView),
-    /// The log.
-    Logged(FrameAt),
-}
 
 /// The bytes of a task, at hand.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::dataflow::task::Before;
 use crate::id::BatchId;
 use crate::text::Text;
 

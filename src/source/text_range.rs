@@ -9,13 +9,13 @@ use byteview::ByteView;
 use memchr::memchr;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::dataflow::task::Before;
 use crate::source::buffers::Buffers;
 use crate::source::byte_order::{ByteOrderMark, WIDE_TEXT};
 use crate::source::direct::RangeReader;
 use crate::source::error::SourceError;
 use crate::source::file_range::{FileRange, PlannedFile};
 use crate::source::lines::{line_start_at_or_after, split_lines};
-use crate::source::memory::Before;
 use crate::source::task::ReadSummary;
 use crate::source::text_files::Density;
 use crate::source::text_stream::stream_lines;

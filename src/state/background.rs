@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::checkpoint::{CheckpointFile, verify_file};
 use crate::error::{Error, ErrorKind, Result};
+use crate::state::files::{CheckpointFile, verify_file};
 use crate::state::pace::{Held, Pace};
 use crate::user_code::panic_message;
 

@@ -12,6 +12,7 @@ mod calendar;
 mod directory;
 pub(crate) mod descriptor;
 mod error;
+pub(crate) mod files;
 mod frozen;
 mod key;
 pub(crate) mod loader;
@@ -24,7 +25,6 @@ pub(crate) mod shape;
 pub(crate) mod spec;
 mod store;
 mod table;
-pub(crate) mod tables;
 #[cfg(feature = "cli")]
 pub(crate) mod view;
 
@@ -43,7 +43,6 @@ pub(crate) use reader::{StateReader, decode_entries};
 pub(crate) use rest::{CacheCounts, Rest, StateFailure};
 pub(crate) use store::StateStore;
 pub(crate) use table::{Pressure, Slot, StateTable};
-pub(crate) use tables::Tables;
 
 use crate::codec::Record;
 

@@ -67,7 +67,8 @@ impl Schema {
     }
 }
 
-fn agree(one: &str, other: &str) -> bool {
+/// Whether two schema texts may be of one type: they are compared up to where one of them has a `?`.
+pub(crate) fn agree(one: &str, other: &str) -> bool {
     let known = |text: &str| text.find('?').unwrap_or(usize::MAX);
     match known(one).min(known(other)) {
         usize::MAX => one == other,

@@ -22,7 +22,7 @@ use rocksdb::{
 
 use super::key::write_store_key;
 use super::{FrozenRun, OperatorNumber, StateError, StateReader};
-use crate::checkpoint::CheckpointFile;
+use crate::state::files::CheckpointFile;
 
 /// How large a sorted file may grow before the next one is begun, in bytes.
 const SORTED_FILE_BYTES: u64 = 256 << 20;

@@ -8,8 +8,8 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::checkpoint::CheckpointFile;
 use crate::codec::{KeyHash, KeyHasher, encode};
+use crate::state::files::CheckpointFile;
 
 type Table = StateTable<u32, String>;
 

@@ -18,9 +18,9 @@ use tempfile::TempDir;
 
 use super::store::open_to_read;
 use super::{OperatorNumber, StateError, StateReader};
-use crate::checkpoint::{CheckpointFile, verify_files};
 use crate::codec::KeyHash;
 use crate::disk::give_second_name;
+use crate::state::files::{CheckpointFile, verify_files};
 
 /// A checkpoint that is open for reading.
 #[derive(Debug)]

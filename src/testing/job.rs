@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::clock::{Clock, ManualClock};
-use crate::context::{StreamingContext, StreamingContextBuilder};
 use crate::error::{Error, ErrorKind, Result};
-use crate::operator::foreach_rdd::Batch;
+use crate::id::Batch;
+use crate::job::context::{StreamingContext, StreamingContextBuilder};
+use crate::job::running::Running;
 use crate::recovery::report::RecoveryReport;
-use crate::running::Running;
 
 /// Where the manual clock begins: any moment does, but always the same one.
 const START_MS: u64 = 1_700_000_000_000;

@@ -29,7 +29,7 @@ pub mod decoders;
 mod inspect;
 mod job;
 #[cfg(any(test, feature = "testing"))]
-pub(crate) mod rules;
+pub(crate) mod conformance;
 #[cfg(all(feature = "cli", feature = "testing"))]
 pub mod shapes;
 
@@ -42,17 +42,17 @@ pub use inspect::{Inspection, inspect, inspect_on, roll_back};
 pub use job::TestJob;
 
 #[cfg(feature = "testing")]
+pub use self::conformance::sink::{SinkPlace, check_sink};
+#[cfg(feature = "testing")]
+pub use self::conformance::source::direct::{DirectPlace, Spoil, check_direct_source};
+#[cfg(feature = "testing")]
+pub use self::conformance::source::receiver::{Promise, ReceiverPlace, check_receiver};
+#[cfg(feature = "testing")]
+pub use self::conformance::source::receivers;
+#[cfg(feature = "testing")]
 pub use crate::checkpoint::CheckpointTrial;
 #[cfg(feature = "testing")]
 pub use crate::planted::PlantedBug;
-#[cfg(feature = "testing")]
-pub use crate::sink::conformance::{SinkPlace, check_sink};
-#[cfg(feature = "testing")]
-pub use crate::source::conformance::direct::{DirectPlace, Spoil, check_direct_source};
-#[cfg(feature = "testing")]
-pub use crate::source::conformance::receiver::{Promise, ReceiverPlace, check_receiver};
-#[cfg(feature = "testing")]
-pub use crate::source::conformance::receivers;
 
 /// The disk that fails on command, and the door that it stands in.
 #[cfg(feature = "testing")]

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::cli::export::{ExportReader, StoredEntry};
+use crate::export::{ExportReader, StoredEntry};
 use crate::state::schema::Schema;
 use crate::state::shape::Shape;
 

@@ -9,10 +9,16 @@ pub struct TruncationRight {
 }
 
 impl TruncationRight {
-    /// To be called by what has just made a manifest durable, with the oldest sequence that any retained manifest needs.
-    #[must_use]
-    pub fn from_published_manifest(oldest_needed: Sequence) -> Self {
+    /// Only a published manifest calls this (`PublishedManifest::truncation_right`), with the oldest sequence that any retained
+    /// manifest needs.
+    pub(crate) fn of_published_manifest(oldest_needed: Sequence) -> Self {
         Self { oldest_needed }
+    }
+
+    /// The right without a manifest, for tests of the log alone.
+    #[cfg(test)]
+    pub(super) fn for_tests(oldest_needed: u64) -> Self {
+        Self { oldest_needed: Sequence(oldest_needed) }
     }
 
     /// The oldest sequence that stays.

@@ -10,6 +10,7 @@ use crate::codec::{KeyHash, KeyHasher};
 use crate::disk::{Disk, LocalDisk};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Sequence, WriterNonce};
 use crate::planted::Planted;
+use crate::state::files::{CheckpointFile, verify_files};
 use crate::state::{OperatorNumber, StateStore, StateTable, decode_entries};
 
 /// A disk without faults.

@@ -9,6 +9,7 @@ use super::super::*;
 use super::kit::*;
 use crate::disk::{Fault, FaultyDisk, LocalDisk, Point, Step, TracedStep, Watcher};
 use crate::id::{BatchId, WriterNonce};
+use crate::state::files::verify_files;
 
 #[test]
 fn a_restart_finds_the_state_of_the_newest_checkpoint() {

@@ -31,8 +31,8 @@ use super::location::{Store, quoted};
 use crate::checkpoint::Manifest;
 use crate::clock::{Clock, SystemClock};
 use crate::disk::{Disk, Kind, Step};
-use crate::driver::lock::{DirectoryLock, Owner};
 use crate::id::{Epoch, WriterNonce};
+use crate::lock::{DirectoryLock, Owner};
 use crate::remote::RemoteDisk;
 
 pub(crate) use files::{copy_tree, link_tree, move_to};

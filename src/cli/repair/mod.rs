@@ -22,7 +22,7 @@ use super::location::Store;
 use super::operation::journal::OPERATIONS;
 use super::operation::{LOST_AND_FOUND, is_there};
 use super::view;
-use crate::checkpoint::{ChainError, ChainFacts, MANIFESTS, Manifest, Standing, verify_files};
+use crate::checkpoint::{ChainError, ChainFacts, MANIFESTS, Manifest, Standing};
 use crate::cli::exit::Exit;
 use crate::disk::{Disk, LocalDisk};
 use crate::id::{BatchId, LogId};
@@ -30,6 +30,7 @@ use crate::recovery::decide::Decision;
 use crate::recovery::facts::{CHECKPOINTS, WAL, observe_behind};
 use crate::recovery::look::decide_as_a_start;
 use crate::recovery::refusal::Refusal;
+use crate::state::files::verify_files;
 use crate::wal::{LogSurvey, WalError};
 
 pub(crate) use rebuild::apply;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::JobSchema;
+use crate::checkpoint::DROPPED;
 use crate::checkpoint::JobPoint;
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
@@ -14,7 +15,6 @@ use crate::cli::location::Store;
 use crate::cli::page::{Mood, Page, count};
 use crate::cli::view;
 use crate::recovery::decide::Decision;
-use crate::recovery::declared::DROPPED;
 use crate::recovery::look::decide_as_a_start_of;
 
 /// Whether a build can take the store over.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use crate::checkpoint::DROPPED;
 use crate::checkpoint::manifest_file_name;
 use crate::cli::checkpoints::{Opened, Question};
 use crate::cli::console::{Console, Report};
@@ -21,7 +22,6 @@ use crate::cli::page::{Page, bytes, count};
 use crate::cli::sizes::walk;
 use crate::cli::view;
 use crate::disk::{LocalDisk, TEMPORARY_SUFFIX};
-use crate::recovery::declared::DROPPED;
 use crate::recovery::facts::{CHECKPOINTS, LIVE, WAL};
 use crate::wal::LogSurvey;
 

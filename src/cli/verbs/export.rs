@@ -1,14 +1,14 @@
-//! `floodmark export`: the state of a checkpoint as JSON lines, whole and exact; `src/cli/export.rs` says how.
+//! `floodmark export`: the state of a checkpoint as JSON lines, whole and exact; `src/export.rs` says how.
 
 use crate::cli::checkpoints::{Opened, Question};
 use crate::cli::console::Console;
 use crate::cli::entries::Types;
 use crate::cli::exit::Exit;
-use crate::cli::export::{End, Entry, Header, Last};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::location::Store;
 use crate::cli::page::count;
 use crate::cli::reading::Entries;
+use crate::export::{End, Entry, Header, Last};
 use crate::state::shape::to_hex;
 
 /// Writes the state of a checkpoint as JSON lines.

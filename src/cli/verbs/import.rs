@@ -20,13 +20,13 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use crate::checkpoint::DROPPED;
 use crate::checkpoint::{
     ChainFacts, CheckpointFiles, JobPoint, KeyLayout, LogPoint, MANIFESTS, Manifest, ManifestChain, ManifestDraft,
-    ManifestKind, OperatorEntry, SourceEntry, SourcePosition, directory_name, list_files, manifest_file_name,
+    ManifestKind, OperatorEntry, SourceEntry, SourcePosition, directory_name, manifest_file_name,
 };
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
-use crate::cli::export::{ExportError, ExportReader, Header, StoredEntry};
 use crate::cli::failure::{Failure, Result};
 use crate::cli::location::{Store, quoted};
 use crate::cli::operation::{Operation, WriteArgs, is_there, refuse_the_owned};
@@ -34,9 +34,10 @@ use crate::cli::page::{Mood, Page, count, time};
 use crate::cli::remote::RemoteStore;
 use crate::codec::KeyHash;
 use crate::disk::{Disk, Step};
+use crate::export::{ExportError, ExportReader, Header, StoredEntry};
 use crate::id::{BatchId, BatchTime, Epoch, Lineage, ManifestSequence, Sequence, Uid, WriterNonce};
-use crate::recovery::declared::DROPPED;
 use crate::recovery::facts::{CHECKPOINTS, LIVE, WAL};
+use crate::state::files::list_files;
 use crate::state::shape::from_hex;
 use crate::state::{FrozenRun, OperatorNumber, StateStore};
 use crate::wal::{Wal, WalSettings};

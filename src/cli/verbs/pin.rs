@@ -103,7 +103,7 @@ fn pin_one(
     }
     // In a bucket sizes were looked at; `verify --full` reads all.
     if store.remote().is_none()
-        && let Some(damage) = crate::checkpoint::verify_files(
+        && let Some(damage) = crate::state::files::verify_files(
             &store.path().join(crate::recovery::facts::CHECKPOINTS).join(&new.directory),
             new.files().map(|files| files.files.as_slice()).unwrap_or_default(),
             true,

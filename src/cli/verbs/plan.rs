@@ -9,7 +9,7 @@ use crate::cli::location::Store;
 use crate::cli::page::{Mood, Page, bytes, count, duration_ms};
 use crate::cli::verbs::status::owner_text;
 use crate::cli::view;
-use crate::driver::lock::Owner;
+use crate::lock::Owner;
 use crate::recovery::decide::{Decision, Rejected, decide_without_program};
 use crate::recovery::facts::{BatchFacts, Facts};
 use crate::recovery::look::decide_as_a_start;

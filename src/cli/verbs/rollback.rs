@@ -243,7 +243,7 @@ fn damage_of(store: &Store, target: &Manifest, pin: Option<&Pin>) -> Option<Stri
     if let Err(failure) = store.bring(&directory) {
         return Some(failure.to_string());
     }
-    crate::checkpoint::verify_files(&directory, &files.files, true).err().map(|error| error.to_string())
+    crate::state::files::verify_files(&directory, &files.files, true).err().map(|error| error.to_string())
 }
 
 impl Report for RollbackReport {

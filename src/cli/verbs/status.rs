@@ -14,7 +14,7 @@ use crate::cli::remote::RemoteStore;
 use crate::cli::sizes::Sizes;
 use crate::cli::view;
 use crate::clock::{Clock, SystemClock};
-use crate::driver::lock::Owner;
+use crate::lock::Owner;
 use crate::recovery::decide::{Decision, Rejected, decide_without_program};
 use crate::recovery::facts::Facts;
 use crate::recovery::refusal::Refusal;

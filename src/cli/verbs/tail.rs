@@ -12,8 +12,8 @@ use crate::cli::location::Store;
 use crate::cli::page::{Mood, Page, count};
 use crate::cli::start::Start;
 use crate::cli::view;
-use crate::driver::lock::Owner;
 use crate::id::Sequence;
+use crate::lock::Owner;
 use crate::recovery::decide::decide_without_program;
 use crate::wal::{Ending, LogSurvey, Seen, SurveyedSegment, Tail};
 

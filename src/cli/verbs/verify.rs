@@ -27,7 +27,7 @@ use crate::cli::location::Store;
 use crate::cli::start::Start;
 use crate::cli::view;
 use crate::clock::{Clock, SystemClock};
-use crate::driver::lock::Owner;
+use crate::lock::Owner;
 use crate::recovery::decide::{Decision, decide_without_program};
 use crate::recovery::refusal::Refusal;
 use bucket::InBucket;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::kit::{by_partition, on_one, random_pairs};
-use crate::operator::keyed_state::KeyedState;
+use crate::operator::state::keyed_state::KeyedState;
 use crate::testing::TestJob;
 
 /// Batch intervals of the test job.

@@ -16,7 +16,7 @@ use crate::dataflow::push::{Downstream, ErasedPush, Unit};
 use crate::dataflow::report::Port;
 use crate::dstream::DStream;
 use crate::error::Error;
-use crate::operator::gather::{GATHERED_IN, GatherPush};
+use crate::operator::shapes::gather::{GATHERED_IN, GatherPush};
 use crate::testing::TestJob;
 
 /// The partitions of a job by default.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::operator::keyed_state::KeyedState;
+use crate::operator::state::keyed_state::KeyedState;
 use crate::source::Queue;
 use crate::state::spec::StateSpec;
 use crate::testing::{Collected, TestJob};

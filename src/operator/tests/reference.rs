@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::context::StreamingContext;
 use crate::id::BatchId;
+use crate::job::context::StreamingContext;
 use crate::source::{Queue, ReferenceFile, SourceError};
 use crate::testing::{Collected, TestJob};
 

@@ -3,9 +3,9 @@
 use crate::codec::{decode, encode};
 use crate::dataflow::chunk::Origin;
 use crate::id::BatchTime;
-use crate::operator::panes::Panes;
-use crate::operator::reduce_by_key_and_window_inverse::Sliding;
-use crate::operator::window::KeptUnit;
+use crate::operator::windows::panes::Panes;
+use crate::operator::windows::reduce_by_key_and_window_inverse::Sliding;
+use crate::operator::windows::window::KeptUnit;
 use crate::state::schema::Schema;
 use crate::state::spec::Timed;
 

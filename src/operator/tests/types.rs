@@ -664,3 +664,41 @@ fn a_key_in_which_a_nan_does_not_equal_itself_is_refused_at_the_start() {
     impl Eq for Careless {}
     says(&refusal(counted(|number| Careless(number as f64))), &["Careless", "NaN", "total_cmp"]);
 }
+
+/// A text that no sample of the tracer's own gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+struct Ticket(String);
+
+impl TryFrom<String> for Ticket {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> std::result::Result<Self, Self::Error> {
+        if text.starts_with("TCK#9/") { Ok(Self(text)) } else { Err("not a ticket") }
+    }
+}
+
+#[test]
+fn a_sample_may_be_added_or_taken_away_while_blocks_wait() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    let gives_sample = Arc::new(AtomicBool::new(false));
+    let gives = gives_sample.clone();
+    let mut job = TestJob::new(move |context| {
+        if gives.load(Ordering::SeqCst) {
+            context.sample(&Ticket("TCK#9/1".to_string()));
+        }
+        let (tickets, stream) = context.queue_stream::<(Ticket, u64)>("tickets");
+        (tickets, stream.map(|_| 1_u64).collect("ones"))
+    })
+    .unwrap();
+    for gives in [true, false] {
+        job.handles().0.push(vec![(Ticket("TCK#9/7".to_string()), 7)]).unwrap();
+        job.crash();
+        gives_sample.store(gives, Ordering::SeqCst);
+        job.start().unwrap();
+        job.run_batch().unwrap();
+        assert_eq!(job.handles().1.last(), [1], "the block that waited, with a sample: {gives}");
+    }
+}

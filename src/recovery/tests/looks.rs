@@ -1,9 +1,10 @@
 //! What is looked at before anything is decided.
 
 use super::*;
-use crate::checkpoint::{CheckpointFile, ManifestChain, ManifestDraft};
+use crate::checkpoint::{ManifestChain, ManifestDraft};
 use crate::disk::LocalDisk;
 use crate::recovery::facts::{CHECKPOINTS, observe};
+use crate::state::files::CheckpointFile;
 
 #[test]
 fn a_start_looks_at_the_files_of_checkpoints_until_two_are_whole_however_many_are_kept() {

@@ -4,7 +4,7 @@ use super::*;
 use crate::batch::timing::{Slide, Window};
 use crate::checkpoint::SourcePosition;
 use crate::id::{Position, TypeHash};
-use crate::source::{SourceDescriptor, StoredType};
+use crate::recovery::descriptor::{SourceDescriptor, StoredType};
 
 fn direct(uid: &str, position: &str, ranges: &str) -> SourceDescriptor {
     let (position, ranges) = (StoredType::of_text(position), StoredType::of_text(ranges));

@@ -58,9 +58,9 @@ pub const ALL: [Decoder; 11] = [
     Decoder { name: "state", decode: state, seal: unsealed, sample: samples::state },
     Decoder {
         name: "object_file",
-        decode: sinks::object_file,
+        decode: sinks::object_file::<Sample>,
         seal: sinks::seal_object_file,
-        sample: sinks::sample_object_file,
+        sample: samples::object_file,
     },
     Decoder { name: "summary", decode: sinks::summary, seal: sinks::seal_text, sample: sinks::sample_summary },
     Decoder { name: "fence", decode: sinks::fence, seal: sinks::seal_text, sample: sinks::sample_fence },

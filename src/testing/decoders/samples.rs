@@ -10,15 +10,16 @@ use crate::batch::event::{BatchEvent, Commit, DeadLetter, Digest, Plan, PlannedI
 use crate::block::{BlockHead, KeyedPosition};
 use crate::bytes::Bytes;
 use crate::checkpoint::{
-    CheckpointFile, CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestKind, OperatorEntry, SourceEntry,
-    SourcePosition,
+    CheckpointFiles, JobPoint, KeyLayout, LogPoint, Manifest, ManifestKind, OperatorEntry, SourceEntry, SourcePosition,
 };
 use crate::codec::encode;
 use crate::id::{
     BatchId, BatchTime, Epoch, Lineage, LogId, ManifestSequence, Position, Sequence, TypeHash, Uid, WriterNonce,
 };
+use crate::sink::decoding::encode_object_file;
 use crate::source::RecordBlock;
 use crate::state::OperatorNumber;
+use crate::state::files::CheckpointFile;
 use crate::text::Text;
 
 /// A record with a part of each sort that the encoding knows.
@@ -168,6 +169,12 @@ pub(super) fn block(records: &[Sample]) -> Vec<u8> {
     let mut block = RecordBlock::default();
     records.iter().for_each(|record| block.push(record).expect("a sample is encoded"));
     block.finish().to_vec()
+}
+
+pub(super) fn object_file(seed: u64) -> Vec<u8> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let records: Vec<Sample> = (0..rng.random_range(0..8)).map(|_| Sample::random(&mut rng)).collect();
+    encode_object_file(&records)
 }
 
 pub(super) fn state(seed: u64) -> Vec<u8> {

@@ -78,7 +78,7 @@ fn first_life(disk: &FaultyDisk, told: &mut Told) -> Result<(), WalError> {
     told.append(&wal, 3)?;
     // The manifest that gives this right is durable before anything is deleted.
     told.oldest_needed = 6;
-    wal.truncate_before(TruncationRight::from_published_manifest(Sequence(6)))?;
+    wal.truncate_before(TruncationRight::for_tests(6))?;
     told.append(&wal, 2)?;
     told.append(&wal, 4)?;
     wal.close()

@@ -90,7 +90,7 @@ fn a_log_lives_on_the_real_disk_as_in_memory() {
     let wal = Wal::resume(disk, &directory, &found.unwrap(), Epoch(2), settings).unwrap();
     let at = wal.append_and_wait(vec![block("after")]).unwrap()[0];
     assert_eq!(body_at(&wal, at).unwrap(), ByteView::new(b"after"));
-    assert!(wal.truncate_before(TruncationRight::from_published_manifest(Sequence(5))).unwrap() > 3000);
+    assert!(wal.truncate_before(TruncationRight::for_tests(5)).unwrap() > 3000);
     drop(wal);
     let (found, after) = observed(Some(Sequence(5)));
     assert_eq!(after[..3], before[4..]);
@@ -156,7 +156,7 @@ fn after_a_failed_sync_every_append_is_poisoned_for_good() {
         "the log is poisoned until recovery: job/wal/00000000000000000001.log: at byte 118: Input/output error (os error 5)"
     );
     assert!(disk.fired());
-    let right = TruncationRight::from_published_manifest(Sequence(2));
+    let right = TruncationRight::for_tests(2);
     for error in [
         wal.append_and_wait(vec![block("b")]).unwrap_err(),
         wal.mark().unwrap_err(),
@@ -235,7 +235,7 @@ fn resume_carries_what_nothing_proves_to_be_synced_and_never_writes_an_old_segme
     let texts = |seen: &[Seen]| seen.iter().map(|frame| frame.text.clone()).collect::<Vec<_>>();
     assert_eq!(texts(&seen_after)[..4], texts(&seen));
     // Whoever has seen a frame in the old segment still reads it, also when that segment is gone.
-    let right = TruncationRight::from_published_manifest(Sequence(3));
+    let right = TruncationRight::for_tests(3);
     assert_eq!(wal.truncate_before(right).unwrap(), torn.len() as u64);
     assert_eq!(body_at(&wal, unproven[0]).unwrap(), ByteView::new(b"c"));
     assert_eq!(read_frame(&disk, directory(), after.log_id, seen_after[3].at).unwrap().0, b"d");
@@ -268,7 +268,7 @@ fn truncation_removes_whole_segments_below_the_oldest_needed_frame_and_keeps_the
         wal.append_and_wait(vec![block(&format!("payload {n}"))]).unwrap();
     }
     assert_eq!(wal.statistics().segments, 5);
-    let truncate = |oldest| wal.truncate_before(TruncationRight::from_published_manifest(Sequence(oldest))).unwrap();
+    let truncate = |oldest| wal.truncate_before(TruncationRight::for_tests(oldest)).unwrap();
     assert_eq!(truncate(1), 0);
     assert_eq!(truncate(3), 2 * (64 + 48 + 10));
     let (scan, seen) = scan_from(&disk, Some(Sequence(4))).unwrap();

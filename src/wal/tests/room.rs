@@ -19,7 +19,7 @@ fn beyond_the_quota_blocks_are_refused_and_events_pass_until_a_checkpoint_has_ma
     assert!(is_full(wal.append_and_wait(vec![event("e"), block("b")])));
     let planned = wal.append_and_wait(vec![event("planned")]).unwrap();
     assert_eq!(planned[0].sequence, Sequence(3), "the refused frames took no sequence");
-    wal.truncate_before(TruncationRight::from_published_manifest(Sequence(3))).unwrap();
+    wal.truncate_before(TruncationRight::for_tests(3)).unwrap();
     wal.append_and_wait(vec![block("b")]).unwrap();
     assert_eq!(sequences(&scan(&disk).1), [3, 4]);
 }
@@ -45,7 +45,7 @@ fn on_a_full_disk_the_reserve_is_given_up_for_events_and_blocks_are_refused() {
     assert_eq!((published[0].sequence, published[0].segment), (Sequence(2), SegmentNumber(2)));
 
     // A checkpoint makes room, but not enough for the reserve; then enough.
-    let right = TruncationRight::from_published_manifest(Sequence(2));
+    let right = TruncationRight::for_tests(2);
     wal.truncate_before(right).unwrap();
     assert!(is_full(wal.append_and_wait(vec![block("still refused")])));
     disk.heal();
@@ -95,7 +95,7 @@ fn without_room_for_the_reserve_a_log_opens_and_refuses_blocks() {
     let wal = Wal::resume(Arc::new(disk.clone()), directory(), &scanned, Epoch(2), settings).unwrap();
     assert!(is_full(wal.append_and_wait(vec![block("b")])));
     disk.heal();
-    wal.truncate_before(TruncationRight::from_published_manifest(Sequence(1))).unwrap();
+    wal.truncate_before(TruncationRight::for_tests(1)).unwrap();
     wal.append_and_wait(vec![block("b")]).unwrap();
 }
 
@@ -148,7 +148,7 @@ impl Watcher for Meanwhile {
         } else if step.step == Step::WalTruncate && step.what.contains("reserve") && truncation.is_none() {
             let thread = std::thread::spawn({
                 let wal = wal.clone();
-                move || wal.truncate_before(TruncationRight::from_published_manifest(Sequence(1)))
+                move || wal.truncate_before(TruncationRight::for_tests(1))
             });
             // It is through, or it has asked the thread that is waiting here.
             while !thread.is_finished() && wal.shared.queue.waiting() < 2 {
@@ -176,7 +176,7 @@ fn a_truncation_while_the_disk_is_found_full_lets_no_block_pass_that_was_queued_
     truncation.join().unwrap().unwrap();
     assert!(is_full(wal.append_and_wait(vec![block("still refused")])), "there is no room for the reserve");
     disk.heal();
-    wal.truncate_before(TruncationRight::from_published_manifest(Sequence(1))).unwrap();
+    wal.truncate_before(TruncationRight::for_tests(1)).unwrap();
     wal.append_and_wait(vec![block("taken again")]).unwrap();
     wal.close().unwrap();
     assert_eq!(scan(&memory).1[0].text, "htaken again");
@@ -205,6 +205,6 @@ fn blocks_that_are_refused_for_good_are_refused_in_the_queue_too_and_events_pass
     wal.append(vec![block("comes later")], answer(&sender));
     assert!(is_full(answers.recv().unwrap()));
     wal.append_and_wait(vec![event("e")]).unwrap();
-    wal.truncate_before(TruncationRight::from_published_manifest(Sequence(2))).unwrap();
+    wal.truncate_before(TruncationRight::for_tests(2)).unwrap();
     assert!(is_full(wal.append_and_wait(vec![block("a truncation does not change that")])));
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use super::files::Checkpoint;
 use super::work::Workers;
+use crate::checkpoint::DROPPED;
 use crate::cli::finding::{Code, Finding};
 use crate::cli::page::count;
 use crate::codec::KeyHash;
-use crate::recovery::declared::DROPPED;
 use crate::state::view::CheckpointView;
 use crate::state::{OperatorNumber, StateError};
 

@@ -15,7 +15,7 @@ use rand::seq::SliceRandom;
 use super::Depth;
 use super::entries::EntryRange;
 use super::work::{Done, Workers};
-use crate::checkpoint::{ChainFacts, CheckpointFile, CheckpointFiles, JobPoint, Manifest, Standing};
+use crate::checkpoint::{ChainFacts, CheckpointFiles, JobPoint, Manifest, Standing};
 use crate::cli::failure::Result;
 use crate::cli::finding::{Code, Finding};
 use crate::cli::location::Store;
@@ -24,6 +24,7 @@ use crate::disk::LocalDisk;
 use crate::recovery::decide::Rejected;
 use crate::recovery::facts::{CHECKPOINTS, Facts};
 use crate::state::StateError;
+use crate::state::files::CheckpointFile;
 
 const PIECE: usize = 1 << 20;
 

@@ -11,8 +11,8 @@ use crate::cli::frames::{oldest_needed, torn};
 use crate::cli::location::Store;
 use crate::cli::progress::Progress;
 use crate::disk::LocalDisk;
-use crate::driver::lock::Owner;
 use crate::id::Sequence;
+use crate::lock::Owner;
 use crate::recovery::facts::WAL;
 use crate::wal::{Ending, FrameHeader, FrameKind, LogSurvey, Lost, Seen, SurveyedSegment, Tail, WalDamage, WalError};
 

@@ -7,9 +7,9 @@ use super::values::{
     Change, Pair, TestKey, Value, changed, fold, fused, initial_state, is_kept, mapped, paired, partition_of, passes,
     reference, several, several_values, stepped, then, transformed, turned, updated, value, without,
 };
-use crate::context::StreamingContext;
 use crate::dstream::DStream;
-use crate::operator::keyed_state::KeyedState;
+use crate::job::context::StreamingContext;
+use crate::operator::state::keyed_state::KeyedState;
 use crate::rdd::Rdd;
 use crate::source::Queue;
 use crate::state::spec::StateSpec;

@@ -13,8 +13,8 @@ use super::ticks::Ticks;
 use super::values::{Pair, TestKey, value};
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::id::Batch;
 use crate::id::{BatchId, BatchTime};
-use crate::operator::foreach_rdd::Batch;
 use crate::source::Pushed;
 use crate::testing::TestJob;
 
