@@ -26,7 +26,7 @@ impl Driver {
                 let mut lost = Vec::new();
                 for (index, task) in planned.tasks.iter().enumerate() {
                     let PlannedTask::Range(range) = task else { continue };
-                    if input.source.has_given_up(range) {
+                    if input.source.has_given_up(plan.batch, range) {
                         continue;
                     }
                     match input.source.check(range, &past.before(&planned.source, index as u32), goes_on) {
@@ -48,7 +48,11 @@ impl Driver {
                 }
                 if !lost.is_empty() {
                     let (source, batch) = (input.uid.clone(), plan.batch);
-                    events.push(BatchEvent::SourceDecided { source, batch, decision: input.source.give_up(lost) });
+                    events.push(BatchEvent::SourceDecided {
+                        source,
+                        batch,
+                        decision: input.source.give_up(batch, lost),
+                    });
                 }
             }
         }

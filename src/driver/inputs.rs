@@ -12,7 +12,7 @@ use crate::dataflow::task::{RecordFilter, Task};
 use crate::driver::history::PastBatch;
 use crate::driver::joining::join;
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{Sequence, TypeHash, Uid};
+use crate::id::{BatchId, Sequence, TypeHash, Uid};
 use crate::recovery::descriptor::SourceDescriptor;
 use crate::source::{ErasedDirect, FilesStatus, OfferLimits, SourceError};
 use crate::user_code::{self, Entered};
@@ -87,7 +87,7 @@ impl Inputs {
             for (index, task) in input.tasks.iter().enumerate() {
                 let index = index as u32;
                 let Some(first) = trial.limit(&input.source, index) else { continue };
-                if self.has_given_up(&input.source, task) {
+                if self.has_given_up(batch.plan.batch, &input.source, task) {
                     continue;
                 }
                 let filter =
@@ -114,10 +114,10 @@ impl Inputs {
     }
 
     /// Whether a task gives nothing, since its source has decided to go on without it.
-    fn has_given_up(&self, source: &Uid, task: &PlannedTask) -> bool {
+    fn has_given_up(&self, batch: BatchId, source: &Uid, task: &PlannedTask) -> bool {
         let PlannedTask::Range(range) = task else { return false };
         let direct = self.directs.iter().find(|input| input.uid == *source);
-        direct.is_some_and(|input| input.source.has_given_up(range))
+        direct.is_some_and(|input| input.source.has_given_up(batch, range))
     }
 
     /// Whether nothing is to be computed for its own sake: new reference data alone is no input.

@@ -83,17 +83,25 @@ impl Inputs {
         self.directs.iter_mut().find(|input| input.uid == *uid)
     }
 
-    /// Tells the sources what a batch has read, with their receipts.
+    /// Tells the sources what a batch has read, with their receipts; and what was given up of it, without one: that is not read again
+    /// either.
     ///
     /// # Errors
     /// When a range of the plan cannot be decoded.
     pub fn committed(&mut self, plan: &Plan, receipts: &[(Uid, Vec<Receipt>)]) -> Result<()> {
-        for (uid, receipts) in receipts {
-            let planned = plan.inputs.iter().find(|input| input.source == *uid);
-            let (Some(planned), Some(input)) = (planned, self.direct(uid)) else { continue };
-            for Receipt { task, bytes } in receipts {
-                let Some(PlannedTask::Range(range)) = planned.tasks.get(*task as usize) else { continue };
-                input.source.committed(range, bytes, plan.batch).map_err(|error| {
+        for planned in &plan.inputs {
+            let uid = &planned.source;
+            let Some(input) = self.direct(uid) else { continue };
+            let receipts = receipts.iter().find(|(of, _)| of == uid).map_or(&[][..], |(_, receipts)| receipts);
+            // In the order of the plan, as they were taken.
+            for (index, task) in planned.tasks.iter().enumerate() {
+                let PlannedTask::Range(range) = task else { continue };
+                let receipt = match receipts.binary_search_by_key(&(index as u32), |receipt| receipt.task) {
+                    Ok(place) => receipts[place].bytes.as_slice(),
+                    Err(_) if input.source.has_given_up(plan.batch, range) => &[],
+                    Err(_) => continue,
+                };
+                input.source.committed(range, receipt, plan.batch).map_err(|error| {
                     let message = format!("source \"{uid}\" cannot take note of what was read");
                     Error::caused_by(ErrorKind::Environment, message, error)
                 })?;

@@ -379,7 +379,7 @@ fn replay_direct(
     let mut decided = decided.peekable();
     for past in &decision.replay {
         while let Some(next) = decided.next_if(|it| it.batch <= past.plan.batch) {
-            source.decided(&next.decision)?;
+            source.decided(next.batch, &next.decision)?;
         }
         for input in past.plan.inputs.iter().filter(|input| is_ours(&input.source)) {
             for task in &input.tasks {
@@ -389,7 +389,7 @@ fn replay_direct(
             }
         }
     }
-    decided.try_for_each(|rest| source.decided(&rest.decision))
+    decided.try_for_each(|rest| source.decided(rest.batch, &rest.decision))
 }
 
 fn cannot_go_on(uid: &Uid, error: impl std::error::Error + Send + Sync + 'static) -> Error {

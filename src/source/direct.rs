@@ -1,6 +1,6 @@
 //! Direct sources: their data can be read again, so only the ranges are logged, with the plan.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -186,8 +186,8 @@ pub(crate) trait ErasedDirect: Send {
     fn offer(&mut self, limits: &OfferLimits) -> Result<Vec<Vec<u8>>, SourceError>;
     /// Takes a range that was planned, now or before a restart.
     fn advance(&mut self, range: &[u8]) -> Result<(), SourceError>;
-    /// Takes a decision of its own that stands in the log, before a restart.
-    fn decided(&mut self, _decision: &[u8]) -> Result<(), SourceError> {
+    /// Takes a decision about ranges of `batch` that it made in an earlier life and that stands in the log.
+    fn decided(&mut self, _batch: BatchId, _decision: &[u8]) -> Result<(), SourceError> {
         Ok(())
     }
     /// The encoded position, for a checkpoint.
@@ -210,7 +210,8 @@ pub(crate) trait ErasedDirect: Send {
         Ok(())
     }
 
-    /// A range that was planned for `batch` was committed, with its receipt; may be told again.
+    /// A range that was planned for `batch` was committed, with its receipt, which is empty where the range was given up. May be told
+    /// again.
     fn committed(&mut self, _range: &[u8], _receipt: &[u8], _batch: BatchId) -> Result<(), SourceError> {
         Ok(())
     }
@@ -241,13 +242,13 @@ pub(crate) trait ErasedDirect: Send {
         false
     }
 
-    /// Gives ranges up that were planned. The decision, for the log.
-    fn give_up(&mut self, _ranges: Vec<Vec<u8>>) -> Vec<u8> {
+    /// Gives up ranges that were planned for `batch`. Returns the decision, for the log.
+    fn give_up(&mut self, _batch: BatchId, _ranges: Vec<Vec<u8>>) -> Vec<u8> {
         Vec::new()
     }
 
-    /// Whether a planned range is given up.
-    fn has_given_up(&self, _range: &[u8]) -> bool {
+    /// Whether a range that was planned for `batch` is given up. The same range in another batch is not.
+    fn has_given_up(&self, _batch: BatchId, _range: &[u8]) -> bool {
         false
     }
 
@@ -271,8 +272,8 @@ pub(crate) trait ErasedDirect: Send {
 pub(crate) struct Direct<S: DirectSource> {
     source: S,
     position: S::Position,
-    /// Planned ranges that the job goes on without.
-    given_up: HashSet<Vec<u8>>,
+    /// Planned ranges that the job continues without, by their batches: a file that comes back can be planned with the same range.
+    given_up: HashMap<BatchId, HashSet<Vec<u8>>>,
 }
 
 /// What a source decides beside its plans, as it stands in the log: a replay must decide alike.
@@ -284,7 +285,7 @@ enum Decision {
 
 impl<S: DirectSource> Direct<S> {
     pub fn new(source: S) -> Self {
-        Self { source, position: S::Position::default(), given_up: HashSet::new() }
+        Self { source, position: S::Position::default(), given_up: HashMap::new() }
     }
 
     /// What workers read the source's tasks with.
@@ -377,19 +378,19 @@ impl<S: DirectSource> ErasedDirect for Direct<S> {
         self.source.goes_on_without()
     }
 
-    fn give_up(&mut self, ranges: Vec<Vec<u8>>) -> Vec<u8> {
-        self.given_up.extend(ranges.iter().cloned());
+    fn give_up(&mut self, batch: BatchId, ranges: Vec<Vec<u8>>) -> Vec<u8> {
+        self.given_up.entry(batch).or_default().extend(ranges.iter().cloned());
         codec::encode(&Decision::GivenUp { ranges }).expect("bytes encode")
     }
 
-    fn decided(&mut self, decision: &[u8]) -> Result<(), SourceError> {
+    fn decided(&mut self, batch: BatchId, decision: &[u8]) -> Result<(), SourceError> {
         let Decision::GivenUp { ranges } = decode("a decision", decision)?;
-        self.given_up.extend(ranges);
+        self.given_up.entry(batch).or_default().extend(ranges);
         Ok(())
     }
 
-    fn has_given_up(&self, range: &[u8]) -> bool {
-        self.given_up.contains(range)
+    fn has_given_up(&self, batch: BatchId, range: &[u8]) -> bool {
+        self.given_up.get(&batch).is_some_and(|ranges| ranges.contains(range))
     }
 
     fn files_status(&self) -> Option<FilesStatus> {

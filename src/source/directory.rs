@@ -186,13 +186,16 @@ impl Directory {
         if let Some(PartialFile { name, stamp, next }) = &position.partial {
             let path = name.in_directory(&self.path);
             match stamp_of(&path) {
-                Ok(Some(found)) => match self.is_restored(name, *stamp, *next, found) {
-                    Ok(true) => {
+                Ok(Some(found)) => match self.not_restored(name, *stamp, *next, found) {
+                    Ok(None) => {
                         self.partial_missing = 0;
                         offer.add(name, found, *next);
                     }
-                    // It is still being looked at, or a batch that has read of it is not committed yet.
-                    Ok(false) => return Ok(Vec::new()),
+                    Ok(Some(why)) => {
+                        let path = path.display();
+                        self.wait(format!("{path}: the file was taken up to byte {next} and has another time: {why}"));
+                        return Ok(Vec::new());
+                    }
                     Err(error) if self.goes_on_without => {
                         self.wait(error.to_string());
                         self.partial_missing = LISTINGS_UNTIL_FORGOTTEN;
@@ -234,27 +237,30 @@ impl Directory {
         Ok(offer.ranges)
     }
 
-    /// Whether a file that was taken up to `next`, and has another time now, has the bytes that were read; `false` while that is
-    /// not known.
-    fn is_restored(
+    /// Looks whether a file that was taken up to `next`, and may have another time now, has the bytes that were read. Returns why that
+    /// is not known yet.
+    ///
+    /// # Errors
+    /// When it has others.
+    fn not_restored(
         &mut self,
         name: &FileName,
         taken: FileStamp,
         next: u64,
         found: FileStamp,
-    ) -> Result<bool, SourceError> {
+    ) -> Result<Option<String>, SourceError> {
         if found == taken {
-            return Ok(true);
+            return Ok(None);
         }
         let Some(memory) = self.known.get(name) else { return Err(self.changed(name, taken, found)) };
         if found.size != taken.size {
             return Err(self.changed(name, taken, found));
         }
         if memory.end() < next {
-            return Ok(false);
+            return Ok(Some("a batch that reads of it is not committed yet".to_string()));
         }
         if memory.stamp == Some(found) {
-            return Ok(true);
+            return Ok(None);
         }
         match self.checks.read_now(&self.path, &self.known, name) {
             Finding::Same(found) => {
@@ -263,10 +269,11 @@ impl Directory {
                     name.in_directory(&self.path).display()
                 );
                 self.known.accept(name, found);
-                Ok(true)
+                Ok(None)
             }
             Finding::Other(found) => Err(self.changed(name, taken, found)),
-            Finding::Pending => Ok(false),
+            Finding::Pending => Ok(Some("its bytes are being compared with what was read".to_string())),
+            Finding::Unreadable(why) => Ok(Some(format!("its bytes cannot be compared with what was read: {why}"))),
         }
     }
 
@@ -277,7 +284,7 @@ impl Directory {
     /// Looks at some of the files that were taken.
     fn check_known(&mut self, position: &FilesPosition) {
         let in_part = position.partial.as_ref().map(|partial| &partial.name);
-        for (name, found) in self.checks.run(&self.path, &mut self.known, in_part) {
+        for (name, found) in self.checks.run(&self.path, &mut self.known, in_part, self.reads_replaced) {
             let path = name.in_directory(&self.path);
             if self.reads_replaced {
                 tracing::info!("{}: other contents than were read ({found}): a new file", path.display());
@@ -308,6 +315,9 @@ impl Directory {
             if let Some(PartialFile { name, stamp, next }) = position.partial.take() {
                 let path = name.in_directory(&self.path);
                 tracing::warn!("{}: going on without its bytes {next} to {}", path.display(), stamp.size);
+                // Known as a whole from now on, so that other contents under its name are noticed.
+                let end = stamp.size;
+                self.known.committed(&FileRange { name, stamp, start: next, end }, None);
             }
             self.partial_missing = 0;
         }

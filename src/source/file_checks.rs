@@ -1,7 +1,7 @@
 //! Whether files that were taken are still what was read: a few are looked at with each offer, and those of which only the time is
 //! another are read again.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -49,8 +49,10 @@ pub(crate) enum Finding {
     Same(FileStamp),
     /// Others are.
     Other(FileStamp),
-    /// It is not read to its end yet, or cannot be read at present.
+    /// It is not read to its end yet, or changed meanwhile.
     Pending,
+    /// It cannot be read at present.
+    Unreadable(io::ErrorKind),
 }
 
 impl FileChecks {
@@ -59,18 +61,19 @@ impl FileChecks {
         self.suspects.push_back(name);
     }
 
-    /// Looks at some files, all but the one that is being taken. Gives those that have other contents than were read, if that is
-    /// news.
+    /// Looks at some files, all but the one that is being taken. Returns those that have other contents than were read: those of which
+    /// that is news, or `all`, also those that were reported before.
     pub fn run(
         &mut self,
         directory: &Path,
         known: &mut KnownFiles,
         in_part: Option<&FileName>,
+        all: bool,
     ) -> Vec<(FileName, FileStamp)> {
-        let mut replaced = Vec::new();
+        let mut replaced = BTreeMap::new();
         let mut note = |known: &mut KnownFiles, name: FileName, found| {
-            if known.replace(&name, found) {
-                replaced.push((name, found));
+            if known.replace(&name, found) || all {
+                replaced.insert(name, found);
             }
         };
         if self.round.len() == 0 {
@@ -90,7 +93,9 @@ impl FileChecks {
                 Comparison::Same if was_replaced.is_some() => known.accept(&name, found),
                 Comparison::Same => {}
                 Comparison::Replaced => note(known, name, found),
-                Comparison::Unsure if was_replaced == Some(found) || self.is_reading(&name) => {}
+                // Its bytes were compared before.
+                Comparison::Unsure if was_replaced == Some(found) => note(known, name, found),
+                Comparison::Unsure if self.is_reading(&name) => {}
                 Comparison::Unsure => drop(self.unsure.insert(name)),
             }
         }
@@ -98,16 +103,19 @@ impl FileChecks {
         while budget > 0 {
             if self.reading.is_none() {
                 let Some(name) = self.unsure.pop_first() else { break };
-                self.begin(directory, name);
+                if let Err(error) = self.begin(directory, name) {
+                    tracing::debug!("{error}: the file is looked at again later");
+                }
             }
             let Some(name) = self.reading.as_ref().map(|reading| reading.name.clone()) else { continue };
             match self.read_on(directory, known, &mut budget) {
                 Finding::Same(found) => known.accept(&name, found),
                 Finding::Other(found) => note(known, name, found),
-                Finding::Pending => {}
+                // It is looked at again in the next round.
+                Finding::Pending | Finding::Unreadable(_) => {}
             }
         }
-        replaced
+        replaced.into_iter().collect()
     }
 
     /// Reads the part of a file again that was taken of it, as far as the budget of one offer goes.
@@ -115,12 +123,11 @@ impl FileChecks {
         if !self.is_reading(name) {
             let interrupted = self.reading.take().map(|reading| reading.name);
             self.unsure.extend(interrupted);
-            self.begin(directory, name.clone());
+            if let Err(error) = self.begin(directory, name.clone()) {
+                return Finding::Unreadable(error.kind());
+            }
         }
         let mut budget = REREAD_BYTES;
-        if self.reading.is_none() {
-            return Finding::Pending;
-        }
         self.read_on(directory, known, &mut budget)
     }
 
@@ -128,10 +135,12 @@ impl FileChecks {
         self.reading.as_ref().is_some_and(|reading| reading.name == *name)
     }
 
-    fn begin(&mut self, directory: &Path, name: FileName) {
-        if let Ok(Some(stamp)) = stamp_of(&name.in_directory(directory)) {
+    /// Begins with a file, unless none is there.
+    fn begin(&mut self, directory: &Path, name: FileName) -> io::Result<()> {
+        if let Some(stamp) = stamp_of(&name.in_directory(directory))? {
             self.reading = Some(Reading { name, stamp, part: 0, at: 0, hasher: Xxh3::new() });
         }
+        Ok(())
     }
 
     /// Reads on until the budget is used up or the file has shown what it is; it is not being read any more then.
@@ -183,7 +192,7 @@ impl FileChecks {
             Err(error) => {
                 let error: io::Error = error;
                 tracing::debug!("{}: {error}: it is looked at again later", path.display());
-                Finding::Pending
+                Finding::Unreadable(error.kind())
             }
         }
     }
@@ -234,7 +243,7 @@ mod tests {
         for byte in [0, 5, 9] {
             let (directory, mut known) = restored(b"0123456789");
             let mut checks = FileChecks::default();
-            assert_eq!(checks.run(directory.path(), &mut known, None), []);
+            assert_eq!(checks.run(directory.path(), &mut known, None, false), []);
             assert!(is_as_read(directory.path(), &known));
             let mut other = *b"0123456789";
             other[byte] = b'x';
@@ -242,9 +251,9 @@ mod tests {
             fs::write(&path, other).unwrap();
             let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(7);
             File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
-            let told = checks.run(directory.path(), &mut known, None);
+            let told = checks.run(directory.path(), &mut known, None, false);
             assert_eq!(told.len(), 1, "byte {byte} is another");
-            assert_eq!(checks.run(directory.path(), &mut known, None), []);
+            assert_eq!(checks.run(directory.path(), &mut known, None, false), []);
         }
     }
 
@@ -255,7 +264,7 @@ mod tests {
         let mut checks = FileChecks::default();
         let mut offers = 0;
         while !is_as_read(directory.path(), &known) {
-            assert_eq!(checks.run(directory.path(), &mut known, None), []);
+            assert_eq!(checks.run(directory.path(), &mut known, None, false), []);
             offers += 1;
         }
         assert_eq!(offers, 3);
@@ -277,7 +286,7 @@ mod tests {
             known.committed(&FileRange { name: name.as_str().into(), stamp, start: 0, end: 1 }, Some(1));
         }
         let mut checks = FileChecks::default();
-        let told = [(); 4].map(|()| checks.run(directory.path(), &mut known, None).len());
+        let told = [(); 4].map(|()| checks.run(directory.path(), &mut known, None, false).len());
         assert_eq!(told, [100, 100, 50, 0]);
     }
 }

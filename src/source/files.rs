@@ -112,7 +112,8 @@ impl<F> Files<F> {
     /// Whether a file with other contents under a name that was taken before is read as a new file (default `false`: it is
     /// not read, counted in [`Status::files`](crate::Status::files), and reported once).
     ///
-    /// A file whose name was gone from 16 listings in turn is forgotten, and one that comes under it is new in any case.
+    /// Files that were reported as replaced before this was set are read, too. A file whose name was gone from 16 listings in turn is
+    /// forgotten, and one that comes under it is new in any case.
     #[must_use]
     pub fn read_replaced_files(mut self, read: bool) -> Self {
         self.files.set_reads_replaced(read);
@@ -123,8 +124,9 @@ impl<F> Files<F> {
     /// other contents, or cannot be decompressed (default `false`: a start is refused, and names the file and the batch).
     ///
     /// The records of such a file that no checkpoint holds yet are lost, also where the results of their batch were published
-    /// before. It is decided when the job starts, and stands in the log: every later start decides alike. A file that was
-    /// taken in part, and is missing for 16 offers in turn or has other contents, is given up as well.
+    /// before. It is decided when the job starts, and stands in the log and then in the checkpoints: every later start decides alike,
+    /// and a file that was given up is not read later, unless its name was forgotten. A file that was taken in part, and is missing for 16
+    /// offers in turn or has other contents, is given up as well.
     #[must_use]
     pub fn go_on_without_files(mut self, go_on: bool) -> Self {
         self.files.set_goes_on_without(go_on);

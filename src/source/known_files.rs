@@ -15,7 +15,7 @@ use crate::source::file_range::{FileRange, FileStamp};
 pub(crate) struct Part {
     /// Offset behind its last byte.
     pub end: u64,
-    /// XXH3 of its bytes, 128 bits; none of what was read by a version that took no hash.
+    /// XXH3 of its bytes, 128 bits; none of what was given up without being read, or was read by a version that took no hash.
     pub hash: Option<u128>,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Part {
 pub(crate) struct FileMemory {
     /// The file when it was last seen with the bytes that were read; none of what an earlier version took, until it is looked at.
     pub stamp: Option<FileStamp>,
-    /// What was read of it, in batches that were committed; none of a file that is only planned.
+    /// What was read of it, or given up, in batches that were committed; none of a file that is only planned.
     pub parts: Vec<Part>,
     /// The file as it was found with other contents under the same name, which were not read.
     pub replaced: Option<FileStamp>,
@@ -167,7 +167,8 @@ impl KnownFiles {
         self.change(&name, |known| *known = memory);
     }
 
-    /// A range of a batch that is committed; `hash` is that of its bytes. Whatever was committed before may be told again.
+    /// A range of a batch that is committed; `hash` is that of its bytes, none where it was given up. Whatever was committed before may
+    /// be told again.
     pub fn committed(&mut self, range: &FileRange, hash: Option<u128>) {
         self.change(&range.name, |known| known.add(range, hash));
         self.changed.insert(range.name.clone());
@@ -202,7 +203,7 @@ impl KnownFiles {
         self.changed.insert(name.clone());
     }
 
-    /// A file has other bytes than were read; says whether that is news.
+    /// A file has other bytes than were read. Returns whether that is news.
     pub fn replace(&mut self, name: &FileName, found: FileStamp) -> bool {
         let is_news = self.get(name).is_some_and(|known| known.replaced != Some(found));
         if is_news {

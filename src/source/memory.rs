@@ -32,7 +32,8 @@ pub trait SourceMemory<R, P> {
     /// A range was planned, and the position moved behind it: takes out of that what is remembered here.
     fn planned(&mut self, position: &mut P);
 
-    /// A range's batch is committed; `receipt` is what its reader gave. May be told again after a failed attempt.
+    /// A range's batch is committed; `receipt` is what its reader gave, and empty where the range was given up. May be told again after
+    /// a failed attempt.
     fn committed(&mut self, range: &R, receipt: &[u8], batch: BatchId);
 
     /// From now on keeps what [`release`](Self::release) needs. Called before anything is recalled.

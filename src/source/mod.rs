@@ -56,6 +56,8 @@ mod binary_files_tests;
 #[allow(clippy::disallowed_methods)] // as above
 mod framing_tests;
 #[cfg(test)]
+mod given_up_files_tests;
+#[cfg(test)]
 mod odd_files_tests;
 #[cfg(test)]
 mod released_files_tests;

@@ -8,16 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use super::odd_files_tests::without_privileges;
 use super::text_files_tests::{Fixture, fixture, fixture_with};
 use super::*;
 use crate::dataflow::task::Before;
-use crate::source::compression::Compression;
-use crate::source::compression::tests::compressed;
 use crate::testing::TestJob;
 use crate::text::Text;
 
 /// Gives every file another time, as a copy of the directory would have.
-fn restore(f: &Fixture) {
+pub(super) fn restore(f: &Fixture) {
     let paths: Vec<_> = fs::read_dir(f.directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
     for path in paths {
         let copy = f.path(".copy");
@@ -28,7 +27,7 @@ fn restore(f: &Fixture) {
     }
 }
 
-fn replaced(f: &Fixture) -> Vec<String> {
+pub(super) fn replaced(f: &Fixture) -> Vec<String> {
     let status = f.direct.files_status().unwrap();
     assert_eq!(status.replaced as usize, status.replaced_names.len());
     status.replaced_names
@@ -187,7 +186,7 @@ fn names_in_a_position_of_an_earlier_version_move_into_the_memory_and_stay_taken
 }
 
 /// A job that counts the lines of files, by their first word.
-fn counting(
+pub(super) fn counting(
     directory: &Path,
     settings: impl Fn(TextFiles) -> TextFiles + 'static,
     check: impl Fn(&Text) + Clone + Send + Sync + 'static,
@@ -285,66 +284,6 @@ fn an_attempt_that_fails_at_any_batch_leaves_what_is_remembered_whole() {
     }
 }
 
-#[test]
-fn a_start_that_needs_a_file_that_was_archived_is_refused_and_names_it_and_goes_on_without_it_where_that_is_accepted() {
-    let place = tempfile::tempdir().unwrap();
-    let goes_on = Arc::new(AtomicBool::new(false));
-    let settings = {
-        let goes_on = goes_on.clone();
-        move |files: TextFiles| files.go_on_without_files(goes_on.load(Ordering::SeqCst))
-    };
-    let mut job = counting(place.path(), settings, |_| {});
-    for number in 0..3 {
-        put_file(place.path(), number);
-        job.run_batch().unwrap();
-    }
-    let archived = place.path().join("file 1");
-    let elsewhere = place.path().join(".archived");
-    fs::rename(&archived, &elsewhere).unwrap();
-    job.crash();
-    let error = job.start().unwrap_err().to_string();
-    assert!(error.contains("batch 2 is computed again") && error.contains("go_on_without_files(true)"), "{error}");
-    assert!(error.contains(&format!("{}: the file was planned with", archived.display())), "{error}");
-    goes_on.store(true, Ordering::SeqCst);
-    job.start().unwrap();
-    let mut expected = each_once(0..3);
-    expected.retain(|line, _| !line.ends_with("of 1"));
-    assert_eq!(counts(&job), expected);
-    // It is decided for good, whatever the setting says later.
-    goes_on.store(false, Ordering::SeqCst);
-    job.crash_and_restart().unwrap();
-    assert_eq!(counts(&job), expected);
-    for number in 3..9 {
-        put_file(place.path(), number);
-        job.run_batch().unwrap();
-    }
-    job.crash_and_restart().unwrap();
-    expected.extend(each_once(3..9));
-    assert_eq!(counts(&job), expected);
-}
-
-#[test]
-fn a_damaged_compressed_file_ends_the_job_and_the_way_on_without_it_is_open() {
-    let place = tempfile::tempdir().unwrap();
-    let goes_on = Arc::new(AtomicBool::new(false));
-    let settings = {
-        let goes_on = goes_on.clone();
-        move |files: TextFiles| files.go_on_without_files(goes_on.load(Ordering::SeqCst))
-    };
-    let mut job = counting(place.path(), settings, |_| {});
-    let whole = compressed(Compression::Gzip, b"line 0 of 0\n");
-    fs::write(place.path().join("cut.gz"), &whole[..whole.len() - 4]).unwrap();
-    let error = job.run_batch().unwrap_err().to_string();
-    assert!(error.contains("cut.gz: the file cannot be read as gzip"), "{error}");
-    job.crash();
-    assert!(job.start().is_err());
-    goes_on.store(true, Ordering::SeqCst);
-    job.start().unwrap();
-    put_file(place.path(), 1);
-    job.run_batch().unwrap();
-    assert_eq!(counts(&job), each_once(1..2));
-}
-
 /// The bytes of the newest manifest of a job that has taken so many files and was stopped.
 fn manifest_bytes(files: u64) -> u64 {
     let place = tempfile::tempdir().unwrap();
@@ -364,4 +303,50 @@ fn manifest_bytes(files: u64) -> u64 {
 fn a_manifest_does_not_grow_with_the_number_of_files() {
     let (few, many) = (manifest_bytes(2), manifest_bytes(3_000));
     assert!(many <= few + 64, "{few} bytes with 2 files, {many} with 3,000");
+}
+
+#[test]
+fn a_file_that_was_reported_as_replaced_is_read_after_a_restart_that_asks_for_it() {
+    for contents in ["tuesday\n", "sunday\n"] {
+        let mut f = fixture();
+        f.put("data.csv", 9, "monday\n");
+        assert_eq!(f.batch(u64::MAX), ["monday"]);
+        f.put("data.csv", 8, contents);
+        assert_eq!(f.batch(u64::MAX), [""; 0]);
+        assert_eq!(replaced(&f), ["data.csv"]);
+        let (_, position) = f.checkpoint();
+        for _ in 0..2 {
+            let files = TextFiles::new(f.directory.path()).read_replaced_files(true);
+            f.restart(files, &position, &[]);
+            assert_eq!(f.batch(u64::MAX), [contents.trim_end()]);
+            assert_eq!(f.batch(u64::MAX), [""; 0]);
+            assert_eq!(replaced(&f), [""; 0]);
+        }
+        let (_, position) = f.checkpoint();
+        let files = TextFiles::new(f.directory.path()).read_replaced_files(true);
+        f.restart(files, &position, &[]);
+        assert_eq!(f.batch(u64::MAX), [""; 0]);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_half_taken_file_that_was_restored_and_may_not_be_read_is_named_as_what_is_waited_for() {
+    use std::os::unix::fs::PermissionsExt;
+    without_privileges(|| {
+        let mut f = fixture();
+        f.put("a", 9, "line\n".repeat(2_000));
+        assert!(!f.batch(1).is_empty());
+        restore(&f);
+        let path = f.path("a");
+        let permit = |mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        permit(0o000);
+        assert!(f.offer(u64::MAX).is_empty());
+        let waits = f.direct.files_status().unwrap().unavailable.unwrap();
+        assert!(waits.contains("/a: the file was taken up to byte"), "{waits}");
+        assert!(waits.ends_with("cannot be compared with what was read: permission denied"), "{waits}");
+        permit(0o400);
+        assert!(!f.batch(u64::MAX).is_empty());
+        assert_eq!(f.direct.files_status().unwrap().unavailable, None);
+    });
 }
