@@ -78,13 +78,19 @@ impl FileFormat for FixedRecords {
     }
 
     fn check(&self, path: &Path, stamp: FileStamp) -> Result<(), SourceError> {
-        let record_length = self.record_length;
-        match stamp.size % record_length {
-            0 => Ok(()),
-            // What is compressed is measured when it is read.
-            _ if Compression::of_name(path.as_os_str().as_bytes()).is_some() => Ok(()),
-            _ => Err(SourceError::Length { path: path.to_path_buf(), size: stamp.size, record_length }),
+        // What is compressed is measured when it is read.
+        match Compression::of_name(path.as_os_str().as_bytes()) {
+            Some(_) => Ok(()),
+            None => self.check_length(path, stamp.size),
         }
+    }
+
+    fn check_length(&self, path: &Path, bytes: u64) -> Result<(), SourceError> {
+        let (record_length, size) = (self.record_length, bytes);
+        if size.is_multiple_of(record_length) {
+            return Ok(());
+        }
+        Err(SourceError::Length { path: path.to_path_buf(), size, record_length })
     }
 
     fn reader(&self, directory: PathBuf) -> Arc<dyn RangeReader<Item = Bytes, Range = FileRange>> {

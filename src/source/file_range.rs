@@ -199,23 +199,26 @@ impl<'r> PlannedFile<'r> {
 }
 
 /// Whether a planned range can still be read. `deeply`, it is read: a compressed file is decompressed, and what was read before has
-/// to be there.
+/// to be there. Returns the length of what was decompressed.
+///
+/// # Errors
+/// When it cannot be read.
 pub(crate) fn check_range(
     directory: &Path,
     range: &FileRange,
     before: &Before,
     deeply: bool,
-) -> Result<(), SourceError> {
+) -> Result<Option<u64>, SourceError> {
     // In this life nothing was planned yet.
     let before = if *before == Before::Planned { &Before::Restored } else { before };
     let mut file = PlannedFile::open(directory, range, before)?;
     if !deeply {
-        return Ok(());
+        return Ok(None);
     }
     if let Some(compression) = range.compression() {
         let failed = |error| SourceError::File { path: range.name.in_directory(directory), offset: 0, error };
         let read = file.decompressed(compression, |contents| io::copy(contents, &mut io::sink()).map_err(failed));
-        return read.map(drop);
+        return read.map(|(bytes, _)| Some(bytes));
     }
     let raw = RawBytes { file: &mut file.file, path: &file.path, at: range.start, hasher: Xxh3::new() };
     let mut bytes = raw.take(range.end - range.start);
@@ -223,7 +226,7 @@ pub(crate) fn check_range(
     let hash = bytes.into_inner().hasher.digest128();
     read.map_err(|error| file.failed(error))?;
     file.check_unchanged()?;
-    file.receipt(hash).map(drop)
+    file.receipt(hash).map(|_| None)
 }
 
 /// The bytes of a file from its beginning, each read tried again where the system fails it.

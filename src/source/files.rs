@@ -87,6 +87,14 @@ pub trait FileFormat: Send + 'static {
         Ok(())
     }
 
+    /// Whether so many bytes can be the contents of a file. Those of a compressed file are counted when it is decompressed.
+    ///
+    /// # Errors
+    /// When they cannot.
+    fn check_length(&self, _path: &Path, _bytes: u64) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// Reads ranges of the files of a directory.
     fn reader(&self, directory: PathBuf) -> Arc<dyn RangeReader<Item = Self::Item, Range = FileRange>>;
 }
@@ -181,7 +189,8 @@ impl<F: FileFormat> DirectSource for Files<F> {
     }
 
     fn check(&self, range: &FileRange, before: &Before, deeply: bool) -> Result<(), SourceError> {
-        check_range(self.files.path(), range, before, deeply)
+        let length = check_range(self.files.path(), range, before, deeply)?;
+        length.map_or(Ok(()), |bytes| self.format.check_length(&range.name.in_directory(self.files.path()), bytes))
     }
 
     fn goes_on_without(&self) -> bool {

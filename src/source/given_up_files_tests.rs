@@ -248,3 +248,30 @@ fn a_half_taken_file_that_was_given_up_and_is_replaced_later_is_reported_or_read
         assert_eq!(f.batch(u64::MAX), [""; 0]);
     }
 }
+
+#[test]
+fn a_compressed_binary_file_of_odd_length_ends_the_job_and_the_way_on_without_it_is_open() {
+    let place = tempfile::tempdir().unwrap();
+    let (directory, goes_on) = (place.path().to_path_buf(), Arc::new(AtomicBool::new(false)));
+    fs::write(directory.join("odd.gz"), compressed(Compression::Gzip, b"12345")).unwrap();
+    let settings = goes_on.clone();
+    let mut job = TestJob::new(move |context| {
+        let files = crate::BinaryFiles::new(&directory, 2).go_on_without_files(settings.load(Ordering::SeqCst));
+        context.direct_stream("files", files).map(|record| record.len() as u64).collect("lengths")
+    })
+    .unwrap();
+    let says = "odd.gz: 5 bytes are no multiple of the record length, 2 bytes";
+    let error = job.run_batch().unwrap_err().to_string();
+    assert!(error.contains(says), "{error}");
+    job.crash();
+    let error = job.start().unwrap_err().to_string();
+    assert!(error.contains(says), "{error}");
+    goes_on.store(true, Ordering::SeqCst);
+    job.start().unwrap();
+    fs::write(place.path().join("even.gz"), compressed(Compression::Gzip, b"123456")).unwrap();
+    job.run_batch().unwrap();
+    assert_eq!(job.handles().last(), [2; 3]);
+    job.stop_and_restart().unwrap();
+    job.run_batch().unwrap();
+    assert!(job.handles().last().is_empty());
+}
