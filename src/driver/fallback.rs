@@ -82,7 +82,10 @@ impl Fallback {
         // The newer checkpoint covers published batches only (I-5).
         batches.iter_mut().for_each(|batch| batch.published = true);
         let whole = older.point.batch.0 + batches.len() as u64 == newest.point.batch.0;
-        (same && whole).then_some(Self { newest: rejected, older, batches })
+        // A source knows its decisions behind the newer checkpoint only, and would read again here what it has given up.
+        let between = |batch| older.point.batch < batch && batch <= newest.point.batch;
+        let decided = other.decisions.iter().any(|decision| between(decision.batch));
+        (same && whole && !decided).then_some(Self { newest: rejected, older, batches })
     }
 }
 
@@ -187,7 +190,7 @@ impl Driver {
         for (uid, entries) in entries_of(&point) {
             self.stored.entry(uid).and_modify(|stored| stored.entries = entries);
         }
-        self.thaw_all_sources();
+        self.thaw_all_sources()?;
         self.history.rewind_behind(batches);
         self.shared.update(|status| {
             (status.checkpoint, status.loading) = (point.batch, false);

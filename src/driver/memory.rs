@@ -12,7 +12,7 @@ use crate::driver::Driver;
 use crate::driver::inputs::{DirectInput, Inputs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Uid;
-use crate::source::MemoryChange;
+use crate::source::{ErasedDirect, MemoryChange, SourceError};
 use crate::state::{FrozenRun, OperatorNumber, StateError};
 
 /// What was frozen of the sources, until the checkpoint that gets it is asked for.
@@ -29,6 +29,14 @@ impl Driver {
             self.inputs.directs.iter_mut().for_each(|input| input.source.track_use());
         }
         let batch = self.checkpoint.newest;
+        self.for_all_remembered(|source, key, value| source.recall(key, value, batch))
+    }
+
+    /// Hands every entry that the store has of what the sources remember to its source.
+    fn for_all_remembered(
+        &mut self,
+        mut take: impl FnMut(&mut dyn ErasedDirect, &[u8], &[u8]) -> std::result::Result<(), SourceError>,
+    ) -> Result<()> {
         let store = self.store.as_ref().expect("a store is there while the driver serves").reader();
         for entry in &self.memories {
             let Some(input) = self.inputs.direct(&entry.uid) else { continue };
@@ -42,7 +50,7 @@ impl Driver {
                     unreadable(error.into(), kind)
                 })?;
                 let Some((_, _, key, value)) = found else { break };
-                input.source.recall(key, value, batch).map_err(|error| unreadable(error.into(), ErrorKind::Damaged))?;
+                take(&mut *input.source, key, value).map_err(|error| unreadable(error.into(), ErrorKind::Damaged))?;
             }
         }
         Ok(())
@@ -70,11 +78,17 @@ impl Driver {
         }
     }
 
-    /// The state goes back to an older checkpoint, which may lack anything that is remembered.
-    pub(super) fn thaw_all_sources(&mut self) {
-        for input in &mut self.inputs.directs {
-            input.source.thaw(None);
-        }
+    /// The store went back to an older checkpoint: it may lack anything that is remembered, and may hold what was forgotten since. The
+    /// next checkpoint writes the one, and removes the other.
+    ///
+    /// # Errors
+    /// When the older checkpoint cannot be read.
+    pub(super) fn thaw_all_sources(&mut self) -> Result<()> {
+        self.inputs.directs.iter_mut().for_each(|input| input.source.thaw(None));
+        self.for_all_remembered(|source, key, _| {
+            source.thaw(Some(vec![key.to_vec()]));
+            Ok(())
+        })
     }
 }
 

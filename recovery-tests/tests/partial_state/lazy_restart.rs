@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use floodmark::{BatchId, ErrorKind, MemorySink, Queue, StreamingContext, StreamingContextBuilder};
+use floodmark::{BatchId, ErrorKind, MemorySink, Queue, StreamingContext, StreamingContextBuilder, TextFiles};
 use recovery_tests::sweep::{Env, Fault, Restart as SweptRestart, Sweep};
 
 use crate::common::place::Place;
@@ -283,6 +283,55 @@ fn a_batch_that_ends_between_a_failed_load_and_its_report_stands_and_the_job_goe
 }
 
 #[test]
+fn a_name_of_a_file_that_was_forgotten_stays_so_when_the_job_goes_back_to_a_checkpoint_that_has_it() {
+    let (place, directory, lines) = (Place::default(), tempfile::tempdir().unwrap(), MemorySink::<String>::default());
+    let declare = |context: &StreamingContext| {
+        let (queue, pairs) = context.queue_stream::<Pair>("pairs");
+        pairs.map_with_state("sums", add).sink("out", MemorySink::<Pair>::default());
+        let files = TextFiles::new(directory.path());
+        context.direct_stream("files", files).map(|line| line.to_string()).sink("lines", lines.clone());
+        queue
+    };
+    let every_key = |batch: u64| (0..KEYS).map(|key| (key, 35 * batch + 1)).collect::<Vec<Pair>>();
+    let known = |life: &Life| life.running.status().files[0].1.known;
+    for name in ["stays", "goes"] {
+        fs::write(directory.path().join(name), name).unwrap();
+    }
+    let life = place.start(|builder| Restart::Eager.configure(builder), declare).unwrap();
+    for batch in 1..=21 {
+        run_one(&life, every_key(batch));
+        if batch == 3 {
+            fs::remove_file(directory.path().join("goes")).unwrap();
+        }
+        // Files are counted before the batch takes new ones.
+        let expected = [(1, 0), (19, 2), (21, 1)].into_iter().find(|(until, _)| batch <= *until).unwrap().1;
+        assert_eq!(known(&life), expected, "after batch {batch}");
+    }
+    assert_eq!(life.running.status().checkpoint, BatchId(21));
+    drop(life);
+
+    // The damage is among the keys of "sums", which come first: what the source remembers is read at the start.
+    newest_tables(&place.path()).iter().for_each(|path| flip(path, |_| vec![100]));
+    let restart = Restart::held();
+    let life = place.start(|builder| restart.configure(builder), declare).unwrap();
+    assert_eq!(life.running.recovery().checkpoint(), Some(BatchId(21)), "the damage is not seen at the start");
+    restart.release();
+    life.running.wait_until(|status| status.checkpoints_given_up == 1 && !status.loading).unwrap();
+    (22..=27).for_each(|batch| run_one(&life, every_key(batch)));
+    assert!(life.running.status().checkpoint >= BatchId(24));
+    drop(life);
+
+    // A file under that name is a new one.
+    let life = place.start(|builder| Restart::Eager.configure(builder), declare).unwrap();
+    fs::write(directory.path().join("goes"), "and comes").unwrap();
+    run_one(&life, every_key(28));
+    assert_eq!(known(&life), 1, "the name is not known, so the file is new");
+    let mut read: Vec<String> = lines.batches().into_iter().flat_map(|batch| batch.partitions).flatten().collect();
+    read.sort();
+    assert_eq!(read, ["and comes", "goes", "stays"]);
+}
+
+#[test]
 fn where_no_older_checkpoint_is_kept_every_byte_is_read_before_the_first_batch() {
     let (place, sink) = (Place::default(), MemorySink::default());
     let start = || {
@@ -297,6 +346,39 @@ fn where_no_older_checkpoint_is_kept_every_byte_is_read_before_the_first_batch()
     life.running.wait_until(|status| !status.checkpointing).unwrap();
     drop(life);
     assert!(!start().running.status().loading);
+}
+
+#[test]
+fn where_a_file_was_given_up_between_the_checkpoints_every_byte_is_read_before_the_first_batch() {
+    let (place, directory) = (Place::default(), tempfile::tempdir().unwrap());
+    let start = |restart: &Restart| {
+        let declare = |context: &StreamingContext| {
+            let (queue, pairs) = context.queue_stream::<Pair>("pairs");
+            pairs.map_with_state("sums", add).sink("out", MemorySink::<Pair>::default());
+            let files = TextFiles::new(directory.path()).go_on_without_files(true);
+            context.direct_stream("files", files).map(|line| line.to_string()).foreach_rdd(|_, _| ());
+            queue
+        };
+        place.start(|builder| restart.configure(builder), declare).unwrap()
+    };
+    let life = start(&Restart::Eager);
+    (1..=3).for_each(|batch| run_one(&life, records(9, batch)));
+    let path = directory.path().join("lost");
+    fs::write(&path, "lost").unwrap();
+    run_one(&life, records(9, 4));
+    drop(life);
+    fs::remove_file(&path).unwrap();
+    let life = start(&Restart::Eager);
+    (5..=6).for_each(|batch| run_one(&life, records(9, batch)));
+    assert_eq!(life.running.status().checkpoint, BatchId(6));
+    drop(life);
+    let life = start(&Restart::held());
+    assert_eq!(life.running.recovery().checkpoint(), Some(BatchId(6)));
+    assert!(!life.running.status().loading);
+    // As soon as both checkpoints are behind the decision a start does not wait for the state again.
+    (7..=12).for_each(|batch| run_one(&life, records(9, batch)));
+    drop(life);
+    assert!(start(&Restart::held()).running.status().loading);
 }
 
 #[test]
