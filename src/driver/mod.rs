@@ -37,12 +37,16 @@ pub(crate) mod stopper;
 mod takeover;
 mod tell;
 pub(crate) mod watch;
+#[cfg(all(test, target_os = "linux"))]
+mod open_files;
 #[cfg(test)]
 mod panic_tests;
 #[cfg(test)]
 mod stuck_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod user_code_tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

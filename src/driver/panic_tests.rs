@@ -37,6 +37,12 @@ fn letters(job: &Path) -> String {
     files.map(|file| String::from_utf8_lossy(&std::fs::read(file.unwrap().path()).unwrap()).into_owned()).collect()
 }
 
+/// A job that has ended holds neither its lock nor its log nor its state.
+fn assert_nothing_is_open(_job: &Path) {
+    #[cfg(target_os = "linux")]
+    assert!(super::open_files::open_files(_job).is_empty(), "{:?}", super::open_files::open_files(_job));
+}
+
 // Code that the driver calls on its own thread.
 
 /// Where a source of numbers panics.
@@ -162,6 +168,7 @@ fn a_direct_source_that_panics_ends_the_job_with_its_name_and_leaves_no_lock_or_
         failure(failed, ErrorKind::UserCode, &["\"numbers\"", method, "no more numbers"]);
         assert_eq!(job.running().phase(), Phase::Failed);
         assert!(store_from_outside(&context).is_err(), "{method}: nothing is acknowledged by a log that nobody reads");
+        assert_nothing_is_open(job.directory());
 
         // The same process goes on at once: neither the lock, nor the log, nor the state is held.
         *panics.lock().unwrap_or_else(PoisonError::into_inner) = "";
@@ -218,6 +225,7 @@ fn a_panic_of_the_driver_itself_leaves_no_lock_thread_or_open_log_behind() {
     clock.advance(Duration::from_millis(100));
     failure(running.await_termination(), ErrorKind::Stopped, &["which is a bug", "the clock is broken"]);
     assert!(store_from_outside(&context).is_err());
+    assert_nothing_is_open(place.path());
     // The handle is still there, as a supervisor's loop may hold it.
     broken.store(false, Ordering::SeqCst);
     let again = start().unwrap();
@@ -295,6 +303,7 @@ fn a_sink_whose_fence_panics_refuses_the_start_by_name_and_the_next_start_goes_o
     job.run_batch().unwrap();
     panics.store(true, Ordering::SeqCst);
     failure(job.crash_and_restart(), ErrorKind::UserCode, &["\"table\"", "no connection"]);
+    assert_nothing_is_open(job.directory());
     panics.store(false, Ordering::SeqCst);
     job.start().unwrap();
     job.handles().push(vec![1]).unwrap();
@@ -325,6 +334,7 @@ fn a_migration_that_panics_names_the_operator_and_the_key() {
     version.set(2);
     let parts = ["migration of \"totals\" from version 1", "\"apple\"", "there is no such total"];
     failure(job.crash_and_restart(), ErrorKind::UserCode, &parts);
+    assert_nothing_is_open(job.directory());
     version.set(1);
     job.start().unwrap();
     assert_eq!(total(job.running(), "totals", "apple"), Some(7));

@@ -116,6 +116,8 @@ impl Job {
         let replay = past_batches(decision.replay.iter(), &decision.planned_blocks, timing);
         replay.into_iter().for_each(|batch| history.push(batch));
         let runtime = receivers_runtime()?;
+        // Calls the job's clock, which may be the user's, so it comes before there is a thread to end.
+        let watch = ClockWatch::new(&*self.settings.clock, self.settings.interval_ms.max(1_000));
         let reader = wal.clone();
         // Last, since it holds the store in a thread of its own: what fails from here on must end it.
         let lazy = fallback.and_then(|fallback| LazyStart::new(&self.settings, decision, fallback, nonce));
@@ -125,7 +127,7 @@ impl Job {
             estimator: PidRateEstimator::new(self.settings.interval_ms, PidSettings::default()),
             rate: None,
             sample_skipped: false,
-            watch: ClockWatch::new(&*self.settings.clock, self.settings.interval_ms.max(1_000)),
+            watch,
             settings: self.settings,
             graph: self.graph,
             shared: self.shared,

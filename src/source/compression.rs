@@ -197,6 +197,10 @@ pub(super) mod tests {
             let mut damaged = whole.clone();
             damaged[whole.len() / 2] ^= 1;
             assert!(decoded(compression, &damaged).is_err(), "{compression} with a bit flipped");
+            // The contents are whole; what they are compared with is not.
+            let mut damaged = whole.clone();
+            damaged[whole.len() - 2] ^= 1;
+            assert!(decoded(compression, &damaged).is_err(), "{compression} with another checksum");
             assert!(decoded(compression, b"plain text").is_err(), "{compression} of a plain text");
         }
     }

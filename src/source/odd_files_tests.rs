@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -78,13 +78,18 @@ fn a_compressed_file_that_is_cut_off_or_damaged_or_misnamed_is_an_error_that_nam
 
 #[test]
 fn a_link_is_taken_as_the_file_it_leads_to_and_one_that_leads_nowhere_when_it_does() {
-    let mut f = fixture();
+    let clock = ManualClock::at(1_000_000);
+    let mut f = fixture_with(|files| files.clock(Arc::new(clock.clone())));
     let elsewhere = tempfile::tempdir().unwrap();
     fs::write(elsewhere.path().join("there"), "there\n").unwrap();
     symlink(elsewhere.path().join("there"), f.path("link")).unwrap();
     symlink(elsewhere.path().join("later"), f.path("dangling")).unwrap();
     assert_eq!(f.batch(u64::MAX), ["there"]);
-    assert_eq!(f.batch(u64::MAX), [""; 0]);
+    // So long after the last change that a listing of the directory would not be repeated.
+    for _ in 0..3 {
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(f.batch(u64::MAX), [""; 0]);
+    }
     fs::write(elsewhere.path().join("later"), "later\n").unwrap();
     assert_eq!(f.batch(u64::MAX), ["later"], "nothing has changed in the directory itself");
     assert_eq!(status(&f), FilesStatus::default());
@@ -295,4 +300,39 @@ fn a_link_to_nothing_is_named_and_is_taken_when_it_leads_to_a_file_though_the_di
     fs::write(elsewhere.path().join("there"), "there\n").unwrap();
     assert_eq!(f.batch(u64::MAX), ["there"]);
     assert_eq!(passed_over(&f), [""; 0]);
+}
+
+#[test]
+fn a_directory_that_is_back_is_listed_again_though_its_time_is_what_it_was() {
+    let (place, clock) = (tempfile::tempdir().unwrap(), ManualClock::at(1_000_000));
+    let directory = place.path().join("in");
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join("a"), "one\n").unwrap();
+    let direct = Direct::new(TextFiles::new(&directory).clock(Arc::new(clock.clone())));
+    let mut f = Fixture { directory: place, direct, stored: BTreeMap::new() };
+    assert_eq!(f.batch(u64::MAX), ["one"]);
+    for _ in 0..3 {
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(f.batch(u64::MAX), [""; 0]);
+    }
+    let modified = fs::metadata(&directory).unwrap().modified().unwrap();
+    fs::rename(&directory, f.path("away")).unwrap();
+    assert_eq!(f.batch(u64::MAX), [""; 0]);
+    fs::write(f.path("away/b"), "two\n").unwrap();
+    File::open(f.path("away")).unwrap().set_modified(modified).unwrap();
+    fs::rename(f.path("away"), &directory).unwrap();
+    assert_eq!(f.batch(u64::MAX), ["two"]);
+}
+
+#[test]
+fn a_file_that_was_taken_in_part_goes_on_also_when_it_comes_back_late_and_with_another_time() {
+    let mut f = fixture();
+    f.put("a", 2, "one\n".repeat(3_000));
+    let before = f.batch(1).len();
+    fs::rename(f.path("a"), f.path(".a")).unwrap();
+    for _ in 0..40 {
+        assert_eq!(f.batch(u64::MAX), [""; 0]);
+    }
+    f.put("a", 9, "one\n".repeat(3_000));
+    assert_eq!(before + f.batch(u64::MAX).len(), 3_000);
 }

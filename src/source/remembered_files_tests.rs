@@ -12,6 +12,9 @@ use super::odd_files_tests::without_privileges;
 use super::text_files_tests::{Fixture, fixture, fixture_with};
 use super::*;
 use crate::dataflow::task::Before;
+use crate::id::BatchId;
+use crate::source::compression::Compression;
+use crate::source::compression::tests::compressed;
 use crate::testing::TestJob;
 use crate::text::Text;
 
@@ -121,6 +124,7 @@ fn a_file_that_was_overwritten_is_not_read_and_is_named_once_and_counted_until_i
     let mut f = fixture();
     f.put("data.csv", 9, "monday\n");
     assert_eq!(f.batch(u64::MAX), ["monday"]);
+    assert_eq!(f.checkpoint().0, 1);
     f.put("data.csv", 8, "tuesday\n");
     assert_eq!(f.batch(u64::MAX), [""; 0]);
     assert_eq!(replaced(&f), ["data.csv"]);
@@ -132,6 +136,13 @@ fn a_file_that_was_overwritten_is_not_read_and_is_named_once_and_counted_until_i
     f.restart(files, &position, &[]);
     assert_eq!(f.batch(u64::MAX), [""; 0]);
     assert_eq!(replaced(&f), ["data.csv"], "it is known after a restart");
+    f.put("data.csv", 7, "monday\n");
+    f.batch(u64::MAX);
+    assert_eq!(replaced(&f), [""; 0]);
+    // The same file with its old time: that alone tells that it is back.
+    f.put("data.csv", 8, "tuesday\n");
+    f.batch(u64::MAX);
+    assert_eq!(replaced(&f), ["data.csv"]);
     f.put("data.csv", 7, "monday\n");
     f.batch(u64::MAX);
     assert_eq!(replaced(&f), [""; 0]);
@@ -153,6 +164,9 @@ fn a_file_that_was_overwritten_is_read_as_a_new_one_where_that_is_asked_for() {
     f.put("data.csv", 9, "monday\n");
     assert_eq!(f.batch(u64::MAX), ["monday"]);
     f.put("data.csv", 8, "tuesday\n");
+    for _ in 0..2 {
+        assert_eq!(f.offer(u64::MAX).len(), 1, "it is offered until it is planned");
+    }
     assert_eq!(f.batch(u64::MAX), ["tuesday"]);
     assert_eq!(f.batch(u64::MAX), [""; 0]);
     restore(&f);
@@ -183,6 +197,119 @@ fn names_in_a_position_of_an_earlier_version_move_into_the_memory_and_stay_taken
     f.put("a", 7, "overwritten\n");
     f.batch(u64::MAX);
     assert_eq!(replaced(&f), ["a"], "from the first look on its size and time are known");
+}
+
+#[test]
+fn a_file_that_an_earlier_version_took_in_part_is_read_on_after_it_was_restored_with_another_time() {
+    let mut f = fixture();
+    f.put("b", 8, "line\n".repeat(2_000));
+    let modified_ns: i64 = (1_700_000_000 - 9) * 1_000_000_000;
+    let position = crate::codec::encode(&(vec![""; 0], Some(("b", (10_000_u64, modified_ns), 5_000_u64)))).unwrap();
+    let files = TextFiles::new(f.directory.path());
+    f.restart(files, &position, &[]);
+    assert_eq!(f.batch(u64::MAX).len(), 1_000);
+}
+
+#[test]
+fn a_restored_file_is_read_on_only_when_all_that_was_planned_of_it_is_compared() {
+    let mut f = fixture();
+    f.put("a", 9, "line\n".repeat(3_000));
+    let mut lines = f.batch(1).len();
+    let (_, position) = f.checkpoint();
+    let planned = f.plan(1);
+    restore(&f);
+    let files = TextFiles::new(f.directory.path());
+    f.restart(files, &position, &planned);
+    assert_eq!(f.offer(u64::MAX).len(), 0, "what was planned is not read again yet");
+    for range in &planned {
+        let read = f.direct.task_reader().read_range(range, &Before::Restored, &mut |_| lines += 1);
+        f.direct.committed(range, &read.unwrap().1, BatchId(1)).unwrap();
+    }
+    assert_eq!(lines + f.batch(u64::MAX).len(), 3_000);
+}
+
+#[test]
+fn what_is_planned_and_not_committed_is_in_no_checkpoint_however_often_the_file_is_looked_at() {
+    let mut f = fixture();
+    f.put("a", 9, "one\n");
+    let ranges = f.plan(u64::MAX);
+    for _ in 0..3 {
+        assert_eq!(f.offer(u64::MAX).len(), 0);
+    }
+    let (_, position) = f.checkpoint();
+    assert!(f.stored.is_empty(), "a crash now must have the file read again");
+    assert_eq!(f.commit(&ranges), ["one"]);
+    assert_eq!(f.checkpoint(), (1, position));
+}
+
+#[test]
+fn what_was_frozen_for_a_checkpoint_that_is_not_taken_goes_into_the_next_one() {
+    let mut f = fixture();
+    f.put("a", 9, "one\n");
+    f.put("b", 8, "two\n");
+    f.batch(u64::MAX);
+    let frozen = f.direct.freeze();
+    assert_eq!((frozen.len(), f.direct.freeze().len()), (2, 0));
+    f.direct.thaw(Some(vec![frozen[0].0.clone()]));
+    assert_eq!(f.direct.freeze(), frozen[..1]);
+    f.direct.thaw(None);
+    assert_eq!(f.checkpoint().0, 2);
+}
+
+#[test]
+fn a_source_that_goes_back_to_an_older_checkpoint_forgets_what_came_after_it() {
+    let mut f = fixture();
+    f.put("a", 9, "one\n");
+    f.batch(u64::MAX);
+    let (_, position) = f.checkpoint();
+    f.put("b", 8, "two\n");
+    assert_eq!(f.batch(u64::MAX), ["two"]);
+    f.direct.restore(Some(&position)).unwrap();
+    f.stored.iter().for_each(|(key, value)| f.direct.recall(key, value, BatchId(1)).unwrap());
+    assert_eq!(f.batch(u64::MAX), ["two"]);
+}
+
+#[test]
+fn a_file_that_was_taken_in_part_is_given_up_when_it_stays_away_or_is_another_where_that_is_accepted() {
+    for is_another in [false, true] {
+        let settings = |files: TextFiles| files.go_on_without_files(true);
+        let mut f = fixture_with(settings);
+        f.put("a", 9, "line\n".repeat(2_000));
+        assert!(!f.batch(1).is_empty());
+        f.put("b", 8, "other\n");
+        let (_, position) = f.checkpoint();
+        if is_another {
+            f.put("a", 7, "LINE\n".repeat(2_000));
+        } else {
+            fs::rename(f.path("a"), f.path(".a")).unwrap();
+        }
+        let files = settings(TextFiles::new(f.directory.path()));
+        f.restart(files, &position, &[]);
+        let mut offers = 0;
+        let lines = loop {
+            let lines = f.batch(u64::MAX);
+            offers += 1;
+            if !lines.is_empty() || offers > 40 {
+                break lines;
+            }
+        };
+        assert_eq!(lines, ["other"], "another: {is_another}");
+        assert!(if is_another { offers < 5 } else { offers > 10 }, "{offers} offers");
+    }
+}
+
+#[test]
+fn a_compressed_file_of_which_nothing_was_read_is_told_from_another_by_all_of_its_bytes() {
+    let mut f = fixture();
+    // The text is in UTF-16, so reading ends with its first bytes.
+    let mut text = b"\xff\xfe".to_vec();
+    text.extend((0..700_000_u32).flat_map(|number| number.wrapping_mul(0x9e37_79b9).to_le_bytes()));
+    f.put("a.gz", 9, compressed(Compression::Gzip, &text));
+    assert_eq!(f.batch(u64::MAX), [""; 0]);
+    restore(&f);
+    f.batch(u64::MAX);
+    f.batch(u64::MAX);
+    assert_eq!(replaced(&f), [""; 0], "it has the bytes that it had");
 }
 
 /// A job that counts the lines of files, by their first word.
@@ -263,12 +390,12 @@ fn an_attempt_that_fails_at_any_batch_leaves_what_is_remembered_whole() {
     for fails_at in 0..10_u64 {
         let place = tempfile::tempdir().unwrap();
         let is_broken = Arc::new(AtomicBool::new(true));
-        let poison = format!("line 7 of {fails_at}");
+        let (poison, breaks) = (format!("line 7 of {fails_at}"), is_broken.clone());
         let mut job = counting(
             place.path(),
             |files| files,
             move |line| {
-                assert!(**line != poison || !is_broken.swap(false, Ordering::SeqCst), "it breaks once");
+                assert!(**line != poison || !breaks.swap(false, Ordering::SeqCst), "it breaks once");
             },
         );
         for number in 0..10 {
@@ -278,6 +405,7 @@ fn an_attempt_that_fails_at_any_batch_leaves_what_is_remembered_whole() {
         job.crash_and_restart().unwrap();
         job.stop_and_restart().unwrap();
         job.run_batch().unwrap();
+        assert!(!is_broken.load(Ordering::SeqCst), "it has failed once");
         assert_eq!(counts(&job), each_once(0..10), "after a failure in the batch of file {fails_at}");
         let (_, files) = job.running().status().files.pop().unwrap();
         assert_eq!(files.known, 10);

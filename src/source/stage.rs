@@ -175,5 +175,7 @@ fn each_block(
 
 fn unread(uid: &Uid, error: SourceError) -> Error {
     let what = format!("input of source \"{uid}\" cannot be read as it was planned");
-    Error::caused_by(ErrorKind::Environment, what, error)
+    // A range is decoded by code of the user.
+    let kind = if error.is_panic() { ErrorKind::UserCode } else { ErrorKind::Environment };
+    Error::caused_by(kind, what, error)
 }

@@ -183,6 +183,21 @@ async fn a_future_that_panics_when_it_is_dropped_for_a_restart_does_not_end_the_
     assert_eq!(f.records(), [1, 2]);
 }
 
+#[tokio::test]
+async fn a_receiver_that_panics_when_it_is_dropped_has_ended_and_is_reported() {
+    let f = Fixture::default();
+    let bomb = Bomb;
+    let supervisor = f.start(Scripted::new(move |start, context: ReceiverContext<u64>| {
+        let _held = &bomb;
+        async move { Ok(context.store(start).await?) }
+    }));
+    until(|| supervisor.status()[0].state == ReceiverState::Ended).await;
+    supervisor.stop().await.unwrap();
+    let counts = supervisor.status()[0].counts.clone();
+    assert_eq!(counts.last_error.unwrap(), "the receiver, when it was dropped, panicked: boom");
+    assert_eq!(f.records(), [1]);
+}
+
 /// What a test holds of a receiver that blocks its thread.
 struct Blocked {
     /// Hears when it has stored its first record and blocks from now on.

@@ -102,6 +102,19 @@ fn keys_that_are_equal_and_encoded_differently_are_refused_at_the_start() {
     impl Eq for Customer {}
     says(&refusal(counted(|id| Customer { id, name: String::new() })), &["Customer", "equal"]);
 
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    struct Versioned {
+        id: u64,
+        version: u32,
+    }
+    impl PartialEq for Versioned {
+        fn eq(&self, other: &Self) -> bool {
+            self.id == other.id
+        }
+    }
+    impl Eq for Versioned {}
+    says(&refusal(counted(|id| Versioned { id, version: 1 })), &["Versioned", "equal", "counted apart"]);
+
     #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
     struct Tags(FixedMap);
     says(&refusal(counted(|_| Tags::default())), &["Tags", "another order"]);
@@ -228,6 +241,22 @@ fn keys_of_which_no_sample_is_found_are_checked_one_by_one() {
     job.run_batch().unwrap();
     let counts: Vec<u64> = job.handles().1.last().iter().map(|(_, count)| *count).collect();
     assert_eq!(counts, [2], "zeros that are equal are one key");
+}
+
+#[test]
+fn keys_that_do_not_equal_what_is_read_back_of_them_are_refused_at_the_start() {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    fn next() -> u64 {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        MADE.fetch_add(1, Ordering::Relaxed)
+    }
+    #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    struct Session {
+        user: u64,
+        #[serde(skip, default = "next")]
+        id: u64,
+    }
+    says(&refusal(counted(|user| Session { user, id: next() })), &["Session", "cannot be a key", "read back"]);
 }
 
 #[test]
@@ -372,6 +401,107 @@ fn windows_keep_no_hash_map_either() {
     says(&refusal(window), &["\"merged\"", "HashSet<u64>", "BTreeSet"]);
 }
 
+/// Why a job with such a graph is not started.
+fn refused(declare: impl Fn(&crate::StreamingContext) + 'static) -> String {
+    refusal(TestJob::new(declare))
+}
+
+/// Never called: the job is not started.
+struct Idle<T>(std::marker::PhantomData<fn(T)>);
+
+impl<T> Idle<T> {
+    fn new() -> Self {
+        Self(std::marker::PhantomData)
+    }
+}
+
+impl<T: Record> crate::Receiver for Idle<T> {
+    type Item = T;
+
+    async fn on_start(&mut self, _context: crate::ReceiverContext<T>) -> std::result::Result<(), crate::ReceiverError> {
+        Ok(())
+    }
+}
+
+impl<T: Record + Default> crate::DirectSource for Idle<(T, u64)> {
+    type Item = u64;
+    type Range = u64;
+    type Position = T;
+
+    fn offer(&mut self, _: &T, _: &crate::OfferLimits) -> std::result::Result<Vec<u64>, crate::SourceError> {
+        Ok(Vec::new())
+    }
+
+    fn advance(_: &mut T, _: &u64) {}
+
+    fn reader(&self) -> std::sync::Arc<dyn crate::RangeReader<Item = u64, Range = u64>> {
+        std::sync::Arc::new(Self::new())
+    }
+}
+
+impl<T: Record> crate::RangeReader for Idle<(T, u64)> {
+    type Item = u64;
+    type Range = u64;
+
+    fn read(&self, _: &u64, _: &mut dyn FnMut(u64)) -> std::result::Result<crate::ReadSummary, crate::SourceError> {
+        Ok(crate::ReadSummary::default())
+    }
+}
+
+#[test]
+fn every_way_of_keys_into_a_job_is_checked() {
+    type Tags = HashSet<u64>;
+    let tags = |number: u64| (Tags::from([number]), number);
+    let joined = refused(move |context| {
+        let [one, other] = ["one", "other"].map(|uid| context.queue_stream::<u64>(uid).1.map(tags));
+        one.join(&other).count().print(1);
+    });
+    says(&joined, &["join", "HashSet<u64>", "BTreeSet"]);
+    let reduced = refused(move |context| {
+        let pairs = context.queue_stream::<u64>("numbers").1.map(tags);
+        pairs.reduce_by_key(|a, b| a + b).count().print(1);
+    });
+    says(&reduced, &["reduce_by_key", "HashSet<u64>", "BTreeSet"]);
+    let kept = refused(move |context| {
+        let pairs = context.queue_stream::<u64>("numbers").1.map(tags);
+        pairs.update_state_by_key("sums", |_: &[u64], old: Option<u64>| old);
+    });
+    says(&kept, &["\"sums\"", "HashSet<u64>", "BTreeSet"]);
+    let reference = refused(move |context| {
+        let known = context.reference_data("known", || Ok(None::<Vec<(Tags, u64)>>));
+        let pairs = context.queue_stream::<u64>("numbers").1.map(tags);
+        pairs.join_reference("joined", &known).count().print(1);
+    });
+    says(&reference, &["\"known\"", "keys", "HashSet<u64>", "BTreeSet"]);
+}
+
+#[test]
+fn every_way_of_records_into_a_job_and_out_of_it_is_checked() {
+    type Tags = HashMap<u64, u64>;
+    let tags = |number: u64| Tags::from([(number, number)]);
+    let received = refused(|context| context.receiver_stream("tags", Idle::<Tags>::new()).count().print(1));
+    says(&received, &["\"tags\"", "HashMap<u64, u64>", "BTreeMap"]);
+    let raw = refused(|context| context.raw_socket_stream::<Tags>("tags", "127.0.0.1:9").count().print(1));
+    says(&raw, &["\"tags\"", "HashMap<u64, u64>", "BTreeMap"]);
+    let reference = refused(move |context| {
+        let known = context.reference_data("known", || Ok(None::<Vec<(u64, Tags)>>));
+        let pairs = context.queue_stream::<u64>("numbers").1.map(|number| (number, number));
+        pairs.join_reference("joined", &known).count().print(1);
+    });
+    says(&reference, &["\"known\"", "values", "HashMap<u64, u64>", "BTreeMap"]);
+    let position = refused(|context| context.direct_stream("in", Idle::<(Noted, u64)>::new()).print(1));
+    says(&position, &["the position of source \"in\"", "Noted", "skip_serializing_if"]);
+    let sunk = refused(move |context| {
+        let stream = context.queue_stream::<u64>("numbers").1.map(tags);
+        stream.sink("out", crate::MemorySink::<Tags>::default());
+    });
+    says(&sunk, &["\"out\"", "HashMap<u64, u64>", "BTreeMap"]);
+    let saved = refused(move |context| {
+        context.queue_stream::<u64>("numbers").1.map(tags).save_as_object_files("saved", "/tmp/saved", "obj");
+    });
+    says(&saved, &["\"saved\"", "HashMap<u64, u64>", "BTreeMap"]);
+}
+
 #[test]
 fn state_whose_order_depends_on_how_it_came_to_be_is_refused_at_the_start() {
     says(&refusal(kept(|_| FixedMap::default())), &["\"kept\"", "HashMap", "depends on how it came to be"]);
@@ -386,7 +516,7 @@ fn orders_that_are_part_of_the_value_or_sorted_are_taken() {
     logged::<FixedMap>().unwrap();
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Noted {
     number: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -655,6 +785,32 @@ fn floats_in_keys_are_one_key_where_they_are_equal_and_two_where_they_are_not() 
     let one_zero = counts_of::<false>(&floats);
     assert_eq!(one_zero, [(0, 2), (1.5_f64.to_bits(), 1), (f64::NAN.to_bits(), 2)]);
     assert_eq!(counts_of::<true>(&floats).len(), 5);
+}
+
+#[test]
+fn floats_that_are_equal_are_found_by_each_other() {
+    type Near = Float<false>;
+    let mut job = TestJob::new(|context| {
+        let (floats, stream) = context.queue_stream::<f64>("floats");
+        let kept = stream
+            .map(|float| (Float::<false>(float), 1_u64))
+            .update_state_by_key("kept", |new: &[u64], old: Option<u64>| Some(old.unwrap_or(0) + new.len() as u64));
+        kept.print(0);
+        floats
+    })
+    .unwrap();
+    job.handles().push(vec![0.0, -0.0, f64::NAN]).unwrap();
+    job.run_batch().unwrap();
+    let state = job.running().state::<Near, u64>("kept").unwrap();
+    let all = state.iter().unwrap();
+    assert_eq!(all.count(), 2);
+    let rdd =
+        |floats: &[f64]| crate::Rdd::from_records(floats.iter().map(|float| (Float::<false>(*float), 1)).collect());
+    for (float, count) in [(0.0, 2), (-0.0, 2), (f64::NAN, 1), (-f64::NAN, 1)] {
+        assert_eq!(state.get(&Float(float)).unwrap(), Some(count), "{float}");
+        assert_eq!(state.snapshot().unwrap().get(&Float(float)), Some(&count), "{float}");
+        assert!(rdd(&[0.0, f64::NAN]).subtract_by_key(rdd(&[float])).collect().len() == 1, "{float}");
+    }
 }
 
 #[test]

@@ -190,3 +190,28 @@ fn what_is_remembered_can_be_sliced_also_after_a_crash() {
     assert_eq!(slice(2, 2), [[3, 3]]);
     assert_eq!(slice(0, 3), [[3, 3], [4, 4]], "a window after the next batch would cover no others");
 }
+
+#[test]
+fn every_window_with_state_declares_its_length_and_its_slide() {
+    let place = tempfile::tempdir().unwrap();
+    let (length, slide) = (Duration::from_secs(6), Duration::from_secs(3));
+    let context = crate::StreamingContext::builder("job").checkpoint(place.path()).build().unwrap();
+    let (_, stream) = context.queue_stream::<(u64, u64)>("pairs");
+    let (add, subtract) = (u64::wrapping_add, u64::wrapping_sub);
+    stream.window("window", length, slide).print(1);
+    stream.group_by_key_and_window("groups", length, slide).print(1);
+    stream.reduce_by_key_and_window("sums", add, length, slide).print(1);
+    stream.reduce_by_key_and_window_inverse("inverse", add, subtract, length, slide).print(1);
+    stream.reduce_by_key_and_window_filtered("filtered", add, subtract, length, slide, |_, _| true).print(1);
+    stream.count_by_value_and_window("values", length, slide).print(1);
+    stream.count_by_window("count", length, slide).print(1);
+    let numbers = stream.map(|(_, number)| number);
+    numbers.reduce_by_window("sum", add, length, slide).print(1);
+    numbers.reduce_by_window_inverse("inverse sum", add, subtract, length, slide).print(1);
+    let operators = context.schema().unwrap().operators;
+    assert_eq!(operators.len(), 9);
+    for operator in operators {
+        let declared = [("length_ms".to_string(), 6_000), ("slide_ms".to_string(), 3_000)];
+        assert_eq!(operator.parameters, declared, "{}", operator.uid);
+    }
+}
