@@ -69,6 +69,8 @@ mod reference_tests;
 mod supervisor_tests;
 #[cfg(test)]
 mod text_files_tests;
+#[cfg(test)]
+mod until;
 
 pub use binary_files::BinaryFiles;
 pub use counters::SourceCounts;

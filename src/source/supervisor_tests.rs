@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
+use super::until::{until, within};
 use super::*;
 use crate::block::memory_log::MemoryLog;
 use crate::block::{BlockTracker, Intake, ReceiveLimits, StoreError};
@@ -91,16 +92,15 @@ fn source(uid: &str, receiver: impl Receiver<Item = u64>) -> ReceiverSource {
     ReceiverSource::new(Uid::from(uid), ReceiverSettings::default(), receiver)
 }
 
-/// Lets every other task run until `done`.
-async fn until(mut done: impl FnMut() -> bool) {
-    while !done() {
-        tokio::task::yield_now().await;
-    }
+/// What a receiver says from a thread of its own. It fails the test when nothing comes.
+fn heard<T>(from: &Waiting<T>) -> T {
+    from.recv_timeout(Duration::from_secs(120)).expect("the receiver says what the test waits for")
 }
 
 async fn waits_with_errors(supervisor: &Supervisor, errors: u64) -> String {
     let status = || supervisor.status()[0].clone();
-    until(|| status().state == ReceiverState::Waiting && status().counts.errors == errors).await;
+    let what = format!("the receiver waits for its restart with {errors} errors");
+    until(&what, || status().state == ReceiverState::Waiting && status().counts.errors == errors).await;
     status().counts.last_error.unwrap()
 }
 
@@ -120,9 +120,9 @@ async fn a_panic_in_on_stop_is_reported_and_the_receiver_starts_again_and_stops(
     });
     waits_with_errors(&supervisor, 2).await;
     f.clock.advance(Duration::from_secs(2));
-    until(|| supervisor.status()[0].counts.restarts == 1).await;
-    until(|| supervisor.status()[0].state == ReceiverState::Running).await;
-    supervisor.stop().await.unwrap();
+    until("the receiver has 1 restart", || supervisor.status()[0].counts.restarts == 1).await;
+    until("the receiver runs", || supervisor.status()[0].state == ReceiverState::Running).await;
+    within("the stop ends", supervisor.stop()).await.unwrap();
     let status = supervisor.status()[0].clone();
     assert_eq!((status.state, status.counts.errors), (ReceiverState::Ended, 3));
     assert_eq!(status.counts.last_error.unwrap(), "on_stop panicked: no such session");
@@ -140,7 +140,7 @@ async fn a_panic_in_restarts_at_end_is_reported_and_the_receiver_starts_again() 
     assert!(supervisor.all_ended());
     f.clock.advance(Duration::from_secs(2));
     waits_with_errors(&supervisor, 2).await;
-    supervisor.stop().await.unwrap();
+    within("the stop ends", supervisor.stop()).await.unwrap();
     assert_eq!(f.records(), [1, 2]);
 }
 
@@ -153,7 +153,7 @@ async fn an_on_start_that_panics_before_it_gives_a_future_is_started_again() {
     }));
     assert_eq!(waits_with_errors(&supervisor, 1).await, "the receiver panicked: not yet; starts again in 2000 ms");
     f.clock.advance(Duration::from_secs(2));
-    until(|| supervisor.all_ended()).await;
+    until("the receiver ends", || supervisor.all_ended()).await;
     assert_eq!(f.records(), [2]);
 }
 
@@ -178,8 +178,8 @@ async fn a_future_that_panics_when_it_is_dropped_for_a_restart_does_not_end_the_
         }
         Ok(())
     }));
-    until(|| supervisor.all_ended()).await;
-    supervisor.stop().await.unwrap();
+    until("the receiver ends", || supervisor.all_ended()).await;
+    within("the stop ends", supervisor.stop()).await.unwrap();
     assert_eq!(f.records(), [1, 2]);
 }
 
@@ -191,8 +191,8 @@ async fn a_receiver_that_panics_when_it_is_dropped_has_ended_and_is_reported() {
         let _held = &bomb;
         async move { Ok(context.store(start).await?) }
     }));
-    until(|| supervisor.status()[0].state == ReceiverState::Ended).await;
-    supervisor.stop().await.unwrap();
+    until("the receiver has ended", || supervisor.status()[0].state == ReceiverState::Ended).await;
+    within("the stop ends", supervisor.stop()).await.unwrap();
     let counts = supervisor.status()[0].counts.clone();
     assert_eq!(counts.last_error.unwrap(), "the receiver, when it was dropped, panicked: boom");
     assert_eq!(f.records(), [1]);
@@ -237,9 +237,9 @@ async fn a_receiver_that_blocks_its_thread_holds_up_no_other_and_is_left_behind_
         Ok(context.store(3).await?)
     });
     let supervisor = f.start_on_threads(vec![source("stuck", stuck), source("busy", busy)], Duration::from_millis(20));
-    test.blocks.recv().unwrap();
-    until(|| f.records() == [0, 1, 2]).await;
-    supervisor.stop().await.unwrap();
+    heard(&test.blocks);
+    until("the other receiver stores its records", || f.records() == [0, 1, 2]).await;
+    within("the stop ends", supervisor.stop()).await.unwrap();
     let [stuck, busy] = &supervisor.status()[..] else { panic!("two receivers") };
     assert_eq!((stuck.state, busy.state), (ReceiverState::LeftBehind, ReceiverState::Ended));
     assert_eq!(supervisor.left_behind(), ["receiver \"stuck\""]);
@@ -251,7 +251,7 @@ async fn a_receiver_that_blocks_its_thread_holds_up_no_other_and_is_left_behind_
 
     test.go_on.send(()).unwrap();
     for _ in 0..2 {
-        let stored = test.outcomes.recv().unwrap();
+        let stored = heard(&test.outcomes);
         assert!(matches!(stored, Err(StoreError::Stopped)), "{stored:?}");
     }
     assert_eq!(f.records().len(), 5);
@@ -276,7 +276,7 @@ async fn a_task_that_blocks_the_thread_of_a_receiver_that_has_returned_is_named_
         })
     };
     let supervisor = f.start_on_threads(vec![source("spawns", spawns)], Duration::from_millis(20));
-    until(|| blocks.try_recv().is_ok()).await;
+    until("the task blocks its thread", || blocks.try_recv().is_ok()).await;
     supervisor.abort();
     assert_eq!(supervisor.wait_for_threads(tokio::time::Instant::now()), ["receiver \"spawns\""]);
     assert!(supervisor.wait_for_threads(tokio::time::Instant::now()).is_empty(), "it is named once");
@@ -293,9 +293,9 @@ async fn the_block_in_the_making_of_a_receiver_that_blocks_its_thread_is_cut_in_
     let f = Fixture::default();
     let (stuck, test) = blocking(10);
     let _supervisor = f.start_on_threads(vec![source("stuck", stuck)], Duration::ZERO);
-    test.blocks.recv().unwrap();
+    heard(&test.blocks);
     // Nobody says when the interval began, so the clock goes on until it is over.
-    until(|| {
+    until("the record is logged", || {
         f.clock.advance(Duration::from_millis(200));
         f.records() == [10]
     })
@@ -325,9 +325,9 @@ async fn a_receiver_that_waits_and_ignores_the_stop_is_dropped_after_the_grace_p
     });
     let supervisor = f.start_on_threads(vec![source("deaf", deaf)], Duration::from_millis(20));
     // The library's tasks run on this thread, which must not block.
-    until(|| waits.try_recv().is_ok()).await;
-    supervisor.stop().await.unwrap();
-    until(|| drops.try_recv().is_ok()).await;
+    until("the receiver waits", || waits.try_recv().is_ok()).await;
+    within("the stop ends", supervisor.stop()).await.unwrap();
+    until("the receiver is dropped", || drops.try_recv().is_ok()).await;
     assert_eq!(supervisor.status()[0].state, ReceiverState::Ended);
     assert!(supervisor.left_behind().is_empty());
     assert_eq!(f.records(), [1, 2]);
@@ -345,9 +345,9 @@ async fn nothing_is_stored_any_more_by_a_clone_of_a_context_when_the_stop_is_ove
         }
     });
     let supervisor = f.start_on_threads(vec![source("server", server)], Duration::from_secs(60));
-    let clone: ReceiverContext<u64> = handed.recv().unwrap();
+    let clone: ReceiverContext<u64> = heard(&handed);
     clone.store(1).await.unwrap();
-    supervisor.stop().await.unwrap();
+    within("the stop ends", supervisor.stop()).await.unwrap();
     assert_eq!(f.records(), [1]);
     assert!(matches!(clone.store(2).await, Err(StoreError::Stopped)));
     assert!(matches!(clone.store_block(vec![3]).await, Err(StoreError::Stopped)));
@@ -380,9 +380,9 @@ async fn an_idle_receiver_costs_less_than_a_hundred_kilobytes() {
     };
     let before = resident_kib();
     let supervisor = f.start_on_threads((0..RECEIVERS).map(idle).collect(), Duration::from_secs(60));
-    (0..RECEIVERS).for_each(|_| starts.recv().unwrap());
+    (0..RECEIVERS).for_each(|_| heard(&starts));
     let each = (resident_kib() - before) / RECEIVERS;
     println!("{each} KiB for each of {RECEIVERS} idle receivers");
-    supervisor.stop().await.unwrap();
+    within("the stop ends", supervisor.stop()).await.unwrap();
     assert!(each < 100, "{each} KiB");
 }

@@ -11,6 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 
+use super::until::{until, within};
 use super::*;
 use crate::block::memory_log::MemoryLog;
 use crate::block::{
@@ -55,12 +56,17 @@ impl Fixture {
         };
         self.log.blocks().into_iter().map(|(_, payload)| read(payload)).collect()
     }
-}
 
-/// Lets every other task run until `done`.
-async fn until(mut done: impl FnMut() -> bool) {
-    while !done() {
-        tokio::task::yield_now().await;
+    /// Lets time go by until so many blocks are logged.
+    async fn logs(&self, blocks: usize) {
+        until(&format!("{blocks} blocks are logged"), || {
+            let is_so = self.log.blocks().len() >= blocks;
+            if !is_so {
+                self.clock.advance(Duration::from_millis(200));
+            }
+            is_so
+        })
+        .await;
     }
 }
 
@@ -97,9 +103,9 @@ async fn single_records_are_cut_into_a_block_by_the_interval() {
     }
     assert_eq!(f.log.blocks().len(), 0);
     f.clock.advance(Duration::from_millis(200));
-    until(|| f.log.blocks().len() == 1).await;
+    until("1 block is logged", || f.log.blocks().len() == 1).await;
     assert_eq!(f.blocks::<u64>(), [[0, 1, 2, 3, 4]]);
-    supervisor.stop().await.unwrap();
+    within("the stop ends", supervisor.stop()).await.unwrap();
 }
 
 #[tokio::test]
@@ -115,9 +121,9 @@ async fn a_full_block_does_not_wait_for_the_interval() {
             Ok(())
         }),
     );
-    until(|| f.log.blocks().len() == 2).await;
+    until("2 blocks are logged", || f.log.blocks().len() == 2).await;
     assert_eq!(f.blocks::<u64>(), [[0, 1, 2], [3, 4, 5]]);
-    supervisor.stop().await.unwrap();
+    within("the stop ends", supervisor.stop()).await.unwrap();
     assert_eq!(f.blocks::<u64>()[2..], [[6]], "a graceful stop logs what was received");
 }
 
@@ -138,11 +144,11 @@ async fn a_stored_block_is_confirmed_only_when_it_is_durable_and_after_what_was_
             }
         })
     });
-    until(|| f.log.waiting() == 2).await;
+    until("2 blocks wait for the log", || f.log.waiting() == 2).await;
     assert_eq!(*confirmed.lock().unwrap(), None);
     assert!(!supervisor.all_ended());
     f.log.release();
-    until(|| supervisor.all_ended()).await;
+    until("the receiver ends", || supervisor.all_ended()).await;
     assert_eq!(*confirmed.lock().unwrap(), Some(Position(9)));
     assert_eq!(f.blocks::<u64>(), [vec![1], vec![2, 3]]);
 }
@@ -160,7 +166,7 @@ async fn a_restarted_receiver_goes_on_at_its_stored_position_and_what_it_repeats
             Ok(())
         }),
     );
-    until(|| supervisor.all_ended()).await;
+    until("the receiver ends", || supervisor.all_ended()).await;
     assert_eq!(f.blocks::<u64>(), [[2], [3]]);
     let counts = supervisor.status()[0].counts.clone();
     assert_eq!((counts.records, counts.repeated), (2, 2));
@@ -186,7 +192,7 @@ async fn a_receiver_that_fails_or_panics_is_started_again_after_the_delay_and_vi
         })
     });
     let is_waiting = || supervisor.status()[0].state == ReceiverState::Waiting;
-    until(is_waiting).await;
+    until("the receiver waits for its restart", is_waiting).await;
     let counts = supervisor.status()[0].counts.clone();
     assert_eq!((counts.errors, counts.restarts), (1, 0));
     assert_eq!(counts.last_error.unwrap(), "the line is dead; starts again in 2000 ms");
@@ -196,11 +202,11 @@ async fn a_receiver_that_fails_or_panics_is_started_again_after_the_delay_and_vi
     }
     assert!(is_waiting());
     f.clock.advance(Duration::from_millis(1));
-    until(|| supervisor.status()[0].counts.errors == 2 && is_waiting()).await;
+    until("the receiver waits after 2 errors", || supervisor.status()[0].counts.errors == 2 && is_waiting()).await;
     let last_error = supervisor.status()[0].counts.last_error.clone().unwrap();
     assert_eq!(last_error, "the receiver panicked: out of luck; starts again in 2000 ms");
     f.clock.advance(Duration::from_secs(2));
-    until(|| supervisor.all_ended()).await;
+    until("the receiver ends", || supervisor.all_ended()).await;
     assert_eq!(f.blocks::<u64>(), [[1], [2], [3]], "what was stored before a failure is logged");
     assert_eq!(supervisor.status()[0].counts.restarts, 2);
 }
@@ -222,9 +228,9 @@ async fn a_receiver_can_ask_for_its_own_restart() {
             }
         })
     });
-    until(|| supervisor.status()[0].state == ReceiverState::Waiting).await;
+    until("the receiver waits for its restart", || supervisor.status()[0].state == ReceiverState::Waiting).await;
     f.clock.advance(Duration::from_secs(60));
-    until(|| supervisor.all_ended()).await;
+    until("the receiver ends", || supervisor.all_ended()).await;
     let counts = supervisor.status()[0].counts.clone();
     assert_eq!((counts.errors, counts.restarts), (0, 1));
 }
@@ -243,15 +249,15 @@ async fn a_receiver_stores_nothing_more_while_the_backlog_is_full() {
             Ok(())
         }),
     );
-    until(|| f.log.blocks().len() == 3).await;
+    until("3 blocks are logged", || f.log.blocks().len() == 3).await;
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
     assert_eq!(f.tracker.pending(), Pending { blocks: 3, records: 3, bytes: 27 });
     f.tracker.take(BatchLimits { records: 1, bytes: u64::MAX });
-    until(|| f.log.blocks().len() == 4).await;
+    until("4 blocks are logged", || f.log.blocks().len() == 4).await;
     f.tracker.take(BatchLimits { records: u64::MAX, bytes: u64::MAX });
-    until(|| supervisor.all_ended()).await;
+    until("the receiver ends", || supervisor.all_ended()).await;
     assert_eq!(f.log.blocks().len(), 6);
 }
 
@@ -274,6 +280,7 @@ async fn a_receiver_keeps_to_its_max_rate() {
         }
         f.clock.advance(Duration::from_millis(1));
         steps_ms += 1;
+        assert!(steps_ms < 100_000, "the receiver does not end");
     }
     assert!((250..=320).contains(&steps_ms), "30 records at 100 a second took {steps_ms} ms");
 }
@@ -286,8 +293,8 @@ async fn a_failed_log_ends_the_receiver_with_its_error() {
         ReceiverSettings::default(),
         By(async |context: ReceiverContext<u64>| Ok(context.store_block(vec![1]).await?)),
     );
-    until(|| supervisor.status()[0].state == ReceiverState::Failed).await;
-    let error = supervisor.stop().await.unwrap_err();
+    until("the receiver has failed", || supervisor.status()[0].state == ReceiverState::Failed).await;
+    let error = within("the stop ends", supervisor.stop()).await.unwrap_err();
     assert!(matches!(error, StoreError::Log { .. }), "{error}");
     assert!(!supervisor.all_ended());
 }
@@ -318,7 +325,7 @@ async fn a_record_that_cannot_be_encoded_fails_alone() {
     }
     let f = fixture(ReceiveLimits::default(), &[]);
     let supervisor = f.start(ReceiverSettings::default(), Numbers);
-    until(|| supervisor.all_ended()).await;
+    until("the receiver ends", || supervisor.all_ended()).await;
     assert_eq!(f.blocks::<u64>(), [[1, 3]]);
     let error = supervisor.status()[0].counts.last_error.clone().unwrap();
     assert!(error.starts_with("a record of source s cannot be encoded: "), "{error}");
@@ -334,11 +341,11 @@ async fn each_push_to_a_queue_is_a_block_and_returns_when_durable() {
         let queue = queue.clone();
         move || early.wait().and_then(|()| queue.push(vec![3]))
     });
-    until(|| pusher.is_finished()).await;
+    until("both pushes return", || pusher.is_finished()).await;
     pusher.join().unwrap().unwrap();
     assert_eq!(f.blocks::<u64>(), [vec![1, 2], vec![3]]);
     let late = queue.enqueue(vec![4]);
-    supervisor.stop().await.unwrap();
+    within("the stop ends", supervisor.stop()).await.unwrap();
     late.wait().unwrap();
     assert_eq!(queue.push(vec![5]), Err(StoreError::Stopped));
 }
@@ -349,7 +356,7 @@ async fn a_queue_ends_when_its_last_handle_is_dropped() {
     let (queue, receiver) = Queue::<u64>::new();
     let supervisor = f.start(ReceiverSettings::default(), receiver);
     drop(queue);
-    until(|| supervisor.all_ended()).await;
+    until("the receiver ends", || supervisor.all_ended()).await;
 }
 
 async fn socket(
@@ -374,15 +381,12 @@ async fn socket_lines_become_blocks_of_whole_lines_in_the_block_interval() {
     let f = fixture(ReceiveLimits::default(), &[]);
     let (supervisor, _listener, mut peer) = socket(&f, ReceiverSettings::default(), 100).await;
     peer.write_all(b"to be\nor not\nto").await.unwrap();
-    while f.log.blocks().is_empty() {
-        f.clock.advance(Duration::from_millis(200));
-        tokio::task::yield_now().await;
-    }
+    f.logs(1).await;
     assert_eq!(text_of(&f), "to be\nor not\n");
     assert_eq!(f.log.blocks()[0].0.records, 2);
     peer.write_all(b" be").await.unwrap();
     drop(peer);
-    until(|| supervisor.all_ended()).await;
+    until("the receiver ends", || supervisor.all_ended()).await;
     assert_eq!(text_of(&f), "to be\nor not\nto be", "the last line of a stream needs no end");
     assert_eq!(f.log.blocks()[1].0.records, 1);
 }
@@ -392,16 +396,13 @@ async fn a_socket_that_ended_is_asked_again_and_no_longer_ended_when_it_sends() 
     let f = fixture(ReceiveLimits::default(), &[]);
     let (supervisor, listener, peer) = socket(&f, ReceiverSettings::default(), 100).await;
     drop(peer);
-    until(|| supervisor.all_ended()).await;
+    until("the receiver ends", || supervisor.all_ended()).await;
     f.clock.advance(Duration::from_secs(2));
     let (mut peer, _) = listener.accept().await.unwrap();
     peer.write_all(b"again\n").await.unwrap();
-    while f.log.blocks().is_empty() {
-        f.clock.advance(Duration::from_millis(200));
-        tokio::task::yield_now().await;
-    }
+    f.logs(1).await;
     assert!(!supervisor.all_ended());
-    supervisor.stop().await.unwrap();
+    within("the stop ends", supervisor.stop()).await.unwrap();
 }
 
 #[tokio::test]
@@ -412,14 +413,14 @@ async fn a_refused_connection_is_reported_and_tried_again() {
     drop(listener);
     let supervisor =
         f.start(ReceiverSettings::default(), SocketFrames::<Text>::new(address.to_string(), Framing::lines()));
-    until(|| supervisor.status()[0].state == ReceiverState::Waiting).await;
+    until("the receiver waits for its restart", || supervisor.status()[0].state == ReceiverState::Waiting).await;
     let error = supervisor.status()[0].counts.last_error.clone().unwrap();
     assert!(error.starts_with(&format!("cannot connect to {address}: ")), "{error}");
     assert!(error.ends_with("; starts again in 2000 ms"), "{error}");
     assert!(!supervisor.all_ended());
     f.clock.advance(Duration::from_secs(2));
-    until(|| supervisor.status()[0].counts.errors == 2).await;
-    supervisor.stop().await.unwrap();
+    until("the receiver has 2 errors", || supervisor.status()[0].counts.errors == 2).await;
+    within("the stop ends", supervisor.stop()).await.unwrap();
 }
 
 #[tokio::test]
@@ -428,10 +429,10 @@ async fn a_line_that_is_too_long_is_reported_and_the_next_one_taken() {
     let (supervisor, _listener, mut peer) = socket(&f, ReceiverSettings::default(), 10).await;
     peer.write_all(b"short\n").await.unwrap();
     peer.write_all(&[b'x'; 1000]).await.unwrap();
-    until(|| supervisor.status()[0].counts.errors == 1).await;
+    until("the receiver has 1 error", || supervisor.status()[0].counts.errors == 1).await;
     peer.write_all(b"xxx\nafter\n").await.unwrap();
     drop(peer);
-    until(|| supervisor.all_ended()).await;
+    until("the receiver ends", || supervisor.all_ended()).await;
     assert_eq!(text_of(&f), "short\nafter\n");
     let error = supervisor.status()[0].counts.last_error.clone().unwrap();
     assert!(error.ends_with("has more than 10 bytes: it is dropped"), "{error}");
@@ -447,17 +448,18 @@ async fn a_socket_faster_than_the_job_is_not_read() {
             peer.write_all(b"this line has sixty-four bytes, its end counted as one of them.\n").await.unwrap();
         }
     });
-    until(|| !f.intake.gate().is_open()).await;
+    until("the gate closes", || !f.intake.gate().is_open()).await;
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
     let held = f.tracker.pending().bytes;
     assert!(held <= (64 << 10) + 2 * frame_buffer::READ_BYTES as u64, "{held} bytes");
     assert!(!sent.is_finished(), "the sender is slowed");
-    while !supervisor.all_ended() {
+    until("the receiver ends", || {
         f.tracker.take(BatchLimits { records: u64::MAX, bytes: u64::MAX });
-        tokio::task::yield_now().await;
-    }
+        supervisor.all_ended()
+    })
+    .await;
     assert_eq!(f.log.bytes().len(), 32 << 20, "and nothing is lost");
 }
 
@@ -469,24 +471,18 @@ async fn a_peer_that_stalls_is_given_up_after_the_idle_timeout_and_asked_again()
     let (supervisor, listener, mut peer) = socket(&f, settings, 100).await;
     f.clock.advance(Duration::from_secs(3000));
     peer.write_all(b"late\n").await.unwrap();
-    while f.log.blocks().is_empty() {
-        f.clock.advance(Duration::from_millis(200));
-        tokio::task::yield_now().await;
-    }
+    f.logs(1).await;
     assert_eq!(supervisor.status()[0].counts.errors, 0, "what comes in starts the time anew");
     f.clock.advance(Duration::from_secs(3600));
-    until(|| supervisor.status()[0].counts.errors == 1).await;
+    until("the receiver has 1 error", || supervisor.status()[0].counts.errors == 1).await;
     let error = supervisor.status()[0].counts.last_error.clone().unwrap();
     assert!(error.contains("the connection broke after 5 bytes: nothing came in for 3600s"), "{error}");
-    until(|| supervisor.status()[0].state == ReceiverState::Waiting).await;
+    until("the receiver waits for its restart", || supervisor.status()[0].state == ReceiverState::Waiting).await;
     f.clock.advance(Duration::from_secs(2));
     let (mut again, _) = listener.accept().await.unwrap();
     again.write_all(b"again\n").await.unwrap();
-    while f.log.blocks().len() < 2 {
-        f.clock.advance(Duration::from_millis(200));
-        tokio::task::yield_now().await;
-    }
-    supervisor.stop().await.unwrap();
+    f.logs(2).await;
+    within("the stop ends", supervisor.stop()).await.unwrap();
 }
 
 #[tokio::test]
@@ -502,13 +498,14 @@ async fn a_peer_that_the_job_does_not_read_is_not_taken_for_one_that_stalls() {
     });
     let mut advanced = 0;
     while !sent.is_finished() {
-        until(|| !f.intake.gate().is_open() || sent.is_finished()).await;
+        until("the gate closes or all is sent", || !f.intake.gate().is_open() || sent.is_finished()).await;
         for _ in 0..500 {
             tokio::task::yield_now().await; // the peer fills the socket
         }
         if !f.intake.gate().is_open() {
             f.clock.advance(Duration::from_secs(3600));
             advanced += 1;
+            assert!(advanced < 100_000, "the peer does not get rid of its lines");
         }
         f.tracker.take(BatchLimits { records: u64::MAX, bytes: u64::MAX });
     }
@@ -536,7 +533,7 @@ async fn a_connection_of_a_socket_source_has_a_keepalive_timer() {
         tokio::task::yield_now().await;
     }
     assert!(timer().is_some_and(|timer| timer.starts_with("02:")), "{:?}", timer());
-    supervisor.stop().await.unwrap();
+    within("the stop ends", supervisor.stop()).await.unwrap();
 }
 
 #[tokio::test]
@@ -553,6 +550,7 @@ async fn a_socket_keeps_to_its_max_rate() {
         }
         f.clock.advance(Duration::from_millis(1));
         steps_ms += 1;
+        assert!(steps_ms < 100_000, "the receiver does not end");
     }
     assert_eq!(f.log.blocks().iter().map(|(head, _)| head.records).sum::<u64>(), 500);
     assert!(f.log.blocks().len() <= 5, "{} blocks", f.log.blocks().len());
@@ -566,8 +564,8 @@ async fn a_graceful_stop_logs_the_lines_that_were_read() {
     let (supervisor, _listener, mut peer) = socket(&f, settings, 10).await;
     // The report of the long line, which comes in the same packet, tells that the lines before it were read.
     peer.write_all(format!("one\ntwo\n{}", "x".repeat(1000)).as_bytes()).await.unwrap();
-    until(|| supervisor.status()[0].counts.errors == 1).await;
-    supervisor.stop().await.unwrap();
+    until("the receiver has 1 error", || supervisor.status()[0].counts.errors == 1).await;
+    within("the stop ends", supervisor.stop()).await.unwrap();
     assert_eq!(text_of(&f), "one\ntwo\n");
 }
 
@@ -585,7 +583,7 @@ async fn a_source_has_ended_and_a_stop_is_done_only_when_all_it_gave_is_logged()
     f.log.hold();
     let supervisor =
         f.start(ReceiverSettings::default(), By(async |context: ReceiverContext<u64>| Ok(context.store(1).await?)));
-    until(|| f.log.waiting() == 1).await;
+    until("1 block waits for the log", || f.log.waiting() == 1).await;
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -596,7 +594,7 @@ async fn a_source_has_ended_and_a_stop_is_done_only_when_all_it_gave_is_logged()
     }
     assert!(!stopped.is_finished());
     f.log.release();
-    stopped.await.unwrap().unwrap();
+    within("the stop ends", stopped).await.unwrap().unwrap();
     assert_eq!(f.blocks::<u64>(), [[1]]);
 }
 
@@ -673,8 +671,8 @@ async fn receivers_that_fail_again_and_again_store_everything_once_and_in_order(
     let sources = uids.iter().enumerate().map(flaky).collect();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let supervisor = Supervisor::start(&Handle::current(), sources, &intake, &clock, &Events::default());
-    until(|| supervisor.all_ended()).await;
-    supervisor.stop().await.unwrap();
+    until("the receiver ends", || supervisor.all_ended()).await;
+    within("the stop ends", supervisor.stop()).await.unwrap();
     assert_eq!(tracker.pending().records, 3 * RECORDS);
     drop((supervisor, intake));
     let logged = thread.join().unwrap();
