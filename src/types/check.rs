@@ -94,8 +94,11 @@ pub(super) fn position<T: Serialize + DeserializeOwned>() -> Option<String> {
     let comes_back = || -> Result<(), String> {
         let mut trace = trace::<T>().map_err(|reason| untraceable(&reason))?;
         for pass in 0..trace.passes.len().min(MOST_PASSES) {
-            for fill in [Fill::Least, Fill::One { other: None }] {
-                let Some(sample) = trace.sample::<T>(pass, fill) else { continue };
+            let one = trace.sample::<T>(pass, Fill::One { other: None });
+            let filled = one.as_ref().map_or_else(Vec::new, |one| one.filled.clone());
+            let mut samples = vec![one, trace.sample::<T>(pass, Fill::Least)];
+            samples.extend(filled.into_iter().map(|open| trace.least_within::<T>(pass, open)));
+            for sample in samples.into_iter().flatten() {
                 let bytes = encode(&sample.value).map_err(|error| error.to_string())?;
                 decode::<T>(&bytes).map_err(|error| lost(&error))?;
             }
@@ -170,10 +173,15 @@ fn repeats<T: Record>(
 ) -> Result<(), String> {
     for pass in 0..trace.passes.len().min(MOST_PASSES) {
         let Some(one) = trace.sample::<T>(pass, Fill::One { other: None }) else { continue };
-        let lists = one.lists.clone();
+        let (lists, filled) = (one.lists.clone(), one.filled.clone());
         let least = trace.sample::<T>(pass, Fill::Least);
         for sample in [Some(one), least].into_iter().flatten() {
             comes_back(&sample.value, &how, None, ROUNDS)?;
+        }
+        for open in filled {
+            if let Some(sample) = trace.least_within::<T>(pass, open) {
+                comes_back(&sample.value, &how, None, ROUNDS_OF_ONE)?;
+            }
         }
         for list in lists {
             if let Some(sample) = trace.sample::<T>(pass, Fill::Many { list: list.path, falls: false }) {

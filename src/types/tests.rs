@@ -178,3 +178,35 @@ fn output_may_leave_fields_out_and_may_be_of_types_that_cannot_be_stored() {
     assert_eq!(as_output::<serde_json::Value>().problem, None);
     assert!(as_logged::<Line>().problem.is_some());
 }
+
+#[test]
+fn what_is_left_out_of_an_element_is_found_at_any_depth() {
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    struct Line {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        note: Option<u64>,
+    }
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+    struct Few {
+        #[serde(skip_serializing_if = "is_zero")]
+        count: u32,
+    }
+    fn is_zero(count: &u32) -> bool {
+        *count == 0
+    }
+    let problems = [
+        as_logged::<Option<Line>>(),
+        as_logged::<Vec<Line>>(),
+        as_state::<BTreeMap<u64, Vec<Option<Line>>>>(),
+        as_state::<(u64, Vec<Few>)>(),
+        as_key::<Option<Box<Few>>>(),
+    ];
+    for (index, findings) in problems.into_iter().enumerate() {
+        let problem = findings.problem.unwrap_or_else(|| panic!("type {index} is taken"));
+        assert!(problem.contains("`note`") || problem.contains("`count`"), "{problem}");
+    }
+    for problem in [as_position::<Vec<Line>>(), as_position::<Option<Line>>()] {
+        assert!(problem.unwrap().contains("skip_serializing_if"));
+    }
+    assert_eq!(as_state::<(Option<Vec<Option<u64>>>, BTreeMap<u8, Vec<u8>>)>(), Findings::default());
+}

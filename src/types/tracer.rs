@@ -51,6 +51,9 @@ pub(super) const MANY: u32 = 32;
 /// A sample with more plain values than these goes into no further list.
 const MOST_SCALARS: u32 = 20_000;
 
+/// So many options, lists and maps get a sample each in which what they hold is empty.
+const MOST_FILLED: usize = 128;
+
 /// Containers within containers, deeper than any type needs that has a value at all.
 const DEEPEST: usize = 500;
 
@@ -77,6 +80,8 @@ pub(super) enum Fill {
     Learn,
     /// Nothing: zero, empty, none.
     Least,
+    /// As `Least`, but the options, lists and maps in [`Tracer::open`] have contents, which are as in `Least`.
+    LeastWithin,
     /// One element each, plain values that are not empty. That with the number in `other`, if there is one, is another one.
     One { other: Option<u32> },
     /// As `One`, but the list or map has many elements, which differ, in rising or falling order.
@@ -129,6 +134,8 @@ pub(super) struct Sample<T> {
     /// The encoding of what the type was given, in the order in which it asked.
     pub given: Vec<u8>,
     pub lists: Vec<List>,
+    /// The way to each option, list and map that has contents: those around it, and itself.
+    pub filled: Vec<Vec<Path>>,
     /// How many plain values it has.
     pub scalars: u32,
     pub has_floats: bool,
@@ -216,6 +223,12 @@ pub(super) fn trace<T: DeserializeOwned>() -> Result<Trace, String> {
 }
 
 impl Trace {
+    /// The least value of the type in which these options, lists and maps have contents, as [`sample`](Self::sample).
+    pub fn least_within<T: DeserializeOwned>(&mut self, pass: usize, open: Vec<Path>) -> Option<Sample<T>> {
+        self.tracer.open = open;
+        self.sample(pass, Fill::LeastWithin)
+    }
+
     /// A value of the type with the variants of one of its passes. `None` when the type refuses what it would be made of.
     pub fn sample<T: DeserializeOwned>(&mut self, pass: usize, fill: Fill) -> Option<Sample<T>> {
         let variants = self.passes.get(pass)?.clone();
@@ -224,12 +237,18 @@ impl Trace {
             self.tracer.begin(fill, variants.clone());
             let made = T::deserialize(Tracing { tracer: &mut self.tracer, format: &mut format });
             if let Ok(value) = made {
-                let Pass { given, lists, scalars, has_floats, .. } = std::mem::take(&mut self.tracer.pass);
-                return Some(Sample { value, given, lists, scalars, has_floats });
+                let Pass { given, lists, met_filled: filled, scalars, has_floats, .. } =
+                    std::mem::take(&mut self.tracer.pass);
+                return Some(Sample { value, given, lists, filled, scalars, has_floats });
             }
             let is_about_values = matches!(
                 fill,
-                Fill::One { other: Some(_) } | Fill::Float(_) | Fill::Text(_) | Fill::Changed(_) | Fill::Least
+                Fill::One { other: Some(_) }
+                    | Fill::Float(_)
+                    | Fill::Text(_)
+                    | Fill::Changed(_)
+                    | Fill::Least
+                    | Fill::LeastWithin
             );
             if self.tracer.pass.impossible.is_some() || is_about_values || !self.tracer.offers_other_values() {
                 return None;
@@ -263,6 +282,8 @@ struct Tracer {
     variety: HashMap<Path, u32>,
     /// Options, lists and maps that must stay empty: nothing was found that their contents accept.
     left_empty: HashSet<Path>,
+    /// What has contents in the least value that is made.
+    open: Vec<Path>,
     /// What the type said when it refused a value last.
     refusal: String,
     pass: Pass,
@@ -279,6 +300,8 @@ struct Pass {
     frames: Vec<Frame>,
     /// The options, lists and maps around that have contents, outermost first.
     filled: Vec<Path>,
+    /// The ways to those that were met, each once.
+    met_filled: Vec<Vec<Path>>,
     variants: Variants,
     given: Vec<u8>,
     lists: Vec<List>,
@@ -423,6 +446,10 @@ impl Tracer {
     fn filled<R>(&mut self, visit: impl FnOnce(&mut Self) -> R) -> R {
         let path = self.path();
         self.pass.filled.push(path);
+        let is_noted = self.fill() == Fill::One { other: None } && self.pass.met_filled.len() < MOST_FILLED;
+        if is_noted && !self.pass.met_filled.contains(&self.pass.filled) {
+            self.pass.met_filled.push(self.pass.filled.clone());
+        }
         let visited = visit(self);
         self.pass.filled.pop();
         visited
@@ -462,7 +489,7 @@ impl Tracer {
         let place = self.pass.scalars;
         self.pass.scalars += 1;
         let value = match (self.fill(), self.number(), offered) {
-            (Fill::Learn | Fill::Least, _, offered) => offered.unwrap_or_else(|| offers[0].clone()),
+            (Fill::Learn | Fill::Least | Fill::LeastWithin, _, offered) => offered.unwrap_or_else(|| offers[0].clone()),
             (Fill::One { other: Some(other) }, _, Some(offered)) if other == place => offered.varied(1),
             (Fill::One { other: Some(other) }, _, None) if other == place => S::numbered(2),
             (Fill::Changed(Change::Every), None, Some(offered)) => offered.varied(1),
@@ -554,6 +581,7 @@ impl Tracer {
         } else {
             match self.fill() {
                 Fill::Least => 0,
+                Fill::LeastWithin if !self.open.contains(&path) => 0,
                 Fill::Many { list, .. } if list == path && self.pass.element.is_none() => {
                     if attempted == 1 {
                         MANY
@@ -580,7 +608,13 @@ impl Tracer {
         if self.fill() == Fill::Sample {
             return self.next_of_sample::<u8>(false) == 1;
         }
-        let is_some = !self.again && self.fill() != Fill::Least && !self.left_empty.contains(&self.path());
+        let path = self.path();
+        let may_have = match self.fill() {
+            Fill::Least => false,
+            Fill::LeastWithin => self.open.contains(&path),
+            _ => true,
+        };
+        let is_some = !self.again && may_have && !self.left_empty.contains(&path);
         self.give(&u8::from(is_some));
         is_some
     }

@@ -524,6 +524,14 @@ struct Noted {
 }
 
 #[test]
+fn a_field_that_is_left_out_within_an_option_or_a_list_is_refused_at_the_start() {
+    says(&refusal(logged::<Vec<Noted>>()), &["\"records\"", "Noted", "`note`", "skip_serializing_if"]);
+    says(&refusal(kept(|number| vec![Noted { number, note: None }])), &["\"kept\"", "Noted", "`note`"]);
+    let position = refused(|context| context.direct_stream("in", Idle::<(Option<Noted>, u64)>::new()).print(1));
+    says(&position, &["the position of source \"in\"", "Noted", "skip_serializing_if"]);
+}
+
+#[test]
 fn types_that_bincode_cannot_carry_are_refused_at_the_start() {
     says(&refusal(logged::<Noted>()), &["\"records\"", "Noted", "`note`", "skip_serializing_if"]);
     says(&refusal(kept(|number| Noted { number, note: None })), &["\"kept\"", "Noted", "`note`"]);
