@@ -312,14 +312,18 @@ impl Directory {
     /// Forgets names whose files are gone for good, and what was planned of the last offer.
     pub fn prune(&mut self, position: &mut FilesPosition) {
         if self.goes_on_without && self.partial_missing >= LISTINGS_UNTIL_FORGOTTEN {
-            if let Some(PartialFile { name, stamp, next }) = position.partial.take() {
+            // A batch that reads of it may not be committed yet: what it read is remembered first.
+            let known = &self.known;
+            let is_committed =
+                |partial: &mut PartialFile| known.get(&partial.name).is_some_and(|memory| memory.end() >= partial.next);
+            if let Some(PartialFile { name, stamp, next }) = position.partial.take_if(is_committed) {
                 let path = name.in_directory(&self.path);
                 tracing::warn!("{}: going on without its bytes {next} to {}", path.display(), stamp.size);
                 // Known as a whole from now on, so that other contents under its name are noticed.
                 let end = stamp.size;
                 self.known.committed(&FileRange { name, stamp, start: next, end }, None);
+                self.partial_missing = 0;
             }
-            self.partial_missing = 0;
         }
         let is_gone = |_: &FileName, listings: &mut u32| *listings >= LISTINGS_UNTIL_FORGOTTEN;
         let gone: Vec<_> = self.missing.extract_if(is_gone).map(|(name, _)| name).collect();

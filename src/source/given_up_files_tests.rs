@@ -10,10 +10,12 @@ use std::time::{Duration, SystemTime};
 use super::remembered_files_tests::{counting, counts, each_once, put_file, replaced, restore};
 use super::text_files_tests::fixture_with;
 use super::*;
+use crate::dataflow::task::Before;
 use crate::id::BatchId;
 use crate::source::compression::Compression;
 use crate::source::compression::tests::compressed;
 use crate::testing::TestJob;
+use crate::text::Text;
 
 #[test]
 fn a_start_that_needs_a_file_that_was_archived_is_refused_and_names_it_and_goes_on_without_it_where_that_is_accepted() {
@@ -247,6 +249,24 @@ fn a_half_taken_file_that_was_given_up_and_is_replaced_later_is_reported_or_read
         f.restart(files, &position, &[]);
         assert_eq!(f.batch(u64::MAX), [""; 0]);
     }
+}
+
+#[test]
+fn a_half_taken_file_is_given_up_only_when_the_batches_that_read_of_it_are_committed() {
+    let mut f = fixture_with(|files| files.go_on_without_files(true));
+    f.put("a", 9, "line\n".repeat(2_000));
+    let ranges = f.plan(1);
+    let read = |range| f.direct.task_reader().read_range(range, &Before::Planned, &mut |_: Text| ()).unwrap().1;
+    let receipts: Vec<_> = ranges.iter().map(|range| read(range)).collect();
+    f.put("a", 8, "other\n".repeat(3_000));
+    (0..3).for_each(|_| assert!(f.offer(u64::MAX).is_empty()));
+    assert!(f.direct.files_status().unwrap().unavailable.is_some());
+    for (range, receipt) in ranges.iter().zip(&receipts) {
+        f.direct.committed(range, receipt, BatchId(1)).unwrap();
+    }
+    (0..3).for_each(|_| assert!(f.offer(u64::MAX).is_empty()));
+    assert_eq!(f.direct.files_status().unwrap().unavailable, None);
+    assert_eq!(replaced(&f), ["a"]);
 }
 
 #[test]
