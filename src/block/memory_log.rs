@@ -38,6 +38,12 @@ impl MemoryLog {
         waiting.into_iter().for_each(|(at, done)| done(Ok(at)));
     }
 
+    /// Acknowledges the first `count` appends that wait; the others, and those to come, go on waiting.
+    pub fn release_first(&self, count: usize) {
+        let first: Vec<_> = self.0.lock().unwrap().waiting.drain(..count).collect();
+        first.into_iter().for_each(|(at, done)| done(Ok(at)));
+    }
+
     /// From now on every append fails, and so does what waits.
     pub fn fail(&self) {
         let waiting = {

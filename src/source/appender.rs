@@ -20,10 +20,11 @@ pub(crate) async fn hand_in_calls(store: Arc<BlockStore>) {
     let mut cut = store.clock().sleep(interval);
     loop {
         let step = {
-            let mut calls = store.calls();
             if let Err(failure) = store.check() {
-                calls.refuse_all(&failure);
+                let refused = store.calls().refuse_all();
+                refused.tell(&failure);
             }
+            let mut calls = store.calls();
             match calls.next() {
                 Step::Admit { place, .. } if !calls.is_new(place) => {
                     calls.let_pass();
@@ -68,8 +69,8 @@ async fn perform(store: &BlockStore, step: Step) {
         Step::Take { place } => {
             let mut calls = store.calls();
             if let Some((What::Record(record), caller, open)) = calls.take(place).map(|call| call.into_parts()) {
-                calls.take_record(&record, store.settings().block_bytes);
-                drop((calls, open));
+                calls.take_record(&record, store.settings().block_bytes, || open);
+                drop(calls);
                 caller.tell(TAKEN);
             }
         }
@@ -115,6 +116,7 @@ impl Drop for EndOfCalls {
             self.0.intake.break_off(Error::new(ErrorKind::Stopped, what));
         }
         self.0.close();
-        self.0.calls().refuse_all(&StoreError::Stopped);
+        let refused = self.0.calls().refuse_all();
+        refused.tell(&StoreError::Stopped);
     }
 }

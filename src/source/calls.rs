@@ -8,6 +8,9 @@
 //! which stands before all calls that wait: it is handed in before a block that was called for after its records.
 //!
 //! Pure: no waiting and no I/O. [`appender`](super::appender) does what [`next`](Calls::next) says.
+//!
+//! All of this is behind one lock, which the driver, the supervisor and the appender take as well. So no code of the user runs here:
+//! records come encoded.
 
 use std::collections::VecDeque;
 
@@ -15,7 +18,6 @@ use byteview::ByteView;
 use tokio::sync::oneshot;
 
 use crate::block::{Answer, NewBlock, StoreError, Stored};
-use crate::codec::Record;
 use crate::source::records::RecordBlock;
 use crate::source::store::OpenBlock;
 
@@ -74,10 +76,24 @@ impl Call {
         (self.what, self.caller, self.open)
     }
 
-    fn refuse(self, error: &StoreError) {
+    fn refuse(self) -> (Caller, OpenBlock) {
         // The claim of a block goes with it: what was not stored is missing.
         drop(self.what);
-        self.caller.tell(Err(error.clone()));
+        (self.caller, self.open)
+    }
+}
+
+/// Callers whose calls are not carried out.
+#[must_use]
+pub(super) struct Refused(Vec<(Caller, OpenBlock)>);
+
+impl Refused {
+    /// Tells them why.
+    pub fn tell(self, error: &StoreError) {
+        for (caller, open) in self.0 {
+            drop(open);
+            caller.tell(Err(error.clone()));
+        }
     }
 }
 
@@ -102,6 +118,8 @@ pub(super) enum Step {
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     block: RecordBlock,
+    /// There from its first record on: the block in the making has no answer yet.
+    block_open: Option<OpenBlock>,
     /// The block in the making is to be handed in.
     is_due: bool,
     waiting: VecDeque<(u64, Call)>,
@@ -129,16 +147,9 @@ impl Calls {
         self.block.records() > 0
     }
 
-    /// Adds a record to the block in the making, whose turn it is; `false` when the block would grow too large.
-    pub fn push<T: Record>(&mut self, record: &T, full_bytes: usize) -> Result<bool, String> {
-        let before = self.block.bytes();
-        self.block.push(record)?;
-        let fits = self.block.bytes() <= MAX_BLOCK_BYTES;
-        if !fits {
-            self.block.take_back(before);
-        }
-        self.is_due = self.has_records() && (!fits || self.block.bytes() >= full_bytes);
-        Ok(fits)
+    /// Whether a record can be added to the block in the making before that is handed in.
+    pub fn fits(&self, record: &RecordBlock) -> bool {
+        !self.has_records() || self.block.bytes() + record.bytes() <= MAX_BLOCK_BYTES
     }
 
     /// The block in the making is to be handed in; `false` when it is empty.
@@ -176,7 +187,7 @@ impl Calls {
         let place = *place;
         match (&call.what, call.to_admit) {
             (_, Some(records)) => Step::Admit { place, records },
-            (What::Record(record), None) if has_records && self.block.bytes() + record.bytes() > MAX_BLOCK_BYTES => cut,
+            (What::Record(record), None) if !self.fits(record) => cut,
             (What::Record(_), None) => Step::Take { place },
             (What::Block(_), None) if has_records => cut,
             (What::Block(block), None) => Step::HandIn { place, bytes: block.payload.len() },
@@ -220,25 +231,25 @@ impl Calls {
         self.waiting.remove(at).map(|(_, call)| call)
     }
 
-    /// Puts a record whose turn it is into the block in the making.
-    pub fn take_record(&mut self, record: &RecordBlock, full_bytes: usize) {
+    /// Puts a record whose turn it is into the block in the making. `open` stands for the block if this is its first record.
+    pub fn take_record(&mut self, record: &RecordBlock, full_bytes: usize, open: impl FnOnce() -> OpenBlock) {
         self.block.append(record);
+        self.block_open.get_or_insert_with(open);
         self.is_due = self.block.bytes() >= full_bytes;
     }
 
     /// Takes the records of the block in the making: how many, and their bytes.
-    pub fn finish_block(&mut self) -> Option<(u64, ByteView)> {
+    pub fn finish_block(&mut self) -> Option<(u64, ByteView, OpenBlock)> {
         self.is_due = false;
-        let records = self.block.records();
-        (records > 0).then(|| (records, self.block.finish()))
+        let open = self.block_open.take()?;
+        Some((self.block.records(), self.block.finish(), open))
     }
 
-    /// Refuses everything that waits, and gives up the block in the making.
-    pub fn refuse_all(&mut self, error: &StoreError) {
+    /// Takes out everything that waits, and gives up the block in the making. Who waits is to be [refused](Refused::tell) when the
+    /// lock is given back: telling a caller wakes its task, which is not ours.
+    pub fn refuse_all(&mut self) -> Refused {
         self.finish_block();
-        for (_, call) in std::mem::take(&mut self.waiting) {
-            call.refuse(error);
-        }
+        Refused(std::mem::take(&mut self.waiting).into_iter().map(|(_, call)| call.refuse()).collect())
     }
 }
 

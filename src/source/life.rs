@@ -55,17 +55,23 @@ impl<R: Receiver> Life<R> {
             self.tell_started();
             let outcome = self.run_once().await;
             self.of_user("on_stop", |receiver| receiver.on_stop());
+            let delay = store.settings().restart_delay;
+            // Before anything is waited for. A log that failed is what is reported then, and not what follows from it.
+            if let Outcome::Failure(error) = &outcome
+                && store.check().is_ok()
+            {
+                match store.is_stopping() {
+                    true => store.report_error(format_args!("{error} (while stopping)")),
+                    false => store.report_error(format_args!("{error}; starts again in {} ms", delay.as_millis())),
+                }
+            }
             if let Err(error) = store.settle().await {
                 store.report_error(error);
                 break ReceiverState::Failed;
             }
             if store.is_stopping() {
-                if let Outcome::Failure(error) = outcome {
-                    store.report_error(format_args!("{error} (while stopping)"));
-                }
                 break ReceiverState::Ended;
             }
-            let delay = store.settings().restart_delay;
             let delay = match outcome {
                 Outcome::End => {
                     store.set_at_end();
@@ -76,10 +82,7 @@ impl<R: Receiver> Life<R> {
                     tracing::info!(source = %store.uid(), ?delay, "the source has ended: it is asked again");
                     delay
                 }
-                Outcome::Failure(error) => {
-                    store.report_error(format_args!("{error}; starts again in {} ms", delay.as_millis()));
-                    delay
-                }
+                Outcome::Failure(_) => delay,
                 Outcome::Restart(after) => after,
                 Outcome::Stop => break ReceiverState::Ended,
             };

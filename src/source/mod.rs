@@ -58,6 +58,8 @@ mod framing_tests;
 #[cfg(test)]
 mod given_up_files_tests;
 #[cfg(test)]
+mod held_record_tests;
+#[cfg(test)]
 mod odd_files_tests;
 #[cfg(test)]
 mod released_files_tests;

@@ -4,6 +4,7 @@
 //! The records' encodings one after the other (see [`crate::codec`]), then their number as 8 bytes, little-endian: so that a
 //! block tells its own end also where records have no bytes at all.
 
+use std::cell::Cell;
 use std::marker::PhantomData;
 
 use byteview::ByteView;
@@ -15,37 +16,57 @@ use crate::source::task::{ReadSummary, TaskBytes, TaskReader, unexpected};
 /// Bytes of the number at the end.
 const COUNT_BYTES: usize = 8;
 
+/// The largest buffer that a thread keeps for the next record that it encodes.
+const MOST_KEPT_BYTES: usize = 64 << 10;
+
+thread_local! {
+    /// A buffer for the next record that is encoded on this thread.
+    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
 /// A block in the making.
 #[derive(Debug, Default)]
 pub(crate) struct RecordBlock {
     bytes: Vec<u8>,
-    /// Where the last whole record ends.
-    end: usize,
     records: u64,
 }
 
 impl RecordBlock {
-    /// Adds a record; when that fails, or its own code panics, the block is as it was.
+    /// A block of one record. It uses the thread's spare buffer, so nothing is allocated where the block before was
+    /// [recycled](Self::recycle).
+    pub fn of_one<T: Record>(record: &T) -> Result<Self, String> {
+        // Taken out, since the record's own code may store other records.
+        let bytes = SPARE.try_with(Cell::take).unwrap_or_default();
+        let mut block = Self { bytes, records: 0 };
+        block.push(record)?;
+        Ok(block)
+    }
+
+    /// Gives the buffer back to the thread for its next record.
+    pub fn recycle(self) {
+        let Self { mut bytes, .. } = self;
+        if bytes.capacity() <= MOST_KEPT_BYTES {
+            bytes.clear();
+            // A thread that is about to end keeps nothing.
+            drop(SPARE.try_with(|spare| spare.set(bytes)));
+        }
+    }
+
+    /// Adds a record; when that fails, the block is as it was. When the record's own code panics, the block may end with a part of the
+    /// record and must not be used any more.
     pub fn push<T: Record>(&mut self, record: &T) -> Result<(), String> {
-        // What a record that panicked has left.
-        self.bytes.truncate(self.end);
-        codec::encode_into(record, &mut self.bytes).map_err(|error| error.to_string())?;
-        self.end = self.bytes.len();
+        let end = self.bytes.len();
+        codec::encode_into(record, &mut self.bytes).map_err(|error| {
+            self.bytes.truncate(end);
+            error.to_string()
+        })?;
         self.records += 1;
         Ok(())
     }
 
-    /// Takes back the record that was added last, which began when the block had so many [`bytes`](Self::bytes).
-    pub fn take_back(&mut self, bytes: usize) {
-        self.end = bytes - COUNT_BYTES;
-        self.records -= 1;
-    }
-
     /// Adds the records of another block behind these.
     pub fn append(&mut self, other: &Self) {
-        self.bytes.truncate(self.end);
-        self.bytes.extend_from_slice(&other.bytes[..other.end]);
-        self.end = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
         self.records += other.records;
     }
 
@@ -55,16 +76,15 @@ impl RecordBlock {
 
     /// Bytes that the payload will have.
     pub fn bytes(&self) -> usize {
-        self.end + COUNT_BYTES
+        self.bytes.len() + COUNT_BYTES
     }
 
     /// The payload; the block is empty afterwards and keeps its room.
     pub fn finish(&mut self) -> ByteView {
-        self.bytes.truncate(self.end);
         self.bytes.extend_from_slice(&self.records.to_le_bytes());
         let payload = ByteView::new(&self.bytes);
         self.bytes.clear();
-        (self.end, self.records) = (0, 0);
+        self.records = 0;
         payload
     }
 }
@@ -130,6 +150,18 @@ mod tests {
         assert_eq!(&*payload, b"\x01a\x07\x01\0\0\0\0\0\0\0");
         assert_eq!(read::<(String, u64)>(payload).unwrap(), [("a".to_string(), 7)]);
         assert_eq!(block.records(), 0);
+    }
+
+    #[test]
+    fn records_that_are_encoded_one_after_the_other_use_one_buffer() {
+        let first = RecordBlock::of_one(&"a long record".to_string()).unwrap();
+        let buffer = first.bytes.as_ptr();
+        first.recycle();
+        let mut second = RecordBlock::of_one(&7_u64).unwrap();
+        assert_eq!(second.bytes.as_ptr(), buffer);
+        assert_eq!(read::<u64>(second.finish()).unwrap(), [7]);
+        RecordBlock::of_one(&vec![7_u8; MOST_KEPT_BYTES + 1]).unwrap().recycle();
+        assert_eq!(SPARE.take().capacity(), 0, "a large buffer is not kept");
     }
 
     #[test]

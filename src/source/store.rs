@@ -4,10 +4,10 @@
 //! [`appender`](super::appender), hands them in one after the other, when the backlog, the rate and the log allow it. So the order in the
 //! log is the order of the calls, however their futures are polled, and nobody waits for a future that is not.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -38,6 +38,7 @@ pub(crate) struct BlockStore {
     stopping: watch::Receiver<bool>,
     restart: Mutex<Option<Duration>>,
     restart_requested: Notify,
+    /// Nothing of the user's runs while it is held: see [`calls`](super::calls).
     calls: Mutex<Calls>,
     /// Wakes the appender, which alone waits for it.
     changed: Notify,
@@ -49,25 +50,45 @@ pub(crate) struct BlockStore {
 
 #[derive(Debug, Default)]
 struct Open {
-    blocks: AtomicU64,
+    blocks: Mutex<OpenBlocks>,
     changed: Notify,
+}
+
+/// Calls and blocks are numbered in their order.
+#[derive(Debug, Default)]
+struct OpenBlocks {
+    next: u64,
+    open: BTreeSet<u64>,
+}
+
+impl Open {
+    fn blocks(&self) -> MutexGuard<'_, OpenBlocks> {
+        self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Counts as open until dropped.
 #[derive(Debug)]
-pub(super) struct OpenBlock(Arc<Open>);
+pub(super) struct OpenBlock {
+    open: Arc<Open>,
+    number: u64,
+}
 
 impl OpenBlock {
     fn new(open: &Arc<Open>) -> Self {
-        open.blocks.fetch_add(1, Ordering::AcqRel);
-        Self(Arc::clone(open))
+        let mut blocks = open.blocks();
+        let number = blocks.next;
+        blocks.next += 1;
+        blocks.open.insert(number);
+        drop(blocks);
+        Self { open: Arc::clone(open), number }
     }
 }
 
 impl Drop for OpenBlock {
     fn drop(&mut self) {
-        self.0.blocks.fetch_sub(1, Ordering::AcqRel);
-        self.0.changed.notify_waiters();
+        self.open.blocks().open.remove(&self.number);
+        self.open.changed.notify_waiters();
     }
 }
 
@@ -178,25 +199,24 @@ impl BlockStore {
     ) -> Result<Option<Ticket>, StoreError> {
         self.check()?;
         self.check_record(record, checks_each)?;
-        let encode_error = |cause| self.encode_error::<T>(cause);
+        // Before the lock is taken: the record's own code may take its time, and the driver and the appenders take the lock, too.
+        let encoded = RecordBlock::of_one(record).map_err(|cause| self.encode_error::<T>(cause))?;
+        self.check_size(encoded.bytes())?;
         let mut calls = self.calls();
         if calls.is_closed() {
             return Err(StoreError::Stopped);
         }
-        if calls.is_free() && self.lets_pass() {
-            let fits = calls.push(record, self.settings.block_bytes).map_err(encode_error)?;
+        if calls.is_free() && calls.fits(&encoded) && self.lets_pass() {
+            calls.take_record(&encoded, self.settings.block_bytes, || OpenBlock::new(&self.open));
             if !calls.is_free() {
                 self.changed.notify_one();
             }
-            if fits {
-                return Ok(None);
-            }
+            drop(calls);
+            encoded.recycle();
+            return Ok(None);
         }
         drop(calls);
-        let mut alone = RecordBlock::default();
-        alone.push(record).map_err(encode_error)?;
-        self.check_size(alone.bytes())?;
-        let ticket = self.take_place(What::Record(alone), Some(1), Caller::Stored)?;
+        let ticket = self.take_place(What::Record(encoded), Some(1), Caller::Stored)?;
         Ok(Some(ticket))
     }
 
@@ -280,11 +300,9 @@ impl BlockStore {
         self.changed.notified().await;
     }
 
-    /// The records of the block in the making; they count as open from now on.
+    /// The records of the block in the making.
     pub(super) fn finish_block(&self) -> Option<(u64, ByteView, OpenBlock)> {
-        let mut calls = self.calls();
-        let open = OpenBlock::new(&self.open);
-        calls.finish_block().map(|(records, payload)| (records, payload, open))
+        self.calls().finish_block()
     }
 
     /// Hands in a block whose turn it is.
@@ -304,28 +322,25 @@ impl BlockStore {
         self.changed.notify_one();
     }
 
-    /// Waits until everything that was stored has its answer from the log, and the block in the making is logged.
+    /// Waits until everything that was called for before has its answer from the log, and the block in the making is logged. Calls that
+    /// come later are not waited for.
     pub async fn settle(&self) -> Result<(), StoreError> {
         self.cut();
-        tokio::select! {
-            biased;
-            settled = self.all_answered() => settled,
-            () = self.stopped() => {
-                // Calls that go on and on do not hold up a stop.
-                self.close();
-                self.all_answered().await
-            }
-        }
+        let next = self.open.blocks().next;
+        self.answered_before(next).await
     }
 
     /// Waits until nothing is open.
     pub async fn all_answered(&self) -> Result<(), StoreError> {
+        self.answered_before(u64::MAX).await
+    }
+
+    async fn answered_before(&self, number: u64) -> Result<(), StoreError> {
         loop {
             let changed = self.open.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            // In this order: a record leaves the block in the making only as part of an open block.
-            if !self.calls().has_records() && self.open.blocks.load(Ordering::Acquire) == 0 {
+            if self.open.blocks().open.first().is_none_or(|oldest| *oldest >= number) {
                 return self.check();
             }
             changed.await;

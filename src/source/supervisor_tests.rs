@@ -198,6 +198,53 @@ async fn a_receiver_that_panics_when_it_is_dropped_has_ended_and_is_reported() {
     assert_eq!(f.records(), [1]);
 }
 
+#[tokio::test]
+async fn a_failure_is_shown_at_once_and_its_restart_waits_only_for_what_was_stored_before_it() {
+    let f = Fixture::default();
+    let (hand_out, handed) = channel();
+    // It fails while calls that others have made through its context are under way.
+    let supervisor = f.start(Scripted::new(move |start, context: ReceiverContext<u64>| {
+        let hand_out = hand_out.clone();
+        async move {
+            if start > 1 {
+                context.stopped().await;
+                return Ok(());
+            }
+            hand_out.send((context.store_block(vec![1]), context.clone())).unwrap();
+            context.store(2).await?;
+            Err("the line is dead".into())
+        }
+    }));
+    let soon = async |done: &mut dyn FnMut() -> bool| {
+        for _ in 0..10_000 {
+            if done() {
+                return true;
+            }
+            tokio::task::yield_now().await;
+        }
+        false
+    };
+    f.log.hold();
+    let status = || supervisor.status()[0].clone();
+    assert!(soon(&mut || status().counts.errors == 1).await, "it is shown though the log does not answer");
+    assert_eq!(status().counts.last_error.unwrap(), "the line is dead; starts again in 2000 ms");
+    assert_eq!(status().state, ReceiverState::Running, "what was stored before is not logged yet");
+    assert!(soon(&mut || f.log.waiting() == 2).await);
+    let (first, context) = handed.recv().unwrap();
+    // A call is open at every moment.
+    let later = context.store_block(vec![3]);
+    assert!(soon(&mut || f.log.waiting() == 3).await);
+    f.log.release_first(2);
+    assert!(soon(&mut || status().state == ReceiverState::Waiting).await, "calls behind the failure hold up nothing");
+    assert_eq!(first.await, Ok(()));
+    f.clock.advance(Duration::from_secs(2));
+    assert!(soon(&mut || status().counts.restarts == 1).await);
+    f.log.release();
+    assert_eq!(later.await, Ok(()));
+    supervisor.stop().await.unwrap();
+    assert_eq!(f.records(), [1, 2, 3]);
+}
+
 /// What a test holds of a receiver that blocks its thread.
 struct Blocked {
     /// Hears when it has stored its first record and blocks from now on.
