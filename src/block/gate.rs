@@ -3,6 +3,7 @@
 //! Beyond the backlog, receivers are not read at all: a sender that is faster than the job is slowed by its own full
 //! socket. Nothing is dropped.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -38,6 +39,9 @@ pub(crate) struct Gate {
 struct Fill {
     in_flight: u64,
     unplanned: u64,
+    /// Who waits for room, by number: the lowest is the first.
+    line: BTreeSet<u64>,
+    next_turn: u64,
 }
 
 /// The right to have some bytes under way to the log; given back when dropped.
@@ -45,6 +49,35 @@ struct Fill {
 pub(crate) struct Room {
     gate: Arc<Gate>,
     bytes: u64,
+}
+
+/// A place in the line of those who wait for room. Only the first in it is given room, so a large block, which has to wait until
+/// nothing else is under way, is not overtaken without end. Given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    gate: Arc<Gate>,
+    number: u64,
+}
+
+impl Turn {
+    /// Waits until a block with `payload` bytes may be under way. One larger than the limit passes when it is alone. May be asked again
+    /// if the future is dropped: the place in the line stays.
+    pub async fn room(&self, payload: u64) -> Room {
+        let bytes = payload + BLOCK_COST;
+        let room = |fill: &mut Fill, limits: &ReceiveLimits| {
+            let passes = fill.in_flight == 0 || fill.in_flight + bytes <= limits.in_flight;
+            (passes && fill.line.first() == Some(&self.number)).then(|| fill.in_flight += bytes)
+        };
+        self.gate.until(room).await;
+        Room { gate: Arc::clone(&self.gate), bytes }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.gate.fill().line.remove(&self.number);
+        self.gate.changed.notify_waiters();
+    }
 }
 
 impl Gate {
@@ -67,14 +100,20 @@ impl Gate {
         self.until(|fill, limits| (fill.unplanned + fill.in_flight < limits.backlog).then_some(())).await;
     }
 
-    /// Waits until a block with `payload` bytes may be under way. One larger than the limit passes when it is alone.
+    /// Takes a place at the end of the line of those who wait for room.
+    pub fn line_up(self: &Arc<Self>) -> Turn {
+        let mut fill = self.fill();
+        let number = fill.next_turn;
+        fill.next_turn += 1;
+        fill.line.insert(number);
+        drop(fill);
+        Turn { gate: Arc::clone(self), number }
+    }
+
+    /// Waits for room for one block.
+    #[cfg(test)]
     pub async fn room(self: &Arc<Self>, payload: u64) -> Room {
-        let bytes = payload + BLOCK_COST;
-        self.until(|fill, limits| {
-            (fill.in_flight == 0 || fill.in_flight + bytes <= limits.in_flight).then(|| fill.in_flight += bytes)
-        })
-        .await;
-        Room { gate: Arc::clone(self), bytes }
+        self.line_up().room(payload).await
     }
 
     async fn until<R>(&self, mut look: impl FnMut(&mut Fill, &ReceiveLimits) -> Option<R>) -> R {
@@ -145,6 +184,34 @@ mod tests {
         drop(large);
         drop(waiter.await.unwrap());
         assert_eq!(gate.fill().in_flight, 0);
+    }
+
+    #[tokio::test]
+    async fn a_large_block_that_waits_is_not_overtaken_by_small_ones() {
+        let gate = Arc::new(Gate::new(ReceiveLimits { in_flight: 4 * BLOCK_COST, ..ReceiveLimits::default() }));
+        let under_way = gate.room(1).await;
+        let large = gate.line_up();
+        let small = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.room(1).await }
+        });
+        for _ in 0..3 {
+            // Whoever asks again keeps the place.
+            tokio::select! {
+                biased;
+                _ = large.room(1_000 * BLOCK_COST) => panic!("it is not alone"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        assert!(!small.is_finished(), "there is room for it, and another one is before it");
+        drop(under_way);
+        let room = large.room(1_000 * BLOCK_COST).await;
+        drop((large, room));
+        drop(small.await.unwrap());
+        let gone = gate.line_up();
+        let next = gate.line_up();
+        drop(gone);
+        drop(next.room(1).await);
     }
 
     #[tokio::test]

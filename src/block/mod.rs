@@ -17,7 +17,7 @@ mod v1;
 pub(crate) mod memory_log;
 
 pub use error::StoreError;
-pub(crate) use gate::{ReceiveLimits, Room};
+pub(crate) use gate::{ReceiveLimits, Room, Turn};
 #[cfg(test)]
 pub(crate) use head::BLOCK_COST;
 pub(crate) use head::{AbsentHead, BlockHead, BlockRef};

@@ -7,7 +7,7 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use crate::block::{NewBlock, Offered, StoreError};
+use crate::block::{NewBlock, Offered, Room, StoreError, Turn};
 use crate::error::{Error, ErrorKind};
 use crate::source::calls::{Caller, Step, TAKEN, What};
 use crate::source::store::BlockStore;
@@ -18,6 +18,7 @@ pub(crate) async fn hand_in_calls(store: Arc<BlockStore>) {
     let end = EndOfCalls(Arc::clone(&store));
     let interval = store.settings().block_interval;
     let mut cut = store.clock().sleep(interval);
+    let mut turn = None;
     loop {
         let step = {
             if let Err(failure) = store.check() {
@@ -36,13 +37,16 @@ pub(crate) async fn hand_in_calls(store: Arc<BlockStore>) {
         if step == Step::End {
             break;
         }
+        if !matches!(step, Step::Cut { .. } | Step::HandIn { .. }) {
+            turn = None;
+        }
         tokio::select! {
             biased;
             () = &mut cut => {
                 store.cut();
                 cut = store.clock().sleep(interval);
             }
-            () = perform(&store, step) => {}
+            () = perform(&store, step, &mut turn) => {}
             // A call was made or dropped: the next step may be another one.
             () = store.changed() => {}
         }
@@ -50,12 +54,19 @@ pub(crate) async fn hand_in_calls(store: Arc<BlockStore>) {
     drop(end);
 }
 
+/// Waits for room for a block, in the source's turn, which it keeps if this is dropped while it waits.
+async fn room(store: &BlockStore, bytes: usize, turn: &mut Option<Turn>) -> Room {
+    let room = turn.get_or_insert_with(|| store.intake.gate().line_up()).room(bytes as u64).await;
+    *turn = None;
+    room
+}
+
 /// Does the step, or nothing if it is dropped while it waits.
-async fn perform(store: &BlockStore, step: Step) {
+async fn perform(store: &BlockStore, step: Step, turn: &mut Option<Turn>) {
     match step {
         Step::Wait | Step::End => pending().await,
         Step::Cut { bytes } => {
-            let room = store.intake.gate().room(bytes as u64).await;
+            let room = room(store, bytes, turn).await;
             if let Some((records, payload, open)) = store.finish_block() {
                 store.offer(NewBlock { claim: None, records, payload }, None, (room, open));
             }
@@ -75,7 +86,7 @@ async fn perform(store: &BlockStore, step: Step) {
             }
         }
         Step::HandIn { place, bytes } => {
-            let room = store.intake.gate().room(bytes as u64).await;
+            let room = room(store, bytes, turn).await;
             let call = store.calls().take(place);
             if let Some((What::Block(block), caller, open)) = call.map(|call| call.into_parts()) {
                 match caller {
