@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{BatchId, BatchTime, Uid};
 use crate::listener::ListenerCounts;
@@ -103,6 +105,8 @@ pub(crate) struct Shared {
 #[derive(Default)]
 struct State {
     status: Status,
+    /// How often the status or the outcome was changed.
+    changes: u64,
     recovery: Option<RecoveryReport>,
     outcome: Option<Result<(), (ErrorKind, String)>>,
     supervisor: Option<Arc<Supervisor>>,
@@ -128,7 +132,10 @@ impl Shared {
     }
 
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.lock().status);
+        let mut state = self.lock();
+        change(&mut state.status);
+        state.changes += 1;
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -167,7 +174,10 @@ impl Shared {
 
     pub fn end(&self, outcome: &Result<()>) {
         let outcome = outcome.as_ref().copied().map_err(|error| (error.kind(), error.to_string()));
-        self.lock().outcome.get_or_insert(outcome);
+        let mut state = self.lock();
+        state.outcome.get_or_insert(outcome);
+        state.changes += 1;
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -202,19 +212,63 @@ impl Shared {
         reached: impl Fn(&Status) -> bool,
         timeout: Option<std::time::Duration>,
     ) -> Result<Option<Status>> {
-        let state = self.lock();
-        let waits = |state: &mut State| !reached(&state.status) && state.outcome.is_none();
-        let state = match timeout {
-            None => self.changed.wait_while(state, waits).unwrap_or_else(PoisonError::into_inner),
-            Some(timeout) => {
-                self.changed.wait_timeout_while(state, timeout, waits).unwrap_or_else(PoisonError::into_inner).0
+        let began = Instant::now();
+        loop {
+            let state = self.lock();
+            let (seen, status, outcome) = (state.changes, state.status.clone(), state.outcome.clone());
+            drop(state);
+            // Without the lock, which the driver takes, too: the question is the user's.
+            match outcome {
+                Some(Err((kind, message))) => return Err(Error::new(kind, message)),
+                _ if reached(&status) => return Ok(Some(status)),
+                Some(Ok(())) => return Err(Error::new(ErrorKind::Stopped, "the job has ended")),
+                None => {}
             }
-        };
-        match &state.outcome {
-            Some(Err((kind, message))) => Err(Error::new(*kind, message.clone())),
-            _ if reached(&state.status) => Ok(Some(state.status.clone())),
-            Some(Ok(())) => Err(Error::new(ErrorKind::Stopped, "the job has ended")),
-            None => Ok(None),
+            let is_same = |state: &mut State| state.changes == seen;
+            match timeout.map(|timeout| timeout.saturating_sub(began.elapsed())) {
+                None => drop(self.changed.wait_while(self.lock(), is_same).unwrap_or_else(PoisonError::into_inner)),
+                Some(left) => {
+                    let waited = self.changed.wait_timeout_while(self.lock(), left, is_same);
+                    if waited.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
+                        return Ok(None);
+                    }
+                }
+            }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // tests start threads of their own
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn whoever_waits_for_a_status_holds_up_nobody_while_it_looks_at_one() {
+        let shared = Arc::new(Shared::default());
+        let (asked, asks) = channel();
+        let ((tell, told), driver) = (channel(), shared.clone());
+        thread::spawn(move || {
+            asks.recv().unwrap();
+            driver.update(|status| status.records = 1);
+            tell.send(()).unwrap();
+        });
+        // The driver changes the status while the question is answered.
+        let seen = shared.wait_until(
+            |status| {
+                if status.records == 0 {
+                    asked.send(()).unwrap();
+                    told.recv_timeout(Duration::from_secs(10)).expect("the driver is not held up");
+                }
+                status.records == 1
+            },
+            None,
+        );
+        assert_eq!(seen.unwrap().unwrap().records, 1);
+        assert_eq!(shared.wait_until(|status| status.records == 2, Some(Duration::ZERO)).unwrap(), None);
     }
 }
