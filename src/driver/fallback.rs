@@ -26,7 +26,7 @@ use crate::driver::start::{chain_failed, environment, open_store};
 use crate::driver::takeover::{past_batches, start_checkpointer};
 use crate::driver::{CheckpointClock, Driver};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::WriterNonce;
+use crate::id::{BatchId, WriterNonce};
 use crate::recovery::decide::{Decision, Rejected, Standpoint, decide};
 use crate::recovery::declared::Declared;
 use crate::recovery::facts::{CHECKPOINTS, Facts};
@@ -51,7 +51,8 @@ pub(super) struct LazyStart {
 
 impl Fallback {
     /// What a start could go back to that begins as decided; `None` where it must read everything before its first batch: where
-    /// nothing would be gained, or no older checkpoint holds the same operators in the same versions.
+    /// nothing would be gained, no older checkpoint holds the same operators in the same versions, or a source has decided something
+    /// about the batches since the older one.
     pub fn find(
         settings: &JobSettings,
         graph: &Graph,
@@ -74,6 +75,11 @@ impl Fallback {
         let same = key_of(&older.point.operators) == key_of(&newest.point.operators)
             && older.point.log.log == newest.point.log.log
             && (older.checkpoint.is_some() || !has_initial_state());
+        // Only a start tells a source what it has decided (to go on without files, for example), and it tells that before a replay.
+        let is_between = |batch: BatchId| older.point.batch < batch && batch <= newest.point.batch;
+        if other.decisions.iter().any(|decision| is_between(decision.batch)) {
+            return None;
+        }
         let between = other.replay.iter().take_while(|batch| batch.plan.batch <= newest.point.batch);
         let zero = newest.point.zero_time;
         let known = (older.point.batch.0 > 0).then_some(older.point.last_batch_time);

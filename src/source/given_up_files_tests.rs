@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::remembered_files_tests::{counting, counts, each_once, put_file, replaced, restore};
 use super::text_files_tests::fixture_with;
 use super::*;
+use crate::KeyedState;
 use crate::dataflow::task::Before;
 use crate::id::BatchId;
 use crate::source::compression::Compression;
@@ -294,4 +295,66 @@ fn a_compressed_binary_file_of_odd_length_ends_the_job_and_the_way_on_without_it
     job.stop_and_restart().unwrap();
     job.run_batch().unwrap();
     assert!(job.handles().last().is_empty());
+}
+
+/// Damages the table files that only the newest checkpoint has.
+fn damage_the_newest_checkpoint(job: &Path) {
+    let mut checkpoints: Vec<(u64, Vec<PathBuf>)> = Vec::new();
+    for checkpoint in fs::read_dir(job.join("checkpoints")).unwrap() {
+        let checkpoint = checkpoint.unwrap();
+        let batch = checkpoint.file_name().to_str().unwrap().split('-').next().unwrap().parse().unwrap();
+        let files = fs::read_dir(checkpoint.path()).unwrap().map(|file| file.unwrap().path());
+        checkpoints.push((batch, files.filter(|file| file.extension().is_some_and(|kind| kind == "sst")).collect()));
+    }
+    checkpoints.sort();
+    let (newest, older) = (checkpoints.pop().unwrap().1, checkpoints.pop().unwrap().1);
+    let is_new = |file: &&PathBuf| older.iter().all(|older| older.file_name() != file.file_name());
+    for file in newest.iter().filter(is_new) {
+        let mut bytes = fs::read(file).unwrap();
+        bytes[100] ^= 1;
+        // A copy: other checkpoints may have the file under another name.
+        fs::remove_file(file).unwrap();
+        fs::write(file, bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_lazy_job_does_not_go_back_behind_what_a_source_has_decided() {
+    let place = tempfile::tempdir().unwrap();
+    let directory = place.path().to_path_buf();
+    let mut job = TestJob::configured(
+        |builder| builder.checkpoint_every(4).lazy_restart_above(0),
+        move |context| {
+            let files = TextFiles::new(&directory).task_bytes(64).go_on_without_files(true);
+            let words = context.direct_stream("files", files).map(|line| (line, 1_u64));
+            words.map_with_state("counts", |_: &Text, one: Option<u64>, total: &mut KeyedState<u64>| {
+                let sum = total.get().unwrap_or(&0) + one.unwrap_or(0);
+                total.update(sum);
+            });
+        },
+    )
+    .unwrap();
+    let run = |job: &mut TestJob<()>, files: std::ops::Range<u64>| {
+        for number in files {
+            put_file(place.path(), number);
+            job.run_batch().unwrap();
+            job.running().wait_until(|status| !status.checkpointing).unwrap();
+        }
+    };
+    run(&mut job, 0..5);
+    assert_eq!(job.running().status().checkpoint, BatchId(4));
+    job.crash();
+    // What batch 5 has read is gone, and it is given up for good.
+    fs::remove_file(place.path().join("file 4")).unwrap();
+    job.start().unwrap();
+    run(&mut job, 5..8);
+    assert_eq!(job.running().status().checkpoint, BatchId(8));
+    job.crash();
+    damage_the_newest_checkpoint(job.directory());
+    job.start().unwrap();
+    let status = job.running().wait_until(|status| !status.loading).unwrap();
+    assert_eq!(status.published, BatchId(8));
+    let mut expected = each_once(0..8);
+    expected.retain(|line, _| !line.ends_with("of 4"));
+    assert_eq!(counts(&job), expected);
 }
