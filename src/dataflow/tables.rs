@@ -153,10 +153,11 @@ impl<K: Key, S: Record> Tables<K, S> {
     pub fn begin_seen_as(context: &WorkerContext, spec: &StateSpec<K, S>, view: View<S>) -> Result<Self> {
         let Some(stored) = context.loader.begins_partial(spec) else { return Self::load_seen_as(context, spec, view) };
         let partitions = context.owned().map(|number| {
+            context.loader.check_keys(spec, number, context.partitions)?;
             let rest = context.loader.rest(spec, number, context.partitions);
-            Partition { number, table: context.loader.empty_table(), rest: Some(rest) }
+            Ok(Partition { number, table: context.loader.empty_table(), rest: Some(rest) })
         });
-        let partitions: Vec<_> = partitions.collect();
+        let partitions: Vec<_> = partitions.collect::<Result<_>>()?;
         let counts_stored = partitions.iter().any(|partition| partition.number == 0);
         let stored = if counts_stored { stored.cast_signed() } else { 0 };
         Ok(Self::over(context, partitions, stored, view))

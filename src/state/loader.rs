@@ -12,6 +12,7 @@ use crate::id::Uid;
 use crate::state::pace::Pace;
 use crate::state::spec::StateSpec;
 use crate::state::{LoadTasks, OperatorNumber, Rest, Slot, StateError, StateReader, StateTable, decode_entries};
+use crate::types::Keys;
 use crate::user_code;
 
 /// What a checkpoint holds of one operator.
@@ -114,6 +115,26 @@ impl StateLoader {
         rest
     }
 
+    /// Checks that the stored keys of a partition are in the form in which [`Keys`] takes keys in. A key in another form, of an older
+    /// build, would never be found again, and stand beside the one that equals it. Reads nothing where a type of keys has one form only.
+    ///
+    /// # Errors
+    /// `Incompatible`, with the key; or when the store is damaged or cannot be read.
+    pub fn check_keys<K: Key, S>(&self, spec: &StateSpec<K, S>, partition: u32, partitions: u32) -> Result<()> {
+        let (keys, Some(stored)) = (Keys::<K>::new(), self.stored.get(&spec.uid)) else { return Ok(()) };
+        if keys.have_one_form() {
+            return Ok(());
+        }
+        let mut scan = self.reader.scan(stored.number, hashes_of(partition, partitions));
+        while let Some((_, _, encoded, _)) = scan.next_entry().map_err(|error| unread(&spec.uid, &error))? {
+            let key = decode::<K>(encoded).map_err(|error| cannot_be_loaded(&spec.uid, ErrorKind::Damaged, &error))?;
+            if !keys.is_in_form(&key, encoded) {
+                return Err(cannot_be_loaded(&spec.uid, ErrorKind::Incompatible, &OtherForm(&spec.uid, &key)));
+            }
+        }
+        Ok(())
+    }
+
     /// Loads one partition of an operator. Time in the keys of the partition.
     ///
     /// # Errors
@@ -126,6 +147,7 @@ impl StateLoader {
         table: &mut StateTable<K, S>,
     ) -> Result<()> {
         let Some(stored) = self.stored.get(&spec.uid) else { return Ok(()) };
+        self.check_keys(spec, partition, partitions)?;
         let scan = self.reader.scan(stored.number, hashes_of(partition, partitions));
         let failed = |error: &dyn fmt::Display| cannot_be_loaded(&spec.uid, ErrorKind::Damaged, error);
         let unread = |error: StateError| unread(&spec.uid, &error);
@@ -165,6 +187,21 @@ impl<K: Key> fmt::Display for Shown<'_, K> {
             Ok(json) => f.write_str(&json),
             Err(_) => write!(f, "{:02x?}", encode(self.0).unwrap_or_default()),
         }
+    }
+}
+
+/// A stored key of an operator that is in another form than keys are kept in now.
+struct OtherForm<'k, K>(&'k Uid, &'k K);
+
+impl<K: Key> fmt::Display for OtherForm<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (uid, key) = (self.0, Shown(self.1));
+        write!(
+            f,
+            "the stored key {key} has a zero or a NaN in it that equals another one, and the build that stored it kept the two apart. Now \
+             they are one key, and which state it has is not known. Export the operator, bring such keys together and import it, or \
+             begin it anew with drop_state(\"{uid}\")"
+        )
     }
 }
 

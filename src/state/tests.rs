@@ -7,8 +7,11 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+use super::loader::{StateLoader, StoredOperator};
+use super::spec::StateSpec;
 use super::*;
 use crate::codec::{KeyHash, KeyHasher, encode};
+use crate::error::ErrorKind;
 use crate::state::files::CheckpointFile;
 
 type Table = StateTable<u32, String>;
@@ -286,6 +289,46 @@ fn partitions_of_an_operator_are_ranges_of_one_scan() {
     assert_eq!(lower.len() + upper.len(), 1_000);
     assert!(lower.is_sorted() && upper.is_sorted() && lower.last() < upper.first());
     assert_eq!(reader.scan(OperatorNumber(4), KeyHash(0)..=KeyHash(u64::MAX)).count(), 0);
+}
+
+#[test]
+fn a_stored_key_in_a_form_of_before_is_refused_by_name_and_not_kept_beside_its_equal() {
+    /// A key in which the zeros are equal, and all NaNs.
+    #[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
+    struct Level(f64);
+    impl PartialEq for Level {
+        fn eq(&self, other: &Self) -> bool {
+            self.0 == other.0 || self.0.is_nan() && other.0.is_nan()
+        }
+    }
+    impl Eq for Level {}
+
+    let (operator, spec) = (OperatorNumber(1), StateSpec::<Level, u64>::new("levels"));
+    // How an older build stored keys: under the hashes of their encodings, as they came.
+    let loaded = |keys: &[f64]| {
+        let place = tempfile::tempdir().unwrap();
+        let store = StateStore::create(&place.path().join("live")).unwrap();
+        let mut table = StateTable::new();
+        for key in keys.iter().map(|key| Level(*key)) {
+            let slot = table.slot_or_vacant(KeyHasher::default().hash(&key), &key);
+            table.put(slot, Some(7_u64), true);
+        }
+        store.ingest(vec![(operator, table.freeze())]).unwrap();
+        let entry = StoredOperator { number: operator, version: 1, entries: keys.len() as u64 };
+        let loader = StateLoader::new(store.reader(), [(spec.uid.clone(), entry)].into());
+        assert_eq!(loader.check_keys(&spec, 0, 1).is_ok(), loader.load(&spec, 0, 1, &mut StateTable::new()).is_ok());
+        loader.load(&spec, 0, 1, &mut StateTable::new())
+    };
+    loaded(&[0.0, 1.5, f64::NAN]).unwrap();
+    for older in [&[-0.0][..], &[0.0, 1.5, -0.0], &[-f64::NAN]] {
+        let error = loaded(older).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Incompatible, "{error}");
+        let error = error.to_string();
+        for word in ["\"levels\"", "kept the two apart", "drop_state"] {
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    }
+    assert!(loaded(&[-0.0]).unwrap_err().to_string().contains("the stored key -0.0 "));
 }
 
 #[test]

@@ -39,6 +39,20 @@ impl<K: Key> Keys<K> {
         if self.has_one_zero || self.checks_each { self.take(key.clone()).0 } else { self.hasher.hash(key) }
     }
 
+    /// Whether keys that are equal have one encoding by themselves, as those of most types have.
+    pub fn have_one_form(&self) -> bool {
+        !self.has_one_zero && !self.checks_each
+    }
+
+    /// Whether a stored key with this encoding is in the form in which keys are kept. Builds of before kept keys apart that are equal.
+    pub fn is_in_form(&self, key: &K, encoded: &[u8]) -> bool {
+        if self.have_one_form() {
+            return true;
+        }
+        let form = encode_with_one_zero(key).expect("a key encodes");
+        form == encoded || !self.has_one_zero && decode::<K>(&form).is_ok_and(|form| form != *key)
+    }
+
     #[cold]
     fn in_one_form(&self, key: K) -> K {
         if self.checks_each
