@@ -60,6 +60,12 @@ impl Numbers {
     }
 }
 
+impl Drop for Numbers {
+    fn drop(&mut self) {
+        self.look("drop", 2);
+    }
+}
+
 /// A position whose own code may panic.
 #[derive(Clone, Default)]
 struct At(u64, Option<Where>);
@@ -178,6 +184,24 @@ fn a_direct_source_that_panics_ends_the_job_with_its_name_and_leaves_no_lock_or_
         assert!(taken > 0, "{method}");
         job.running().stop(true).unwrap();
     }
+}
+
+#[test]
+fn a_direct_source_that_panics_when_it_is_dropped_does_not_turn_a_graceful_stop_into_a_failure() {
+    let panics: Where = Arc::new(Mutex::new("drop"));
+    let declared = panics.clone();
+    let mut job = TestJob::new(move |context| {
+        let numbers = context.direct_stream("numbers", Numbers { panics: declared.clone() });
+        numbers.map(|number| ("sum".to_string(), number)).update_state_by_key("sums", add);
+    })
+    .unwrap();
+    job.run_batch().unwrap();
+    job.running().stop(true).unwrap();
+    assert_eq!(job.running().phase(), Phase::Stopped);
+    *panics.lock().unwrap_or_else(PoisonError::into_inner) = "";
+    job.crash_and_restart().unwrap();
+    job.run_batch().unwrap();
+    assert_eq!(total(job.running(), "sums", "sum"), Some(1), "0 + 1");
 }
 
 /// A clock that panics on the driver's thread when it is told to: a bug of the library, as far as a test can make one.

@@ -4,6 +4,8 @@
 //! A hard stop does not wait for an object store: it cuts off what is under way there, and leaves what a crash of the process in that
 //! step leaves (the table at the head of `remote/disk.rs`). A graceful stop waits for the store; a hard one ends it.
 
+use std::fmt;
+
 use tokio::time::Instant;
 
 use crate::driver::guard::guarded;
@@ -117,11 +119,12 @@ impl Driver {
         // A runtime must not be dropped inside of another one, and the driver may be.
         self.runtime.shutdown_background();
         for (node, output) in self.deliveries {
-            let name = format!("output \"{}\"", self.graph.node(node).name);
-            if let Err(error) = user_code::call(name, || drop(output)) {
-                tracing::error!(%error, "an output could not be dropped");
-            }
+            drop_of_user(format_args!("output \"{}\"", self.graph.node(node).name), output);
         }
+        for input in self.inputs.directs {
+            drop_of_user(format_args!("source \"{}\"", input.uid), input.source);
+        }
+        drop_of_user("a function of the program", self.graph);
         checkpoints.and(closed)
     }
 
@@ -140,5 +143,12 @@ impl Driver {
                 .map(drop)
                 .map_err(|error| Error::caused_by(ErrorKind::Environment, "checkpoints", error))
         })
+    }
+}
+
+/// Drops what holds code of the user. A panic in it is reported, and changes nothing: the job has ended.
+fn drop_of_user(whose: impl fmt::Display, held: impl Sized) {
+    if let Err(error) = user_code::call(format_args!("{whose}, when it was dropped,"), || drop(held)) {
+        tracing::error!(%error, "what the program gave to the job panics");
     }
 }
