@@ -75,7 +75,8 @@ impl Fallback {
         let same = key_of(&older.point.operators) == key_of(&newest.point.operators)
             && older.point.log.log == newest.point.log.log
             && (older.checkpoint.is_some() || !has_initial_state());
-        // Only a start tells a source what it has decided (to go on without files, for example), and it tells that before a replay.
+        // Only a start tells a source what it has decided, before the replay. On the way back the source would read again what it has
+        // given up.
         let is_between = |batch: BatchId| older.point.batch < batch && batch <= newest.point.batch;
         if other.decisions.iter().any(|decision| is_between(decision.batch)) {
             return None;
@@ -88,10 +89,7 @@ impl Fallback {
         // The newer checkpoint covers published batches only (I-5).
         batches.iter_mut().for_each(|batch| batch.published = true);
         let whole = older.point.batch.0 + batches.len() as u64 == newest.point.batch.0;
-        // A source knows its decisions behind the newer checkpoint only, and would read again here what it has given up.
-        let between = |batch| older.point.batch < batch && batch <= newest.point.batch;
-        let decided = other.decisions.iter().any(|decision| between(decision.batch));
-        (same && whole && !decided).then_some(Self { newest: rejected, older, batches })
+        (same && whole).then_some(Self { newest: rejected, older, batches })
     }
 }
 

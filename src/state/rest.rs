@@ -49,6 +49,9 @@ impl CacheCounts {
 /// What became of a state that was only in the store: `None` where it stays as it is.
 pub(crate) type Revised<S> = Option<Option<S>>;
 
+/// Visits a key, as hash and encoded, with its state.
+type Visit<'v, S> = dyn FnMut(KeyHash, &[u8], &S) -> Result<(), Error> + 'v;
+
 /// The store's entries of one operator in one partition, and where they come from in the background.
 pub(crate) struct Rest<K, S> {
     uid: Uid,
@@ -174,11 +177,7 @@ impl<K: Key, S: Record> Rest<K, S> {
     ///
     /// # Errors
     /// When the store is damaged or cannot be read, and those of `visit`, which end the visit.
-    pub fn scan_with(
-        &self,
-        table: &StateTable<K, S>,
-        visit: &mut dyn FnMut(KeyHash, &[u8], &S) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    pub fn scan_with(&self, table: &StateTable<K, S>, visit: &mut Visit<'_, S>) -> Result<(), Error> {
         let mut stored = self.reader.scan(self.operator, self.hashes.clone()).peekable();
         table.for_each_known_encoded(|hash, key, state| {
             self.visit_before(&mut stored, Some((hash, key)), visit)?;
@@ -192,7 +191,7 @@ impl<K: Key, S: Record> Rest<K, S> {
         &self,
         stored: &mut Peekable<StateScan<'_>>,
         known: Option<(KeyHash, &[u8])>,
-        visit: &mut dyn FnMut(KeyHash, &[u8], &S) -> Result<(), Error>,
+        visit: &mut Visit<'_, S>,
     ) -> Result<(), Error> {
         while let Some(entry) = stored.next_if(|entry| match (entry, known) {
             (Ok((hash, key, _)), Some(known)) => (*hash, &**key) <= known,
