@@ -79,10 +79,22 @@ pub(crate) fn owner_of(job: &Path) -> Owner {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Owner::Nobody,
         Err(_) => return Owner::Unknown { last },
     };
-    match std::fs::read_to_string("/proc/locks") {
-        Ok(locks) => holder_of(&locks, inode, last),
-        Err(_) => Owner::Unknown { last },
+    look_for_holder(|| std::fs::read_to_string("/proc/locks"), inode, last)
+}
+
+/// Looks for the holder in the system's list of locks. The list is read in pieces, and lacks a lock now and then while others come and
+/// go. So only a lock that is missing several times in a row is taken for free.
+#[cfg(feature = "cli")]
+fn look_for_holder(mut read: impl FnMut() -> std::io::Result<String>, inode: u64, last: Option<u32>) -> Owner {
+    const LOOKS: u32 = 5;
+    for _ in 0..LOOKS {
+        match read().map(|locks| holder_of(&locks, inode, last)) {
+            Ok(Owner::Nobody) => {}
+            Ok(owner) => return owner,
+            Err(_) => return Owner::Unknown { last },
+        }
     }
+    Owner::Nobody
 }
 
 /// Finds the lock on `inode`: `1: FLOCK  ADVISORY  WRITE 711 fe:00:1180692 0 EOF`. Inodes repeat on other file systems, whose numbers
@@ -113,6 +125,17 @@ mod tests {
         assert_eq!(holder_of(locks, 1_180_692, Some(9)), Owner::Nobody, "another file with this inode");
         assert_eq!(holder_of(locks, 77, Some(712)), Owner::Nobody, "a lock of another kind");
         assert_eq!(holder_of("", 1, None), Owner::Nobody);
+    }
+
+    #[test]
+    fn a_list_that_lacks_the_lock_is_read_again_before_the_lock_is_taken_for_free() {
+        let held = "1: FLOCK  ADVISORY  WRITE 711 fe:00:42 0 EOF\n";
+        let mut lists = ["", "", held].into_iter();
+        let owner = look_for_holder(|| Ok(lists.next().expect("one more list").to_string()), 42, Some(711));
+        assert_eq!(owner, Owner::Alive { process: 711 });
+        assert_eq!(look_for_holder(|| Ok(String::new()), 42, Some(711)), Owner::Nobody);
+        let unreadable = || Err(std::io::Error::other("no /proc here"));
+        assert_eq!(look_for_holder(unreadable, 42, Some(711)), Owner::Unknown { last: Some(711) });
     }
 
     #[test]
