@@ -98,13 +98,13 @@ fn an_object_of_another_format_version_is_refused_and_nothing_is_rejected() {
     let (world, _) = ended();
     let newest = names(&world, "/manifests/").pop().unwrap();
     let mut bytes = world.store.objects()[&newest].to_vec();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let crc = crc32fast::hash(&[&bytes[8..16], &bytes[20..]].concat());
     bytes[16..20].copy_from_slice(&crc.to_le_bytes());
     world.put(&newest, bytes);
     let before = world.store.objects();
     let refused = world.start(&Machine::new()).err().expect("refused");
     assert_eq!(refused.kind(), ErrorKind::Incompatible, "{refused}");
-    assert!(refused.to_string().contains("found version 2"), "{refused}");
+    assert!(refused.to_string().contains("found version 3"), "{refused}");
     assert_eq!(world.store.objects(), before);
 }
