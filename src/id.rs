@@ -150,7 +150,7 @@ impl fmt::Display for Uid {
     }
 }
 
-/// Which batch an [`Rdd`] is.
+/// Which batch an [`Rdd`](crate::Rdd) is.
 ///
 /// ```
 /// use floodmark::{Batch, BatchId, BatchTime};
