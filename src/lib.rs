@@ -29,14 +29,14 @@
 //! The modules below are in the order in which data flows.
 #![forbid(unsafe_code)]
 
-// The job: how it is declared, and the handle on it while it runs.
+// The job: how it is declared, the handle on it while it runs, questions about its state, and its past computed again.
 mod job;
 mod dstream;
 #[cfg(test)]
 mod dstream_tests;
 
-// What everything stands on: identifiers, encodings, errors, time, threads that give way, the door to the disk, and calls of
-// user code.
+// What everything stands on: identifiers, encodings, errors, time, threads that give way, the door to the disk, the lock on a
+// job's directory, looks at a store in use, and calls of user code.
 mod background;
 mod bytes;
 mod clock;
@@ -76,7 +76,6 @@ mod sink;
 // The one place where decisions are taken, and the story of a start.
 mod driver;
 mod recovery;
-// The past, computed again.
 // Who hears what happens.
 mod listener;
 
@@ -84,6 +83,7 @@ mod listener;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
+// The format of exported state.
 #[cfg(feature = "cli")]
 mod export;
 

@@ -7,10 +7,10 @@
 
 use crate::clock::{Clock, SystemClock};
 
-/// Reading goes on at least for so many tries, however long they take.
+/// Least number of tries, however long they take.
 const LEAST_TRIES: u32 = 20;
 
-/// And at least for so long, however short they are.
+/// Least time that reading goes on, however short the tries are.
 const PATIENCE_MS: u64 = 30_000;
 
 /// The tries of one look.

@@ -28,7 +28,7 @@ pub enum BatchEvent {
     Published { batch: BatchId },
     /// Blocks that no batch had taken are given up: what was taken in with them was lost with a machine.
     GivenUp { blocks: Vec<Sequence> },
-    /// A source decided something that a replay must decide alike: it holds from this batch on. The source encodes it.
+    /// A source decided something about this batch that a replay must decide alike. The source encodes it.
     SourceDecided { source: Uid, batch: BatchId, decision: Vec<u8> },
 }
 

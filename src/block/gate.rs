@@ -3,12 +3,12 @@
 //! Beyond the backlog, receivers are not read at all: a sender that is faster than the job is slowed by its own full
 //! socket. Nothing is dropped.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::block::head::BLOCK_COST;
+use crate::block::line::Line;
 
 /// Bytes of received blocks, per job. Every block counts with its payload and [`BLOCK_COST`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,9 +39,8 @@ pub(crate) struct Gate {
 struct Fill {
     in_flight: u64,
     unplanned: u64,
-    /// Who waits for room, by number: the lowest is the first.
-    line: BTreeSet<u64>,
-    next_turn: u64,
+    /// Who waits for room.
+    line: Line,
 }
 
 /// The right to have some bytes under way to the log; given back when dropped.
@@ -66,7 +65,7 @@ impl Turn {
         let bytes = payload + BLOCK_COST;
         let room = |fill: &mut Fill, limits: &ReceiveLimits| {
             let passes = fill.in_flight == 0 || fill.in_flight + bytes <= limits.in_flight;
-            (passes && fill.line.first() == Some(&self.number)).then(|| fill.in_flight += bytes)
+            (passes && fill.line.first() == Some(self.number)).then(|| fill.in_flight += bytes)
         };
         self.gate.until(room).await;
         Room { gate: Arc::clone(&self.gate), bytes }
@@ -75,7 +74,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.gate.fill().line.remove(&self.number);
+        self.gate.fill().line.leave(self.number);
         self.gate.changed.notify_waiters();
     }
 }
@@ -102,11 +101,7 @@ impl Gate {
 
     /// Takes a place at the end of the line of those who wait for room.
     pub fn line_up(self: &Arc<Self>) -> Turn {
-        let mut fill = self.fill();
-        let number = fill.next_turn;
-        fill.next_turn += 1;
-        fill.line.insert(number);
-        drop(fill);
+        let number = self.fill().line.join();
         Turn { gate: Arc::clone(self), number }
     }
 

@@ -6,7 +6,7 @@ use byteview::ByteView;
 
 use crate::block::{BlockHead, BlockLog};
 use crate::error::{Error, ErrorKind};
-use crate::id::{SegmentNumber, Sequence};
+use crate::id::Sequence;
 use crate::wal::{FrameAt, WalVersion};
 
 type Done = Box<dyn FnOnce(Result<FrameAt, Error>) + Send>;
@@ -84,14 +84,7 @@ impl BlockLog for MemoryLog {
                 let head_len = head.len() as u32;
                 state.blocks.push((BlockHead::decode(WalVersion::CURRENT, &head).unwrap(), body.clone()));
                 let sequence = Sequence(state.blocks.len() as u64);
-                let at = FrameAt {
-                    sequence,
-                    segment: SegmentNumber(1),
-                    offset: 0,
-                    head_len,
-                    body_len: body.len() as u32,
-                    version: WalVersion::CURRENT,
-                };
+                let at = FrameAt { head_len, ..FrameAt::in_memory(sequence, body.len() as u32) };
                 if state.held {
                     state.waiting.push((at, done));
                     return;

@@ -7,6 +7,7 @@ mod error;
 mod gate;
 mod head;
 mod intake;
+mod line;
 mod map;
 mod position;
 mod positions;
@@ -22,6 +23,7 @@ pub(crate) use gate::{ReceiveLimits, Room, Turn};
 pub(crate) use head::BLOCK_COST;
 pub(crate) use head::{AbsentHead, BlockHead, BlockRef};
 pub(crate) use intake::{Answer, BlockLog, Intake, NewBlock, Offered, SourceIntake, Stored};
+pub(crate) use line::Line;
 pub(crate) use map::BlockMap;
 pub(crate) use position::KeyedPosition;
 #[cfg(test)]

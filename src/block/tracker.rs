@@ -216,22 +216,14 @@ fn sorted(positions: &HashMap<Uid, Position>) -> Vec<(Uid, Position)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::SegmentNumber;
-    use crate::wal::{FrameAt, WalVersion};
+    use crate::wal::FrameAt;
     use proptest::prelude::*;
 
     const ANY: BatchLimits = BatchLimits { records: u64::MAX, bytes: u64::MAX };
 
     fn block(sequence: u64, records: u64, bytes: u32) -> BlockRef {
         let sequence = Sequence(sequence);
-        let at = FrameAt {
-            sequence,
-            segment: SegmentNumber(1),
-            offset: 0,
-            head_len: 0,
-            body_len: bytes,
-            version: WalVersion::V2,
-        };
+        let at = FrameAt::in_memory(sequence, bytes);
         let position = Some(Position(sequence.0));
         BlockRef { source: Uid::from("s"), position, records, bytes: bytes.into(), record_type: None, at }
     }

@@ -119,7 +119,7 @@ fn event_text(event: &BatchEvent) -> (Option<u64>, String) {
         BatchEvent::Published { batch } => (Some(batch.0), format!("Published batch {batch}")),
         BatchEvent::GivenUp { blocks } => (None, format!("GivenUp {} blocks that no batch had taken", blocks.len())),
         BatchEvent::SourceDecided { source, batch, decision } => {
-            let text = format!("SourceDecided by {source} from batch {batch} on: {} bytes", decision.len());
+            let text = format!("SourceDecided by {source} about batch {batch}: {} bytes", decision.len());
             (Some(batch.0), text)
         }
     }

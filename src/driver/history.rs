@@ -6,8 +6,7 @@ use crate::batch::event::{Commit, DeadLetter, Plan};
 use crate::batch::timing::Timing;
 use crate::block::BlockMap;
 use crate::dataflow::task::Before;
-use crate::id::Batch;
-use crate::id::{BatchId, Sequence, Uid};
+use crate::id::{Batch, BatchId, Sequence, Uid};
 
 /// One planned batch.
 #[derive(Clone, Debug)]

@@ -5,8 +5,7 @@
 //! leaves the one before, whose memory is completed by the batches that are recomputed.
 
 use crate::batch::event::{Plan, PlannedTask, Receipt};
-use crate::checkpoint::OperatorEntry;
-use crate::checkpoint::SOURCE_MEMORY;
+use crate::checkpoint::{OperatorEntry, SOURCE_MEMORY};
 use crate::codec::KeyHash;
 use crate::driver::Driver;
 use crate::driver::inputs::{DirectInput, Inputs};

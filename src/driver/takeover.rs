@@ -11,10 +11,10 @@ use crate::batch::event::PlannedTask;
 use crate::batch::timing::Timing;
 use crate::block::{BlockMap, BlockTracker};
 use crate::checkpoint::{
-    ChainError, ChainFacts, CheckpointFiles, Checkpointer, CheckpointerSettings, JobPoint, LogPoint, ManifestChain,
-    ManifestDraft, ManifestKind, OperatorEntry, PublishedManifest, SourceEntry, SourcePosition,
+    ChainError, ChainFacts, CheckpointFiles, Checkpointer, CheckpointerSettings, DROPPED, JobPoint, LogPoint,
+    ManifestChain, ManifestDraft, ManifestKind, OperatorEntry, PublishedManifest, SOURCE_MEMORY, SourceEntry,
+    SourcePosition,
 };
-use crate::checkpoint::{DROPPED, SOURCE_MEMORY};
 use crate::clock::ClockWatch;
 use crate::dataflow::graph::{Deliver, NodeId, Source};
 use crate::dataflow::task::BlockReader;

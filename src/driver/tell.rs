@@ -7,8 +7,7 @@ use crate::dataflow::graph::Delivery;
 use crate::driver::done::BatchResult;
 use crate::driver::{Driver, InFlight};
 use crate::error::Result;
-use crate::id::Batch;
-use crate::id::{BatchId, Uid};
+use crate::id::{Batch, BatchId, Uid};
 use crate::listener::Events;
 use crate::listener::events::{
     BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, FilesReleased, InputInfo, OutputOperationCompleted,

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::Batch;
-use crate::id::{BatchId, Epoch, Uid};
+use crate::id::{Batch, BatchId, Epoch, Uid};
 use crate::listener::StreamingListener;
 use crate::recovery::report::RecoveryReport;
 use crate::remote::ObjectStoreHealth;

@@ -129,7 +129,7 @@ pub trait StreamingListener: Send + 'static {
 
     /// Code of an output, a direct source or a loader has not returned within the
     /// [grace period](crate::StreamingContextBuilder::stop_grace). It runs on the job's own thread, so nothing else happens until it returns.
-    /// Told once for each call that takes so long.
+    /// Told once for each such call.
     fn on_user_code_overdue(&mut self, overdue: &UserCodeOverdue) {}
 
     /// Events were dropped at this place, since listeners were too slow.

@@ -32,8 +32,9 @@
 use std::fmt;
 
 use crate::block::{BlockMap, BlockRef};
-use crate::checkpoint::{ChainFacts, CheckpointFiles, JobPoint, KeyLayout, Manifest, ManifestKind, OperatorEntry};
-use crate::checkpoint::{DROPPED, SOURCE_MEMORY};
+use crate::checkpoint::{
+    ChainFacts, CheckpointFiles, DROPPED, JobPoint, KeyLayout, Manifest, ManifestKind, OperatorEntry, SOURCE_MEMORY,
+};
 use crate::id::{BatchId, BatchTime, Epoch, ManifestSequence, Sequence, Uid};
 use crate::recovery::declared::Declared;
 use crate::recovery::facts::{BatchFacts, Candidate, Facts, LogFacts, SourceDecision};

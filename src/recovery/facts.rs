@@ -71,7 +71,7 @@ impl LogFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SourceDecision {
     pub source: Uid,
-    /// The first batch for which it holds.
+    /// The batch that it is about.
     pub batch: BatchId,
     /// As the source encodes it.
     pub decision: Vec<u8>,
@@ -97,8 +97,8 @@ pub(crate) fn observe(disk: &dyn Disk, job: &Path) -> Result<Facts, Refusal> {
     observe_with(disk, job, Reading::Whole, WHOLE_ENOUGH)
 }
 
-/// As [`observe`], for who has read the bodies of blocks already: of them only the heads are read. The files of all checkpoints are
-/// looked at.
+/// As [`observe`], for callers that have read the bodies of blocks already: only the heads of blocks are read. Looks at the files of
+/// all checkpoints.
 ///
 /// # Errors
 /// As [`observe`], as far as it was looked.
@@ -157,7 +157,7 @@ fn observe_chain(disk: &dyn Disk, job: &Path) -> Result<ChainFacts, Refusal> {
     Ok(chain)
 }
 
-/// The states that the job could be restored to, newest first; files are looked at until so many checkpoints are whole.
+/// The states that the job could be restored to, newest first. Looks at files until `whole_enough` checkpoints are whole.
 fn candidates(job: &Path, chain: &ChainFacts, whole_enough: usize) -> Vec<Candidate> {
     let usable = chain.checkpoints().into_iter().filter(|known| known.standing == Standing::Usable);
     let mut whole = 0;

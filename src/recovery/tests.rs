@@ -7,9 +7,8 @@ use std::sync::Arc;
 use crate::StateSpec;
 use crate::batch::event::{Commit, Plan, PlannedInput, PlannedTask};
 use crate::block::{BlockHead, BlockRef};
-use crate::checkpoint::DROPPED;
 use crate::checkpoint::{
-    ChainFacts, CheckpointFiles, JobPoint, KeyLayout, Link, LogPoint, Manifest, ManifestKind, OperatorEntry,
+    ChainFacts, CheckpointFiles, DROPPED, JobPoint, KeyLayout, Link, LogPoint, Manifest, ManifestKind, OperatorEntry,
 };
 use crate::disk::MemoryDisk;
 use crate::error::{Error, ErrorKind};

@@ -71,7 +71,7 @@ pub trait FileFormat: Send + 'static {
     /// The name of the source in checkpoints; see [`DirectSource::kind`].
     fn kind(&self) -> String;
 
-    /// Bytes that hold about so many records.
+    /// Bytes that hold about `records` records.
     fn bytes_of(&self, records: u64) -> u64;
 
     /// Parts of a file end at multiples of this many bytes, or with the file.
@@ -87,7 +87,7 @@ pub trait FileFormat: Send + 'static {
         Ok(())
     }
 
-    /// Whether so many bytes can be the contents of a file. Those of a compressed file are counted when it is decompressed.
+    /// Whether the contents of a file can have this number of bytes. Those of a compressed file are counted when it is decompressed.
     ///
     /// # Errors
     /// When they cannot.
@@ -110,7 +110,7 @@ impl<F> Files<F> {
         self
     }
 
-    /// Takes at most so many files in one batch (default 1,000; at least 1).
+    /// Takes at most `files` files in one batch (default 1,000; at least 1).
     #[must_use]
     pub fn max_files_per_batch(mut self, files: usize) -> Self {
         self.files.set_max_files_per_batch(files);
@@ -141,7 +141,7 @@ impl<F> Files<F> {
         self
     }
 
-    /// Reads files in pieces of about so many bytes, each on one worker (default 1 MiB; at least 1, and at least one record).
+    /// Reads files in pieces of about `bytes` bytes, each on one worker (default 1 MiB; at least 1, and at least one record).
     #[must_use]
     pub fn task_bytes(mut self, bytes: u64) -> Self {
         self.task_bytes = bytes.clamp(1, MAX_TASK_BYTES);

@@ -18,14 +18,17 @@ use crate::source::compression::tests::compressed;
 use crate::testing::TestJob;
 use crate::text::Text;
 
+/// A switch, and the setting of a source that goes on without its files where the switch is on.
+fn going_on_where_told() -> (Arc<AtomicBool>, impl Fn(TextFiles) -> TextFiles + 'static) {
+    let goes_on = Arc::new(AtomicBool::new(false));
+    let switch = goes_on.clone();
+    (goes_on, move |files: TextFiles| files.go_on_without_files(switch.load(Ordering::SeqCst)))
+}
+
 #[test]
 fn a_start_that_needs_a_file_that_was_archived_is_refused_and_names_it_and_goes_on_without_it_where_that_is_accepted() {
     let place = tempfile::tempdir().unwrap();
-    let goes_on = Arc::new(AtomicBool::new(false));
-    let settings = {
-        let goes_on = goes_on.clone();
-        move |files: TextFiles| files.go_on_without_files(goes_on.load(Ordering::SeqCst))
-    };
+    let (goes_on, settings) = going_on_where_told();
     let mut job = counting(place.path(), settings, |_| {});
     for number in 0..3 {
         put_file(place.path(), number);
@@ -59,11 +62,7 @@ fn a_start_that_needs_a_file_that_was_archived_is_refused_and_names_it_and_goes_
 #[test]
 fn a_damaged_compressed_file_ends_the_job_and_the_way_on_without_it_is_open() {
     let place = tempfile::tempdir().unwrap();
-    let goes_on = Arc::new(AtomicBool::new(false));
-    let settings = {
-        let goes_on = goes_on.clone();
-        move |files: TextFiles| files.go_on_without_files(goes_on.load(Ordering::SeqCst))
-    };
+    let (goes_on, settings) = going_on_where_told();
     let mut job = counting(place.path(), settings, |_| {});
     let whole = compressed(Compression::Gzip, b"line 0 of 0\n");
     fs::write(place.path().join("cut.gz"), &whole[..whole.len() - 4]).unwrap();

@@ -36,7 +36,7 @@ impl StreamingListener for Named {
     }
 }
 
-/// A job with a checkpoint every 4 batches that has read one file in each of so many batches, its listener, and its input.
+/// A job with a checkpoint every 4 batches that has read one file in each of `files` batches, its listener, and its input.
 fn job(kept: usize, files: u64) -> (TestJob<()>, Named, TempDir) {
     let (place, named) = (tempfile::tempdir().unwrap(), Named::default());
     let (directory, listener) = (place.path().to_path_buf(), named.clone());

@@ -412,7 +412,7 @@ fn an_attempt_that_fails_at_any_batch_leaves_what_is_remembered_whole() {
     }
 }
 
-/// The bytes of the newest manifest of a job that has taken so many files and was stopped.
+/// The bytes of the newest manifest of a job that has taken `files` files and was stopped.
 fn manifest_bytes(files: u64) -> u64 {
     let place = tempfile::tempdir().unwrap();
     for number in 0..files {

@@ -4,7 +4,6 @@
 //! [`appender`](super::appender), hands them in one after the other, when the backlog, the rate and the log allow it. So the order in the
 //! log is the order of the calls, however their futures are polled, and nobody waits for a future that is not.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -15,7 +14,7 @@ use std::time::Duration;
 use byteview::ByteView;
 use tokio::sync::{Notify, oneshot, watch};
 
-use crate::block::{Answer, Intake, NewBlock, Offered, Room, SourceIntake, StoreError};
+use crate::block::{Answer, Intake, Line, NewBlock, Offered, Room, SourceIntake, StoreError};
 use crate::clock::Clock;
 use crate::codec::Record;
 use crate::id::{Position, Uid};
@@ -50,19 +49,13 @@ pub(crate) struct BlockStore {
 
 #[derive(Debug, Default)]
 struct Open {
-    blocks: Mutex<OpenBlocks>,
+    /// Calls and blocks, in their order.
+    blocks: Mutex<Line>,
     changed: Notify,
 }
 
-/// Calls and blocks are numbered in their order.
-#[derive(Debug, Default)]
-struct OpenBlocks {
-    next: u64,
-    open: BTreeSet<u64>,
-}
-
 impl Open {
-    fn blocks(&self) -> MutexGuard<'_, OpenBlocks> {
+    fn blocks(&self) -> MutexGuard<'_, Line> {
         self.blocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -76,18 +69,13 @@ pub(super) struct OpenBlock {
 
 impl OpenBlock {
     fn new(open: &Arc<Open>) -> Self {
-        let mut blocks = open.blocks();
-        let number = blocks.next;
-        blocks.next += 1;
-        blocks.open.insert(number);
-        drop(blocks);
-        Self { open: Arc::clone(open), number }
+        Self { open: Arc::clone(open), number: open.blocks().join() }
     }
 }
 
 impl Drop for OpenBlock {
     fn drop(&mut self) {
-        self.open.blocks().open.remove(&self.number);
+        self.open.blocks().leave(self.number);
         self.open.changed.notify_waiters();
     }
 }
@@ -326,7 +314,7 @@ impl BlockStore {
     /// come later are not waited for.
     pub async fn settle(&self) -> Result<(), StoreError> {
         self.cut();
-        let next = self.open.blocks().next;
+        let next = self.open.blocks().next();
         self.answered_before(next).await
     }
 
@@ -340,7 +328,7 @@ impl BlockStore {
             let changed = self.open.changed.notified();
             let mut changed = std::pin::pin!(changed);
             changed.as_mut().enable();
-            if self.open.blocks().open.first().is_none_or(|oldest| *oldest >= number) {
+            if self.open.blocks().first().is_none_or(|oldest| oldest >= number) {
                 return self.check();
             }
             changed.await;

@@ -20,7 +20,7 @@ use crate::block::{
 use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::codec::Record;
 use crate::error::Error;
-use crate::id::{Position, SegmentNumber, Sequence, Uid};
+use crate::id::{Position, Sequence, Uid};
 use crate::listener::Events;
 use crate::text::Text;
 use crate::wal::{FrameAt, WalVersion};
@@ -57,7 +57,7 @@ impl Fixture {
         self.log.blocks().into_iter().map(|(_, payload)| read(payload)).collect()
     }
 
-    /// Lets time go by until so many blocks are logged.
+    /// Lets time go by until at least `blocks` blocks are logged.
     async fn logs(&self, blocks: usize) {
         until(&format!("{blocks} blocks are logged"), || {
             let is_so = self.log.blocks().len() >= blocks;
@@ -618,14 +618,7 @@ impl ThreadLog {
                 let sequence = Sequence(logged.len() as u64 + 1);
                 let body_len = body.len() as u32;
                 logged.push((head, body));
-                done(Ok(FrameAt {
-                    sequence,
-                    segment: SegmentNumber(1),
-                    offset: 0,
-                    head_len: 0,
-                    body_len,
-                    version: WalVersion::CURRENT,
-                }));
+                done(Ok(FrameAt::in_memory(sequence, body_len)));
             }
             logged
         });

@@ -4,8 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::Record;
 use crate::dstream::DStream;
-use crate::id::Batch;
-use crate::id::BatchId;
+use crate::id::{Batch, BatchId};
 use crate::rdd::Rdd;
 
 impl<T: Record> DStream<'_, T> {

@@ -390,4 +390,11 @@ impl FrameAt {
         let FrameHeader { sequence, head_len, body_len, version, .. } = *header;
         Self { sequence, segment, offset, head_len, body_len, version }
     }
+
+    /// The place of a frame in a test's log, which is in memory and has one segment.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn in_memory(sequence: Sequence, body_len: u32) -> Self {
+        let (segment, version) = (SegmentNumber(1), WalVersion::CURRENT);
+        Self { sequence, segment, offset: 0, head_len: 0, body_len, version }
+    }
 }

@@ -64,13 +64,13 @@ fn sweep(
         })
 }
 
-/// Whether the state has every record of so many batches once.
+/// Whether the state has every record of the first `batches` batches once.
 pub(super) fn counts_once(run: &Run<'_>, batches: u64) -> bool {
     let totals = run.state::<u64, Total>("totals");
     totals.values().map(|(count, _)| count).sum::<u64>() == batches * (BLOCK_RECORDS + RANGE_RECORDS)
 }
 
-/// The inputs of the job, so many batches of each.
+/// The inputs of the job: `batches` batches of each.
 pub(super) fn inputs(sweep: Sweep, batches: u64) -> Sweep {
     sweep
         .input("blocks", (1..=batches).map(|batch| records(batch, BLOCK_RECORDS, 0, KEYS)))

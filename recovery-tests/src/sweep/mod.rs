@@ -280,7 +280,7 @@ impl Sweep {
     }
 
     /// Every run begins with a copy of this store, which is what such a job has left in its directory: an earlier format, for
-    /// example. It has been through so many batches of the script, and died; what it has published is elsewhere.
+    /// example. It has computed `batches` batches of the script, and died; what it has published is elsewhere.
     pub fn begins_with(mut self, store: impl Into<PathBuf>, batches: u64) -> Self {
         self.setup.beginning = Some(Beginning { store: store.into(), batches });
         self

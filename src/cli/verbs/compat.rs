@@ -6,8 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::JobSchema;
-use crate::checkpoint::DROPPED;
-use crate::checkpoint::JobPoint;
+use crate::checkpoint::{DROPPED, JobPoint};
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;
 use crate::cli::failure::{Failure, Result};

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::checkpoint::DROPPED;
-use crate::checkpoint::manifest_file_name;
+use crate::checkpoint::{DROPPED, manifest_file_name};
 use crate::cli::checkpoints::{Opened, Question};
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;

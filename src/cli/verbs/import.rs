@@ -20,10 +20,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::checkpoint::DROPPED;
 use crate::checkpoint::{
-    ChainFacts, CheckpointFiles, JobPoint, KeyLayout, LogPoint, MANIFESTS, Manifest, ManifestChain, ManifestDraft,
-    ManifestKind, OperatorEntry, SourceEntry, SourcePosition, directory_name, manifest_file_name,
+    ChainFacts, CheckpointFiles, DROPPED, JobPoint, KeyLayout, LogPoint, MANIFESTS, Manifest, ManifestChain,
+    ManifestDraft, ManifestKind, OperatorEntry, SourceEntry, SourcePosition, directory_name, manifest_file_name,
 };
 use crate::cli::console::{Console, Report};
 use crate::cli::exit::Exit;

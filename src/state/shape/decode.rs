@@ -53,8 +53,8 @@ const U64_FOLLOWS: u8 = 253;
 const U128_FOLLOWS: u8 = 254;
 
 impl<'d> Decoder<'d> {
-    /// A value that lists and objects stand around, so many `levels` of them. Only these are followed by recursion, in small frames, so
-    /// the stack is bounded by [`LEVELS`]; what is no list and no object is read by functions that call nothing of this.
+    /// A value inside of `levels` lists and objects. Only lists and objects are followed by recursion, in small frames, so [`LEVELS`]
+    /// bounds the stack. Functions that do not call this one read everything else.
     fn value(&mut self, id: TypeId, levels: usize) -> Result<Value, Unreadable> {
         let Some((id, is_time)) = self.behind_options(id)? else { return Ok(Value::Null) };
         if levels > LEVELS {

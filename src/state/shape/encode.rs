@@ -71,8 +71,8 @@ impl Shape {
         self.encode(&value)
     }
 
-    /// A value that lists and objects stand around, so many `levels` of them. Only these are followed by recursion, in small frames, so
-    /// the stack is bounded by [`LEVELS`]; what is no list and no object is written by functions that call nothing of this.
+    /// A value inside of `levels` lists and objects. Only lists and objects are followed by recursion, in small frames, so [`LEVELS`]
+    /// bounds the stack. Functions that do not call this one write everything else.
     fn write(&self, id: TypeId, value: &Value, levels: usize, bytes: &mut Vec<u8>) -> Encoded {
         let Some(id) = self.write_options(id, value, bytes)? else { return Ok(()) };
         if levels > LEVELS {

@@ -24,8 +24,7 @@ use crate::block::BlockHead;
 use crate::checkpoint::Manifest;
 use crate::codec;
 use crate::sink::decoding as sinks;
-use crate::source::FilesPosition;
-use crate::source::{RecordsReader, TaskBytes, TaskReader};
+use crate::source::{FilesPosition, RecordsReader, TaskBytes, TaskReader};
 use crate::wal::{WalVersion, decoding as log};
 
 pub use samples::Sample;

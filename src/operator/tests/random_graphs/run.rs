@@ -13,8 +13,7 @@ use super::ticks::Ticks;
 use super::values::{Pair, TestKey, value};
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::id::Batch;
-use crate::id::{BatchId, BatchTime};
+use crate::id::{Batch, BatchId, BatchTime};
 use crate::source::Pushed;
 use crate::testing::TestJob;
 

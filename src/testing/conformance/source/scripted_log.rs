@@ -6,7 +6,7 @@ use byteview::ByteView;
 
 use crate::block::{BlockHead, BlockLog};
 use crate::error::{Error, ErrorKind};
-use crate::id::{SegmentNumber, Sequence};
+use crate::id::Sequence;
 use crate::wal::{FrameAt, WalVersion};
 
 type Done = Box<dyn FnOnce(Result<FrameAt, Error>) + Send>;
@@ -114,17 +114,7 @@ impl State {
             return Some((done, Err(Error::new(ErrorKind::Environment, "the scripted log failed"))));
         }
         let sequence = Sequence(self.durable.len() as u64);
-        Some((
-            done,
-            Ok(FrameAt {
-                sequence,
-                segment: SegmentNumber(1),
-                offset: 0,
-                head_len: 0,
-                body_len,
-                version: WalVersion::CURRENT,
-            }),
-        ))
+        Some((done, Ok(FrameAt::in_memory(sequence, body_len))))
     }
 }
 
