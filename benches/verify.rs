@@ -156,7 +156,7 @@ fn plain(files: &[(PathBuf, u64)]) {
 
 fn verify(store: &Path, more: &[&str]) {
     let store = store.to_str().expect("a path in UTF-8");
-    let outcome = floodmark::cli::run(["verify", store].iter().chain(more));
+    let outcome = floodmark_cli::run(["verify", store].iter().chain(more));
     assert_eq!(outcome.code, 0, "{}{}", outcome.stdout, outcome.stderr);
 }
 

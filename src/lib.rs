@@ -26,107 +26,109 @@
 //! }
 //! ```
 //!
-//! The modules below are in the order in which data flows.
+//! Everything has its name at the root of the crate, too; the modules say what belongs together, and stand in the order in which
+//! data flows. [`prelude`] holds what nearly every job uses.
 #![forbid(unsafe_code)]
 
-// The job: how it is declared, the handle on it while it runs, questions about its state, and its past computed again.
-mod job;
-mod dstream;
-#[cfg(test)]
-mod dstream_tests;
+pub mod prelude;
 
-// What everything stands on: identifiers, encodings, errors, time, threads that give way, the door to the disk, the lock on a
-// job's directory, looks at a store in use, and calls of user code.
-mod background;
-mod bytes;
-mod clock;
-mod codec;
-mod disk;
-mod error;
-mod id;
-mod lock;
-mod place;
-mod pursuit;
-mod text;
-// What is found out about the types of a job's records, keys and state.
-mod types;
-mod user_code;
-// Bugs that tests plant; nothing of it is in a build without the feature `testing`.
-mod planted;
-
-// Where records come from, and the blocks that receivers make of them.
-mod source;
-mod block;
-// One log for blocks and batch events, hence one order of everything.
-mod wal;
-// What the ticks of the batch interval cut the input into.
-mod batch;
-// The declared graph, its operators, and how timely runs them.
-mod dataflow;
-mod operator;
-mod rdd;
-// Keyed state in memory and in RocksDB, and its consistent copies.
-mod state;
-mod checkpoint;
-// Where manifests, checkpoint files and the log are kept when the machine may be lost.
-#[cfg_attr(not(any(test, feature = "testing")), allow(dead_code, unused_imports))] // some of it is for tests, so far
-mod remote;
-// Where published batches go.
-mod sink;
-// The one place where decisions are taken, and the story of a start.
-mod driver;
-mod recovery;
-// Who hears what happens.
-mod listener;
-
-// The command.
-#[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod cli;
-// The format of exported state.
-#[cfg(feature = "cli")]
-mod export;
-
-pub mod testing;
-
-pub use block::StoreError;
-pub use bytes::Bytes;
-pub use clock::{Clock, Interrupt, ManualClock, SystemClock, Waited};
-pub use codec::{Key, Record};
-pub use driver::replay::DigestDifference;
-pub use driver::status::Status;
-pub use driver::stopper::StopHandle;
-pub use dstream::DStream;
-pub use error::{Error, ErrorKind, Result};
-pub use id::{Batch, BatchId, BatchTime, Epoch, Lineage, Position, Uid};
-pub use job::context::{StreamingContext, StreamingContextBuilder};
-pub use job::query::{StateHandle, StateSnapshot};
-pub use job::replay::Replay;
-pub use job::running::{Phase, Running};
-pub use listener::events::{
-    BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed,
-    FilesReleased, InputInfo, OutputOperationCompleted, OutputOperationStarted, ReceiverReportedError, ReceiverStarted,
-    ReceiverStopped, ResultDigest, SourceRecords, StreamingStarted, StreamingStopped, UserCodeOverdue,
-    WorkingCopyFetched,
+pub use floodmark_base::{
+    Batch, BatchId, BatchTime, Bytes, Epoch, Error, ErrorKind, Key, Lineage, Position, Record, Result, Text, Uid, Words,
 };
-pub use listener::{Percentiles, StatsReportListener, StreamingListener};
-pub use operator::reference::Reference;
-pub use operator::state::keyed_state::KeyedState;
-pub use operator::state::map_with_state::MapWithStateDStream;
-pub use operator::windows::remember::Remembered;
+pub use floodmark_engine::{DStream, Phase, Running, Status, StopHandle, StreamingContext, StreamingContextBuilder};
+
+/// Where records come from: receivers, whose records are logged, direct sources, which are read again, and reference data.
+pub mod source {
+    #[doc(inline)]
+    pub use floodmark_engine::{
+        BinaryFiles, DecodeFailure, Decoder, DirectSource, FileRange, FileStamp, Files, FilesPosition, FilesStatus,
+        Framing, OfferLimits, Pushed, Queue, RangeReader, RawRecords, ReadSummary, Receiver, ReceiverContext,
+        ReceiverError, ReceiverState, ReceiverStatus, Reference, ReferenceFile, ReferenceLoader, SourceCounts,
+        SourceError, TextFiles,
+    };
+    #[doc(inline)]
+    pub use floodmark_store::StoreError;
+}
+
+/// The records of one batch.
+pub mod rdd {
+    #[doc(inline)]
+    pub use floodmark_engine::Rdd;
+}
+
+/// What is kept per key, and how it is asked for.
+pub mod state {
+    #[doc(inline)]
+    pub use floodmark_engine::{KeyedState, MapWithStateDStream, Remembered, StateHandle, StateSnapshot};
+    #[doc(inline)]
+    pub use floodmark_store::{State, StateSpec};
+}
+
+/// Where published batches go.
+pub mod sink {
+    #[doc(inline)]
+    pub use floodmark_engine::{
+        FileSink, MemorySink, ObjectFileError, PublishedBatch, Sink, SinkError, read_object_files,
+    };
+}
+
+/// Who hears what happens.
+pub mod listener {
+    #[doc(inline)]
+    pub use floodmark_engine::{
+        BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed,
+        FilesReleased, InputInfo, OutputOperationCompleted, OutputOperationStarted, Percentiles, ReceiverReportedError,
+        ReceiverStarted, ReceiverStopped, ResultDigest, SourceRecords, StatsReportListener, StreamingListener,
+        StreamingStarted, StreamingStopped, UserCodeOverdue, WorkingCopyFetched,
+    };
+}
+
+/// What a start found and did, what it compares, what was lost, and past batches computed again.
+pub mod recovery {
+    #[doc(inline)]
+    pub use floodmark_engine::{DigestDifference, Replay};
+    #[doc(inline)]
+    pub use floodmark_store::{
+        JobSchema, LostBlocks, MigrationSchema, ObjectStoreHealth, OperatorSchema, RecoveryReport, SourceSchema,
+    };
+}
+
+/// Time: the system's, and one that tests drive.
+pub mod clock {
+    #[doc(inline)]
+    pub use floodmark_base::{Clock, Interrupt, ManualClock, SystemClock, Waited};
+}
+
+#[doc(inline)]
+pub use floodmark_engine::testing;
+
+#[doc(no_inline)]
+pub use clock::{Clock, Interrupt, ManualClock, SystemClock, Waited};
+#[doc(no_inline)]
+pub use listener::{
+    BatchCompleted, BatchFailed, BatchStarted, BatchSubmitted, CheckpointCompleted, ClockJumped, EventsMissed,
+    FilesReleased, InputInfo, OutputOperationCompleted, OutputOperationStarted, Percentiles, ReceiverReportedError,
+    ReceiverStarted, ReceiverStopped, ResultDigest, SourceRecords, StatsReportListener, StreamingListener,
+    StreamingStarted, StreamingStopped, UserCodeOverdue, WorkingCopyFetched,
+};
+#[doc(no_inline)]
 pub use rdd::Rdd;
-pub use recovery::loss::LostBlocks;
-pub use recovery::report::RecoveryReport;
-pub use recovery::schema::{JobSchema, MigrationSchema, OperatorSchema, SourceSchema};
-pub use remote::ObjectStoreHealth;
+#[doc(no_inline)]
+pub use recovery::{
+    DigestDifference, JobSchema, LostBlocks, MigrationSchema, ObjectStoreHealth, OperatorSchema, RecoveryReport,
+    Replay, SourceSchema,
+};
+#[doc(no_inline)]
 pub use sink::{FileSink, MemorySink, ObjectFileError, PublishedBatch, Sink, SinkError, read_object_files};
+#[doc(no_inline)]
 pub use source::{
     BinaryFiles, DecodeFailure, Decoder, DirectSource, FileRange, FileStamp, Files, FilesPosition, FilesStatus,
     Framing, OfferLimits, Pushed, Queue, RangeReader, RawRecords, ReadSummary, Receiver, ReceiverContext,
-    ReceiverError, ReceiverState, ReceiverStatus, ReferenceFile, ReferenceLoader, SourceCounts, SourceError, TextFiles,
+    ReceiverError, ReceiverState, ReceiverStatus, Reference, ReferenceFile, ReferenceLoader, SourceCounts, SourceError,
+    StoreError, TextFiles,
 };
-pub use state::{State, spec::StateSpec};
-pub use text::{Text, Words};
+#[doc(no_inline)]
+pub use state::{KeyedState, MapWithStateDStream, Remembered, State, StateHandle, StateSnapshot, StateSpec};
 
 /// The README's program is compiled with the documentation's examples.
 #[cfg(doctest)]

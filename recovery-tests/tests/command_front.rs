@@ -11,9 +11,9 @@ use std::process::{Command, Stdio};
 
 use common::place::{contents, flip_in_place as flip};
 use common::stored::Stored;
-use floodmark::cli::{Outcome, run, run_in};
 use floodmark::testing::TestJob;
 use floodmark::{BatchId, Queue, StreamingContext};
+use floodmark_cli::{Outcome, run, run_in};
 use serde_json::Value;
 
 fn json(outcome: &Outcome) -> Value {

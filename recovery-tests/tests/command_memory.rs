@@ -1,6 +1,5 @@
 //! The verbs that read all of a state hold one entry at a time. Alone in its binary: it counts what the whole process allocates.
 
-use floodmark::cli;
 use floodmark::testing::TestJob;
 use peak_alloc::PeakAlloc;
 
@@ -42,7 +41,7 @@ fn memory_does_not_grow_with_the_state() {
     for verb in verbs {
         ALLOCATOR.reset_peak_usage();
         let before = ALLOCATOR.current_usage_as_mb();
-        let outcome = cli::run(verb.iter().copied());
+        let outcome = floodmark_cli::run(verb.iter().copied());
         let grown = ALLOCATOR.peak_usage_as_mb() - before;
         assert_eq!(outcome.code, 0, "{outcome:#?}");
         assert!(grown < MOST_MB, "{verb:?} took {grown} MB for {KEYS} keys");

@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 
 use common::place::{Place, files, flip, replace, word_count};
 use common::verbs::{Stored, deaths, json, model, ok, run_batches, tree, words};
-use floodmark::cli::{Outcome, run, run_on_disk};
 use floodmark::testing::disk::{FaultyDisk, LocalDisk};
+use floodmark_cli::{Outcome, run, run_on_disk};
 
 /// Batches of the store: 1 to 9, in three lives; checkpoints of 3 and 6; 10 is logged and not planned.
 const BATCHES: u64 = 10;

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use common::place::{Place, add, files, word_count};
 use common::verbs::{Stored, deaths, json, model, ok, run_batches, tree, words};
-use floodmark::cli::{run, run_on_disk};
 use floodmark::testing::disk::{FaultyDisk, LocalDisk};
 use floodmark::{BatchId, FileSink, StreamingContext};
+use floodmark_cli::{run, run_on_disk};
 
 /// The verbs with their arguments, and whether they take a backup folder.
 const WRITING: [(&[&str], bool); 3] = [(&["rollback", "--to", "3"], true), (&["gc"], true), (&["pin", "3"], false)];

@@ -13,13 +13,13 @@ use super::location::{Store, quoted};
 use super::operation::pins::{Pin, pins};
 use super::page::time;
 use super::view;
-use crate::checkpoint::{CheckpointFiles, DROPPED, Manifest, OperatorEntry, Standing};
-use crate::disk::LocalDisk;
-use crate::id::BatchId;
-use crate::pursuit::Pursuit;
-use crate::recovery::facts::CHECKPOINTS;
-use crate::state::StateError;
-use crate::state::view::CheckpointView;
+use floodmark_base::disk::LocalDisk;
+use floodmark_base::id::BatchId;
+use floodmark_base::pursuit::Pursuit;
+use floodmark_store::checkpoint::{CheckpointFiles, DROPPED, Manifest, OperatorEntry, Standing};
+use floodmark_store::recovery::facts::CHECKPOINTS;
+use floodmark_store::state::StateError;
+use floodmark_store::state::view::CheckpointView;
 
 /// A checkpoint that can be asked for.
 #[derive(Clone, Debug)]

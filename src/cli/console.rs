@@ -15,8 +15,8 @@ use serde::Serialize;
 use super::failure::{Failure, Result};
 use super::page::Page;
 use super::progress::Progress;
-use crate::clock::{Clock, Interrupt, SystemClock};
-use crate::disk::{Disk, LocalDisk};
+use floodmark_base::clock::{Clock, Interrupt, SystemClock};
+use floodmark_base::disk::{Disk, LocalDisk};
 
 /// What a verb tells: as JSON by its fields, as text by its page.
 pub(crate) trait Report: Serialize {

@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::failure::{Failure, Result};
 use super::page::time;
-use crate::checkpoint::OperatorEntry;
-use crate::state::OperatorNumber;
-use crate::state::shape::{Shape, from_hex, to_hex};
+use floodmark_store::checkpoint::OperatorEntry;
+use floodmark_store::state::OperatorNumber;
+use floodmark_store::state::shape::{Shape, from_hex, to_hex};
 
 /// The key of an operator, as it is asked for.
 #[derive(Debug, clap::Args)]

@@ -8,12 +8,12 @@ use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 use super::exit::Exit;
 use super::finding::Code;
-use crate::checkpoint::ChainError;
-use crate::error::{Error, ErrorKind};
-use crate::recovery::refusal::Refusal;
-use crate::remote::{FetchError, PinError, RemoteError};
-use crate::state::StateError;
-use crate::wal::WalError;
+use floodmark_base::error::{Error, ErrorKind};
+use floodmark_store::checkpoint::ChainError;
+use floodmark_store::recovery::refusal::Refusal;
+use floodmark_store::remote::{FetchError, PinError, RemoteError};
+use floodmark_store::state::StateError;
+use floodmark_store::wal::WalError;
 
 /// The result of every verb.
 pub type Result<T = Exit, E = Failure> = std::result::Result<T, E>;

@@ -9,13 +9,13 @@ use super::failure::Failure;
 use super::finding::{Code, Finding};
 use super::page::count;
 use super::view;
-use crate::batch::event::{BatchEvent, PlannedTask};
-use crate::block::{AbsentHead, BlockHead};
-use crate::disk::LocalDisk;
-use crate::id::Sequence;
-use crate::recovery::facts::WAL;
-use crate::state::shape::to_hex;
-use crate::wal::{Ending, FrameAt, FrameHeader, FrameKind, LogSurvey, Seen, SurveyedSegment, Tail, WalError};
+use floodmark_base::disk::LocalDisk;
+use floodmark_base::id::Sequence;
+use floodmark_store::batch::event::{BatchEvent, PlannedTask};
+use floodmark_store::block::{AbsentHead, BlockHead};
+use floodmark_store::recovery::facts::WAL;
+use floodmark_store::state::shape::to_hex;
+use floodmark_store::wal::{Ending, FrameAt, FrameHeader, FrameKind, LogSurvey, Seen, SurveyedSegment, Tail, WalError};
 
 /// A frame, as it is shown.
 #[derive(Debug, Serialize)]

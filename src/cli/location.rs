@@ -11,10 +11,10 @@ use super::console::Console;
 use super::exit::Exit;
 use super::failure::{Failure, Result};
 use super::remote::RemoteStore;
-pub(crate) use crate::checkpoint::MANIFESTS;
-use crate::lock::{Owner, owner_of};
-use crate::recovery::facts::{CHECKPOINTS, WAL};
-use crate::remote::{LOG, number_in};
+pub(crate) use floodmark_store::checkpoint::MANIFESTS;
+use floodmark_store::lock::{Owner, owner_of};
+use floodmark_store::recovery::facts::{CHECKPOINTS, WAL};
+use floodmark_store::remote::{LOG, number_in};
 
 /// A directory that holds what a job has stored; it may be damaged.
 #[derive(Clone, Debug)]

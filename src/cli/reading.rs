@@ -6,9 +6,9 @@ use super::checkpoints::Opened;
 use super::failure::Failure;
 use super::location::Store;
 use super::page::count;
-use crate::codec::KeyHash;
-use crate::state::view::CheckpointView;
-use crate::state::{OperatorNumber, StateError, StateScan};
+use floodmark_base::codec::KeyHash;
+use floodmark_store::state::view::CheckpointView;
+use floodmark_store::state::{OperatorNumber, StateError, StateScan};
 
 /// Places in one operator after which nothing more is tried.
 const MOST_HOLES: usize = 1_000;

@@ -17,11 +17,11 @@ use super::failure::{Failure, Result};
 use super::finding::Code;
 use super::location::quoted;
 use super::progress::Progress;
-use crate::clock::{Clock, SystemClock};
-use crate::disk::LocalDisk;
-use crate::lock::Owner;
-use crate::recovery::facts::CHECKPOINTS;
-use crate::remote::{Bucket, BucketSettings, FetchError, Look, RemoteDisk, RemoteError, RemoteLocation};
+use floodmark_base::clock::{Clock, SystemClock};
+use floodmark_base::disk::LocalDisk;
+use floodmark_store::lock::Owner;
+use floodmark_store::recovery::facts::CHECKPOINTS;
+use floodmark_store::remote::{Bucket, BucketSettings, FetchError, Look, RemoteDisk, RemoteError, RemoteLocation};
 
 /// For so long a store may fail before a verb gives up.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -9,8 +9,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::failure::{Failure, Result};
-use crate::recovery::facts::{CHECKPOINTS, WAL};
-use crate::remote::Look;
+use floodmark_store::recovery::facts::{CHECKPOINTS, WAL};
+use floodmark_store::remote::Look;
 
 /// Bytes by place. Table files that checkpoints share with each other and with the live directory count once.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -6,8 +6,8 @@ use super::exit::Exit;
 use super::failure::exit_of;
 use super::finding::Code;
 use super::page::{Mood, Page};
-use crate::recovery::decide::{Decision, Rejected};
-use crate::recovery::refusal::Refusal;
+use floodmark_store::recovery::decide::{Decision, Rejected};
+use floodmark_store::recovery::refusal::Refusal;
 
 /// What a start would do.
 #[derive(Clone, Debug, Serialize)]

@@ -5,12 +5,12 @@
 
 use std::path::Path;
 
-use crate::checkpoint::{ChainError, ChainFacts, ManifestChain, survey};
-use crate::disk::LocalDisk;
-use crate::id::ManifestSequence;
-use crate::pursuit::Pursuit;
-use crate::recovery::facts::{self, Facts, observe};
-use crate::recovery::refusal::Refusal;
+use floodmark_base::disk::LocalDisk;
+use floodmark_base::id::ManifestSequence;
+use floodmark_base::pursuit::Pursuit;
+use floodmark_store::checkpoint::{ChainError, ChainFacts, ManifestChain, survey};
+use floodmark_store::recovery::facts::{self, Facts, observe};
+use floodmark_store::recovery::refusal::Refusal;
 
 /// Everything that a decision needs, as a start would find it.
 ///
@@ -20,7 +20,7 @@ pub(crate) fn facts(store: &Path) -> Result<Facts, Refusal> {
     settled(store, || observe(&LocalDisk, store), is_sound)
 }
 
-/// As [`facts`], for a quick look: see [`glance`](crate::recovery::facts::glance).
+/// As [`facts`], for a quick look: see [`glance`](floodmark_store::recovery::facts::glance).
 ///
 /// # Errors
 /// As [`facts`].
@@ -28,7 +28,7 @@ pub(crate) fn glance(store: &Path) -> Result<Facts, Refusal> {
     settled(store, || facts::glance(&LocalDisk, store), Result::is_ok)
 }
 
-/// As [`facts`], for who reads the bodies of blocks elsewhere: see [`skim`](crate::recovery::facts::skim).
+/// As [`facts`], for who reads the bodies of blocks elsewhere: see [`skim`](floodmark_store::recovery::facts::skim).
 ///
 /// # Errors
 /// As [`facts`].
@@ -76,7 +76,7 @@ fn is_sound(facts: &Result<Facts, Refusal>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::{MANIFESTS, manifest_file_name};
+    use floodmark_store::checkpoint::{MANIFESTS, manifest_file_name};
 
     #[test]
     fn a_store_is_read_again_as_long_as_its_driver_moves_on_and_one_that_stands_still_is_read_once() {

@@ -11,7 +11,7 @@ mod tails;
 use std::path::{Path, PathBuf};
 
 use common::place::{contents as files, flip_in_place as flip};
-use floodmark::cli::{Outcome, run, run_in};
+use floodmark_cli::{Outcome, run, run_in};
 use serde_json::Value;
 
 /// Every verb of these tests, as it is typed behind the location.

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use floodmark::cli::{self, Outcome};
 use floodmark::testing::TestJob;
 use floodmark::{BatchId, KeyedState, Queue, StateSpec, StreamingContext};
+use floodmark_cli::{self, Outcome};
 use serde_json::Value;
 
 pub type Words = TestJob<Queue<String>>;
@@ -57,7 +57,7 @@ pub fn crashed() -> Words {
 pub fn run(store: &Path, arguments: &[&str]) -> Outcome {
     let (verb, rest) = arguments.split_first().unwrap();
     let store = store.to_str().unwrap();
-    cli::run([*verb, store].into_iter().chain(rest.iter().copied()))
+    floodmark_cli::run([*verb, store].into_iter().chain(rest.iter().copied()))
 }
 
 /// The output of a run that ended with 0.

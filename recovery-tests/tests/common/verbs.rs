@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use floodmark::cli::{Outcome, run};
 use floodmark::testing::disk::Fault;
 use floodmark::{BatchId, Queue};
+use floodmark_cli::{Outcome, run};
 
 use super::place::{Place, Started, contents, word_count};
 

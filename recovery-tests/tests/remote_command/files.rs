@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use floodmark::cli::{Outcome, run_on_store};
 use floodmark::testing::disk::{FaultyDisk, LocalDisk};
 use floodmark::{Error, StreamingContextBuilder};
+use floodmark_cli::{Outcome, run_on_store};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use recovery_tests::store::SimulatedStore;

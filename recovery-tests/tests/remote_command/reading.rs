@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use floodmark::cli::{Outcome, run, run_on_store};
 use floodmark::testing::disk::{Fault, FaultyDisk, LocalDisk, Point, Step, TracedStep, Watcher};
+use floodmark_cli::{Outcome, run, run_on_store};
 use recovery_tests::store::{Refusal, Request, Strike, StrikingStore};
 
 use crate::files::{Job, URL, json, ok, on, start, stored};

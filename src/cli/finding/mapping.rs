@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::{Code, Finding};
-use crate::checkpoint::ChainError;
-use crate::recovery::refusal::Refusal;
-use crate::remote::{ObjectDamage, RemoteError};
-use crate::state::StateError;
-use crate::wal::{Lost, WalDamage, WalError};
+use floodmark_store::checkpoint::ChainError;
+use floodmark_store::recovery::refusal::Refusal;
+use floodmark_store::remote::{ObjectDamage, RemoteError};
+use floodmark_store::state::StateError;
+use floodmark_store::wal::{Lost, WalDamage, WalError};
 
 /// Where the format version stands in a segment's header.
 const VERSION_OFFSET: u64 = 8;

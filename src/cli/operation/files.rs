@@ -3,8 +3,8 @@
 use std::io::{self, IoSlice};
 use std::path::Path;
 
-use crate::cli::failure::{Failure, Result};
-use crate::disk::{Disk, Kind, Step};
+use crate::failure::{Failure, Result};
+use floodmark_base::disk::{Disk, Kind, Step};
 
 /// How a file gets a second name.
 #[derive(Clone, Copy)]

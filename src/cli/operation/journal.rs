@@ -6,9 +6,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Operation;
-use crate::cli::failure::{Failure, Result};
-use crate::disk::{Disk, Step};
-pub(crate) use crate::remote::JOURNAL as OPERATIONS;
+use crate::failure::{Failure, Result};
+use floodmark_base::disk::{Disk, Step};
+pub(crate) use floodmark_store::remote::JOURNAL as OPERATIONS;
 
 /// The name and version of a line.
 const FORMAT: &str = "floodmark.operation/1";
@@ -99,7 +99,7 @@ pub(crate) fn read(disk: &dyn Disk, store: &Path) -> Result<(Vec<Entry>, usize)>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::MemoryDisk;
+    use floodmark_base::disk::MemoryDisk;
 
     fn entry(time_ms: u64) -> Entry {
         let (schema, verb) = (FORMAT.to_string(), "gc".to_string());

@@ -28,12 +28,12 @@ use super::console::Console;
 use super::exit::Exit;
 use super::failure::{Failure, Result};
 use super::location::{Store, quoted};
-use crate::checkpoint::Manifest;
-use crate::clock::{Clock, SystemClock};
-use crate::disk::{Disk, Kind, Step};
-use crate::id::{Epoch, WriterNonce};
-use crate::lock::{DirectoryLock, Owner};
-use crate::remote::RemoteDisk;
+use floodmark_base::clock::{Clock, SystemClock};
+use floodmark_base::disk::{Disk, Kind, Step};
+use floodmark_base::id::{Epoch, WriterNonce};
+use floodmark_store::checkpoint::Manifest;
+use floodmark_store::lock::{DirectoryLock, Owner};
+use floodmark_store::remote::RemoteDisk;
 
 pub(crate) use files::{copy_tree, link_tree, move_to};
 pub(crate) use journal::Moved;

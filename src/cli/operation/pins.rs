@@ -14,13 +14,13 @@
 use std::path::{Path, PathBuf};
 
 use super::{is_there, link_tree};
-use crate::checkpoint::{CheckpointFiles, MANIFESTS, Manifest, manifest_file_name};
-use crate::cli::failure::{Failure, Result};
-use crate::disk::{Disk, Step, TEMPORARY_SUFFIX};
-use crate::id::BatchId;
-use crate::recovery::facts::CHECKPOINTS;
-pub(crate) use crate::remote::{PIN_MANIFEST as MANIFEST, PINNED};
-use crate::state::files::verify_files;
+use crate::failure::{Failure, Result};
+use floodmark_base::disk::{Disk, Step, TEMPORARY_SUFFIX};
+use floodmark_base::id::BatchId;
+use floodmark_store::checkpoint::{CheckpointFiles, MANIFESTS, Manifest, manifest_file_name};
+use floodmark_store::recovery::facts::CHECKPOINTS;
+pub(crate) use floodmark_store::remote::{PIN_MANIFEST as MANIFEST, PINNED};
+use floodmark_store::state::files::verify_files;
 
 /// A pinned checkpoint.
 #[derive(Clone, Debug)]

@@ -15,18 +15,18 @@ use std::collections::BTreeMap;
 use byteview::ByteView;
 
 use super::{LogPlace, Repair, log_directory};
-use crate::batch::event::{BatchEvent, PlannedTask};
-use crate::block::BlockHead;
-use crate::checkpoint::{LogPoint, MANIFESTS, Manifest, ManifestChain, ManifestDraft, ManifestKind};
-use crate::cli::console::Console;
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::location::Store;
-use crate::cli::operation::{LOST_AND_FOUND, Moved, Operation, is_there, move_to};
-use crate::cli::repair::Salvage;
-use crate::id::{Epoch, Lineage, LogId, Sequence, WriterNonce};
-use crate::recovery::facts::WAL;
-use crate::wal::{FrameKind, NewFrame, Wal, WalSettings, read_frame};
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::location::Store;
+use crate::operation::{LOST_AND_FOUND, Moved, Operation, is_there, move_to};
+use crate::repair::Salvage;
+use floodmark_base::id::{Epoch, Lineage, LogId, Sequence, WriterNonce};
+use floodmark_store::batch::event::{BatchEvent, PlannedTask};
+use floodmark_store::block::BlockHead;
+use floodmark_store::checkpoint::{LogPoint, MANIFESTS, Manifest, ManifestChain, ManifestDraft, ManifestKind};
+use floodmark_store::recovery::facts::WAL;
+use floodmark_store::wal::{FrameKind, NewFrame, Wal, WalSettings, read_frame};
 
 /// Frames that are written before one sync.
 const GROUP: usize = 1_000;

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use crate::batch::event::BatchEvent;
-use crate::checkpoint::Manifest;
-use crate::cli::failure::{Failure, Result};
-use crate::disk::Disk;
-use crate::id::{BatchId, Lineage, LogId, Sequence};
-use crate::recovery::facts::Fold;
-use crate::wal::{FrameAt, FrameKind, LogSurvey, Seen, WalError};
+use crate::failure::{Failure, Result};
+use floodmark_base::disk::Disk;
+use floodmark_base::id::{BatchId, Lineage, LogId, Sequence};
+use floodmark_store::batch::event::BatchEvent;
+use floodmark_store::checkpoint::Manifest;
+use floodmark_store::recovery::facts::Fold;
+use floodmark_store::wal::{FrameAt, FrameKind, LogSurvey, Seen, WalError};
 
 /// A run of frames, both ends included.
 pub(crate) type Frames = (Sequence, Sequence);

@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::batch::event::{Digest, PlannedTask};
-use crate::block::BlockMap;
-use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::finding::{Finding, write_findings};
-use crate::cli::frames::{Stop, read_segment, survey};
-use crate::cli::location::Store;
-use crate::cli::page::{Page, count, duration_ms, time};
-use crate::cli::range::NumberRange;
-use crate::id::{BatchId, Uid};
-use crate::recovery::facts::{BatchFacts, Fold};
-use crate::wal::Seen;
+use crate::console::{Console, Report};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::finding::{Finding, write_findings};
+use crate::frames::{Stop, read_segment, survey};
+use crate::location::Store;
+use crate::page::{Page, count, duration_ms, time};
+use crate::range::NumberRange;
+use floodmark_base::id::{BatchId, Uid};
+use floodmark_store::batch::event::{Digest, PlannedTask};
+use floodmark_store::block::BlockMap;
+use floodmark_store::recovery::facts::{BatchFacts, Fold};
+use floodmark_store::wal::Seen;
 
 /// What the log knows of each batch.
 ///
@@ -132,9 +132,9 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
 }
 
 impl FailedAttempt {
-    fn of(header: &crate::wal::FrameHeader, head: &[u8]) -> Option<(BatchId, Self)> {
-        use crate::batch::event::BatchEvent;
-        if header.kind != crate::wal::FrameKind::Event {
+    fn of(header: &floodmark_store::wal::FrameHeader, head: &[u8]) -> Option<(BatchId, Self)> {
+        use floodmark_store::batch::event::BatchEvent;
+        if header.kind != floodmark_store::wal::FrameKind::Event {
             return None;
         }
         match BatchEvent::decode(header.version, head) {

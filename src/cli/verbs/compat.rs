@@ -5,16 +5,16 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::JobSchema;
-use crate::checkpoint::{DROPPED, JobPoint};
-use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::location::Store;
-use crate::cli::page::{Mood, Page, count};
-use crate::cli::view;
-use crate::recovery::decide::Decision;
-use crate::recovery::look::decide_as_a_start_of;
+use crate::console::{Console, Report};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::location::Store;
+use crate::page::{Mood, Page, count};
+use crate::view;
+use floodmark_store::checkpoint::{DROPPED, JobPoint};
+use floodmark_store::recovery::decide::Decision;
+use floodmark_store::recovery::look::decide_as_a_start_of;
+use floodmark_store::recovery::schema::JobSchema;
 
 /// Whether a build can take the store over.
 ///

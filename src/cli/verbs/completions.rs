@@ -3,10 +3,10 @@
 use clap::CommandFactory;
 use clap_complete::{Shell, generate};
 
-use crate::cli::args::CommandLine;
-use crate::cli::console::Console;
-use crate::cli::exit::Exit;
-use crate::cli::failure::Result;
+use crate::args::CommandLine;
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::Result;
 
 /// Prints the completions for a shell.
 ///

@@ -6,15 +6,15 @@ use std::cmp::Ordering;
 
 use serde::Serialize;
 
-use crate::checkpoint::OperatorEntry;
-use crate::cli::checkpoints::{Opened, Question};
-use crate::cli::console::{Console, JsonList};
-use crate::cli::entries::{SeenEntry, Types};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::location::Store;
-use crate::cli::page::{Page, count};
-use crate::cli::reading::Entries;
+use crate::checkpoints::{Opened, Question};
+use crate::console::{Console, JsonList};
+use crate::entries::{SeenEntry, Types};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::location::Store;
+use crate::page::{Page, count};
+use crate::reading::Entries;
+use floodmark_store::checkpoint::OperatorEntry;
 
 /// What changed between the checkpoints of two batches.
 ///

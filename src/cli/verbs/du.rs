@@ -8,21 +8,21 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::checkpoint::{DROPPED, manifest_file_name};
-use crate::cli::checkpoints::{Opened, Question};
-use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
-use crate::cli::failure::Result;
-use crate::cli::frames::oldest_needed;
-use crate::cli::location::{MANIFESTS, Store};
-use crate::cli::operation::LOST_AND_FOUND;
-use crate::cli::operation::pins::PINNED;
-use crate::cli::page::{Page, bytes, count};
-use crate::cli::sizes::walk;
-use crate::cli::view;
-use crate::disk::{LocalDisk, TEMPORARY_SUFFIX};
-use crate::recovery::facts::{CHECKPOINTS, LIVE, WAL};
-use crate::wal::LogSurvey;
+use crate::checkpoints::{Opened, Question};
+use crate::console::{Console, Report};
+use crate::exit::Exit;
+use crate::failure::Result;
+use crate::frames::oldest_needed;
+use crate::location::{MANIFESTS, Store};
+use crate::operation::LOST_AND_FOUND;
+use crate::operation::pins::PINNED;
+use crate::page::{Page, bytes, count};
+use crate::sizes::walk;
+use crate::view;
+use floodmark_base::disk::{LocalDisk, TEMPORARY_SUFFIX};
+use floodmark_store::checkpoint::{DROPPED, manifest_file_name};
+use floodmark_store::recovery::facts::{CHECKPOINTS, LIVE, WAL};
+use floodmark_store::wal::LogSurvey;
 
 /// What takes how much room, by kind and by operator.
 ///

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::finding::{Code, Explanation};
-use crate::cli::page::Page;
+use crate::console::{Console, Report};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::finding::{Code, Explanation};
+use crate::page::Page;
 
 /// What is behind the code of a finding.
 ///

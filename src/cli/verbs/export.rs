@@ -1,15 +1,15 @@
 //! `floodmark export`: the state of a checkpoint as JSON lines, whole and exact; `src/export.rs` says how.
 
-use crate::cli::checkpoints::{Opened, Question};
-use crate::cli::console::Console;
-use crate::cli::entries::Types;
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::location::Store;
-use crate::cli::page::count;
-use crate::cli::reading::Entries;
-use crate::export::{End, Entry, Header, Last};
-use crate::state::shape::to_hex;
+use crate::checkpoints::{Opened, Question};
+use crate::console::Console;
+use crate::entries::Types;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::location::Store;
+use crate::page::count;
+use crate::reading::Entries;
+use floodmark_store::export::{End, Entry, Header, Last};
+use floodmark_store::state::shape::to_hex;
 
 /// Writes the state of a checkpoint as JSON lines.
 ///

@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::checkpoint::{MANIFESTS, manifest_file_name, unneeded};
-use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::location::{Store, quoted};
-use crate::cli::operation::pins::PINNED;
-use crate::cli::operation::{BackupArgs, Moved, Operation, WriteArgs, refuse_the_owned};
-use crate::cli::page::{Page, bytes, count};
-use crate::cli::sizes::walk;
-use crate::cli::view;
-use crate::disk::{Disk, TEMPORARY_SUFFIX};
-use crate::recovery::facts::{CHECKPOINTS, WAL};
+use crate::console::{Console, Report};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::location::{Store, quoted};
+use crate::operation::pins::PINNED;
+use crate::operation::{BackupArgs, Moved, Operation, WriteArgs, refuse_the_owned};
+use crate::page::{Page, bytes, count};
+use crate::sizes::walk;
+use crate::view;
+use floodmark_base::disk::{Disk, TEMPORARY_SUFFIX};
+use floodmark_store::checkpoint::{MANIFESTS, manifest_file_name, unneeded};
+use floodmark_store::recovery::facts::{CHECKPOINTS, WAL};
 
 /// (writes) Moves away what nobody needs any more.
 ///

@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use crate::cli::checkpoints::{Known, Opened, Question};
-use crate::cli::console::{Console, Report};
-use crate::cli::entries::{KeyArgs, SeenEntry, Types};
-use crate::cli::failure::Result;
-use crate::cli::location::Store;
-use crate::cli::page::Page;
+use crate::checkpoints::{Known, Opened, Question};
+use crate::console::{Console, Report};
+use crate::entries::{KeyArgs, SeenEntry, Types};
+use crate::failure::Result;
+use crate::location::Store;
+use crate::page::Page;
 
 /// The state of a key.
 ///

@@ -3,13 +3,13 @@
 use serde::Serialize;
 
 use super::get::line;
-use crate::cli::checkpoints::{Checkpoints, Known, Opened, Question};
-use crate::cli::console::{Console, Report};
-use crate::cli::entries::{KeyArgs, SeenEntry, Types};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::location::Store;
-use crate::cli::page::{Page, time};
+use crate::checkpoints::{Checkpoints, Known, Opened, Question};
+use crate::console::{Console, Report};
+use crate::entries::{KeyArgs, SeenEntry, Types};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::location::Store;
+use crate::page::{Page, time};
 
 /// The state of a key in every retained checkpoint.
 ///

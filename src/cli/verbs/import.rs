@@ -20,26 +20,26 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::checkpoint::{
+use crate::console::{Console, Report};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::location::{Store, quoted};
+use crate::operation::{Operation, WriteArgs, is_there, refuse_the_owned};
+use crate::page::{Mood, Page, count, time};
+use crate::remote::RemoteStore;
+use floodmark_base::codec::KeyHash;
+use floodmark_base::disk::{Disk, Step};
+use floodmark_base::id::{BatchId, BatchTime, Epoch, Lineage, ManifestSequence, Sequence, Uid, WriterNonce};
+use floodmark_store::checkpoint::{
     ChainFacts, CheckpointFiles, DROPPED, JobPoint, KeyLayout, LogPoint, MANIFESTS, Manifest, ManifestChain,
     ManifestDraft, ManifestKind, OperatorEntry, SourceEntry, SourcePosition, directory_name, manifest_file_name,
 };
-use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::location::{Store, quoted};
-use crate::cli::operation::{Operation, WriteArgs, is_there, refuse_the_owned};
-use crate::cli::page::{Mood, Page, count, time};
-use crate::cli::remote::RemoteStore;
-use crate::codec::KeyHash;
-use crate::disk::{Disk, Step};
-use crate::export::{ExportError, ExportReader, Header, StoredEntry};
-use crate::id::{BatchId, BatchTime, Epoch, Lineage, ManifestSequence, Sequence, Uid, WriterNonce};
-use crate::recovery::facts::{CHECKPOINTS, LIVE, WAL};
-use crate::state::files::list_files;
-use crate::state::shape::from_hex;
-use crate::state::{FrozenRun, OperatorNumber, StateStore};
-use crate::wal::{Wal, WalSettings};
+use floodmark_store::export::{ExportError, ExportReader, Header, StoredEntry};
+use floodmark_store::recovery::facts::{CHECKPOINTS, LIVE, WAL};
+use floodmark_store::state::files::list_files;
+use floodmark_store::state::shape::from_hex;
+use floodmark_store::state::{FrozenRun, OperatorNumber, StateStore};
+use floodmark_store::wal::{Wal, WalSettings};
 
 /// (writes) Makes a store of an export, in an empty place.
 ///
@@ -319,7 +319,7 @@ fn point(file: &Path, header: &Header, new_lineage: bool) -> Result<JobPoint> {
         zero_time: BatchTime(header.zero_time_ms),
         published_through: BatchId(header.published_through),
         sources: sources.collect::<Result<_>>()?,
-        log: LogPoint { log: crate::id::LogId(0), next: Sequence(1), oldest_needed: Sequence(1) },
+        log: LogPoint { log: floodmark_base::id::LogId(0), next: Sequence(1), oldest_needed: Sequence(1) },
         keys,
         interval_ms: header.interval_ms,
         operators: operators.collect(),

@@ -4,16 +4,16 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::checkpoint::{ChainFacts, CheckpointFiles, Link, Manifest, ManifestKind, Standing};
-use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
-use crate::cli::failure::Result;
-use crate::cli::finding::{Code, Finding, write_findings};
-use crate::cli::location::Store;
-use crate::cli::operation::{journal, pins};
-use crate::cli::page::{Page, bytes, count, time};
-use crate::cli::view;
-use crate::disk::LocalDisk;
+use crate::console::{Console, Report};
+use crate::exit::Exit;
+use crate::failure::Result;
+use crate::finding::{Code, Finding, write_findings};
+use crate::location::Store;
+use crate::operation::{journal, pins};
+use crate::page::{Page, bytes, count, time};
+use crate::view;
+use floodmark_base::disk::LocalDisk;
+use floodmark_store::checkpoint::{ChainFacts, CheckpointFiles, Link, Manifest, ManifestKind, Standing};
 
 /// The checkpoints, and what else the chain of manifests holds.
 ///

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 
-use crate::cli::args::CommandLine;
-use crate::cli::console::Console;
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
+use crate::args::CommandLine;
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
 
 /// Prints the manual page, or writes those of all verbs.
 #[derive(Debug, clap::Args)]

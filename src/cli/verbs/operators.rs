@@ -2,12 +2,12 @@
 
 use serde::Serialize;
 
-use crate::checkpoint::OperatorEntry;
-use crate::cli::checkpoints::{Known, Opened, Question};
-use crate::cli::console::{Console, Report};
-use crate::cli::failure::Result;
-use crate::cli::location::Store;
-use crate::cli::page::{Page, bytes, count, time};
+use crate::checkpoints::{Known, Opened, Question};
+use crate::console::{Console, Report};
+use crate::failure::Result;
+use crate::location::Store;
+use crate::page::{Page, bytes, count, time};
+use floodmark_store::checkpoint::OperatorEntry;
 
 /// Less than this is not told apart.
 const BLOCK_BYTES: u64 = 4_000;

@@ -2,16 +2,16 @@
 
 use serde::Serialize;
 
-use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::location::Store;
-use crate::cli::operation::pins::{Pin, pins};
-use crate::cli::operation::{Operation, WriteArgs, refuse_the_owned};
-use crate::cli::page::{Page, bytes, count};
-use crate::cli::view;
-use crate::id::BatchId;
-use crate::recovery::rollback;
+use crate::console::{Console, Report};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::location::Store;
+use crate::operation::pins::{Pin, pins};
+use crate::operation::{Operation, WriteArgs, refuse_the_owned};
+use crate::page::{Page, bytes, count};
+use crate::view;
+use floodmark_base::id::BatchId;
+use floodmark_store::recovery::rollback;
 
 /// (writes) Keeps a checkpoint for good, or lists the pins.
 ///
@@ -103,8 +103,8 @@ fn pin_one(
     }
     // In a bucket sizes were looked at; `verify --full` reads all.
     if store.remote().is_none()
-        && let Some(damage) = crate::state::files::verify_files(
-            &store.path().join(crate::recovery::facts::CHECKPOINTS).join(&new.directory),
+        && let Some(damage) = floodmark_store::state::files::verify_files(
+            &store.path().join(floodmark_store::recovery::facts::CHECKPOINTS).join(&new.directory),
             new.files().map(|files| files.files.as_slice()).unwrap_or_default(),
             true,
         )
@@ -114,11 +114,8 @@ fn pin_one(
     }
     let job = &new.manifest.point.job_name;
     if !args.write.apply {
-        report.next = Some(format!(
-            "floodmark pin {} {batch} --apply --confirm {}",
-            store.shown(),
-            crate::cli::location::quoted(job)
-        ));
+        report.next =
+            Some(format!("floodmark pin {} {batch} --apply --confirm {}", store.shown(), crate::location::quoted(job)));
         return Ok(());
     }
     let question = format!("Pin the checkpoint of batch {batch} of the job \"{job}\"?");

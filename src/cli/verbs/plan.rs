@@ -2,18 +2,18 @@
 
 use serde::Serialize;
 
-use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::location::Store;
-use crate::cli::page::{Mood, Page, bytes, count, duration_ms};
-use crate::cli::verbs::status::owner_text;
-use crate::cli::view;
-use crate::lock::Owner;
-use crate::recovery::decide::{Decision, Rejected, decide_without_program};
-use crate::recovery::facts::{BatchFacts, Facts};
-use crate::recovery::look::decide_as_a_start;
-use crate::wal::Tail;
+use crate::console::{Console, Report};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::location::Store;
+use crate::page::{Mood, Page, bytes, count, duration_ms};
+use crate::verbs::status::owner_text;
+use crate::view;
+use floodmark_store::lock::Owner;
+use floodmark_store::recovery::decide::{Decision, Rejected, decide_without_program};
+use floodmark_store::recovery::facts::{BatchFacts, Facts};
+use floodmark_store::recovery::look::decide_as_a_start;
+use floodmark_store::wal::Tail;
 
 /// How long a start takes to load a key, where nothing is known of the job: about 2 million keys a second.
 const NANOSECONDS_A_KEY: u64 = 500;

@@ -2,14 +2,14 @@
 
 use serde::Serialize;
 
-use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::location::{Store, quoted};
-use crate::cli::operation::{BackupArgs, Moved, Operation, WriteArgs, refuse_in_bucket, refuse_the_owned};
-use crate::cli::page::{Mood, Page, count};
-use crate::cli::repair::{Diagnosis, Repair, apply, diagnose};
-use crate::wal::Tail;
+use crate::console::{Console, Report};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::location::{Store, quoted};
+use crate::operation::{BackupArgs, Moved, Operation, WriteArgs, refuse_in_bucket, refuse_the_owned};
+use crate::page::{Mood, Page, count};
+use crate::repair::{Diagnosis, Repair, apply, diagnose};
+use floodmark_store::wal::Tail;
 
 /// (writes) Mends a store that does not start.
 ///

@@ -14,20 +14,20 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::checkpoint::{MANIFESTS, Manifest, Standing};
-use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::location::{Store, quoted};
-use crate::cli::operation::pins::{Pin, bring_back, pins};
-use crate::cli::operation::{BackupArgs, Operation, WriteArgs, refuse_the_owned, warn_of_fencing};
-use crate::cli::page::{Mood, Page, count, time};
-use crate::cli::view;
-use crate::disk::LocalDisk;
-use crate::id::BatchId;
-use crate::recovery::decide::{Decision, decide_without_program};
-use crate::recovery::facts::{Facts, LogFacts, observe_behind};
-use crate::recovery::rollback;
+use crate::console::{Console, Report};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::location::{Store, quoted};
+use crate::operation::pins::{Pin, bring_back, pins};
+use crate::operation::{BackupArgs, Operation, WriteArgs, refuse_the_owned, warn_of_fencing};
+use crate::page::{Mood, Page, count, time};
+use crate::view;
+use floodmark_base::disk::LocalDisk;
+use floodmark_base::id::BatchId;
+use floodmark_store::checkpoint::{MANIFESTS, Manifest, Standing};
+use floodmark_store::recovery::decide::{Decision, decide_without_program};
+use floodmark_store::recovery::facts::{Facts, LogFacts, observe_behind};
+use floodmark_store::recovery::rollback;
 
 /// (writes) Makes an older checkpoint the newest.
 ///
@@ -239,11 +239,11 @@ fn damage_of(store: &Store, target: &Manifest, pin: Option<&Pin>) -> Option<Stri
         return brought.err().map(|failure| failure.to_string()).or_else(|| pin.damage(store.path()));
     }
     let files = target.checkpoint.as_ref()?;
-    let directory = store.path().join(crate::recovery::facts::CHECKPOINTS).join(&files.directory);
+    let directory = store.path().join(floodmark_store::recovery::facts::CHECKPOINTS).join(&files.directory);
     if let Err(failure) = store.bring(&directory) {
         return Some(failure.to_string());
     }
-    crate::state::files::verify_files(&directory, &files.files, true).err().map(|error| error.to_string())
+    floodmark_store::state::files::verify_files(&directory, &files.files, true).err().map(|error| error.to_string())
 }
 
 impl Report for RollbackReport {

@@ -3,13 +3,13 @@
 use serde::Serialize;
 
 use super::get::line;
-use crate::cli::checkpoints::{Opened, Question};
-use crate::cli::console::Console;
-use crate::cli::entries::Types;
-use crate::cli::failure::Result;
-use crate::cli::location::Store;
-use crate::cli::page::count;
-use crate::cli::reading::{Entries, Hole};
+use crate::checkpoints::{Opened, Question};
+use crate::console::Console;
+use crate::entries::Types;
+use crate::failure::Result;
+use crate::location::Store;
+use crate::page::count;
+use crate::reading::{Entries, Hole};
 
 /// The state of every key of an operator.
 ///

@@ -4,20 +4,20 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Result, exit_of};
-use crate::cli::finding::Code;
-use crate::cli::location::Store;
-use crate::cli::page::{Mood, Page, bytes, count, duration_ms, time};
-use crate::cli::remote::RemoteStore;
-use crate::cli::sizes::Sizes;
-use crate::cli::view;
-use crate::clock::{Clock, SystemClock};
-use crate::lock::Owner;
-use crate::recovery::decide::{Decision, Rejected, decide_without_program};
-use crate::recovery::facts::Facts;
-use crate::recovery::refusal::Refusal;
+use crate::console::{Console, Report};
+use crate::exit::Exit;
+use crate::failure::{Result, exit_of};
+use crate::finding::Code;
+use crate::location::Store;
+use crate::page::{Mood, Page, bytes, count, duration_ms, time};
+use crate::remote::RemoteStore;
+use crate::sizes::Sizes;
+use crate::view;
+use floodmark_base::clock::{Clock, SystemClock};
+use floodmark_store::lock::Owner;
+use floodmark_store::recovery::decide::{Decision, Rejected, decide_without_program};
+use floodmark_store::recovery::facts::Facts;
+use floodmark_store::recovery::refusal::Refusal;
 
 /// One screen: job, owner, batches, checkpoint, sizes.
 ///
@@ -278,7 +278,7 @@ impl StatusReport {
         });
         let from = decision.and_then(|decision| decision.from.as_ref()).map_or(point, |from| &from.point);
         let replay = decision.map(|decision| decision.replay.as_slice()).unwrap_or_default();
-        let newest_that = |is: &dyn Fn(&crate::recovery::facts::BatchFacts) -> bool, floor: u64| {
+        let newest_that = |is: &dyn Fn(&floodmark_store::recovery::facts::BatchFacts) -> bool, floor: u64| {
             replay.iter().rev().find(|batch| is(batch)).map_or(floor, |batch| batch.plan.batch.0)
         };
         self.batches = Some(Batches {

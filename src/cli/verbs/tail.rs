@@ -2,20 +2,20 @@
 
 use serde::Serialize;
 
-use crate::checkpoint::ChainFacts;
-use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
-use crate::cli::failure::Result;
-use crate::cli::finding::{Code, Finding, below, write_findings};
-use crate::cli::frames::{ShownFrame, Stop, read_segment, survey, torn};
-use crate::cli::location::Store;
-use crate::cli::page::{Mood, Page, count};
-use crate::cli::start::Start;
-use crate::cli::view;
-use crate::id::Sequence;
-use crate::lock::Owner;
-use crate::recovery::decide::decide_without_program;
-use crate::wal::{Ending, LogSurvey, Seen, SurveyedSegment, Tail};
+use crate::console::{Console, Report};
+use crate::exit::Exit;
+use crate::failure::Result;
+use crate::finding::{Code, Finding, below, write_findings};
+use crate::frames::{ShownFrame, Stop, read_segment, survey, torn};
+use crate::location::Store;
+use crate::page::{Mood, Page, count};
+use crate::start::Start;
+use crate::view;
+use floodmark_base::id::Sequence;
+use floodmark_store::checkpoint::ChainFacts;
+use floodmark_store::lock::Owner;
+use floodmark_store::recovery::decide::decide_without_program;
+use floodmark_store::wal::{Ending, LogSurvey, Seen, SurveyedSegment, Tail};
 
 /// Why the log ends where it ends.
 ///

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 
-use crate::cli::console::{Console, Report};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::location::{Store, quoted};
-use crate::cli::operation::pins::{Pin, pins};
-use crate::cli::operation::{BackupArgs, Moved, Operation, WriteArgs, refuse_the_owned};
-use crate::cli::page::{Page, count};
+use crate::console::{Console, Report};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::location::{Store, quoted};
+use crate::operation::pins::{Pin, pins};
+use crate::operation::{BackupArgs, Moved, Operation, WriteArgs, refuse_the_owned};
+use crate::page::{Page, count};
 
 /// (writes) Gives a pin up.
 ///

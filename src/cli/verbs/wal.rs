@@ -6,16 +6,16 @@ mod stats;
 
 use serde::Serialize;
 
-use crate::cli::console::{Console, JsonList};
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::finding::{Code, Finding, write_findings};
-use crate::cli::frames::{ShownFrame, Stop, read_segment, survey, torn};
-use crate::cli::location::Store;
-use crate::cli::page::Page;
-use crate::cli::range::NumberRange;
-use crate::id::Sequence;
-use crate::wal::{FrameHeader, LogSurvey, Lost, Seen, SurveyedSegment, Tail, WalDamage};
+use crate::console::{Console, JsonList};
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::finding::{Code, Finding, write_findings};
+use crate::frames::{ShownFrame, Stop, read_segment, survey, torn};
+use crate::location::Store;
+use crate::page::Page;
+use crate::range::NumberRange;
+use floodmark_base::id::Sequence;
+use floodmark_store::wal::{FrameHeader, LogSurvey, Lost, Seen, SurveyedSegment, Tail, WalDamage};
 use lines::Lines;
 use stats::Stats;
 

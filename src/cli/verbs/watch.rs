@@ -1,10 +1,10 @@
 //! `floodmark watch`: the status, live.
 
-use crate::cli::console::Console;
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::location::Store;
-use crate::cli::verbs::status;
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::location::Store;
+use crate::verbs::status;
 
 /// The status, live.
 ///

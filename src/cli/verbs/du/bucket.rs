@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{DuReport, Kind, KindRow};
-use crate::cli::failure::Result;
-use crate::cli::location::Store;
-use crate::cli::remote::RemoteStore;
-use crate::remote::{Look, RemoteFile};
+use crate::failure::Result;
+use crate::location::Store;
+use crate::remote::RemoteStore;
+use floodmark_store::remote::{Look, RemoteFile};
 
 pub(super) fn report(store: &Store, remote: &RemoteStore) -> Result<DuReport> {
     let look = remote.look();

@@ -4,11 +4,11 @@
 //! fenced already. Each object is copied to the backup folder before it is deleted; a crash in between leaves both.
 
 use super::Garbage;
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::location::Store;
-use crate::cli::operation::Operation;
-use crate::cli::remote::RemoteStore;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::location::Store;
+use crate::operation::Operation;
+use crate::remote::RemoteStore;
 
 /// Refuses a bucket that no driver would start on: what it names may be needed.
 pub(super) fn refuse(remote: &RemoteStore, store: &Store) -> Result<()> {

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::Depth;
-use crate::cli::console::Console;
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::finding::{Code, Finding};
-use crate::cli::location::Store;
-use crate::cli::start::Start;
-use crate::recovery::facts::CHECKPOINTS;
-use crate::remote::words_of;
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::finding::{Code, Finding};
+use crate::location::Store;
+use crate::start::Start;
+use floodmark_store::recovery::facts::CHECKPOINTS;
+use floodmark_store::remote::words_of;
 
 /// What was found in the bucket.
 pub(super) struct InBucket {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use super::files::Checkpoint;
 use super::work::Workers;
-use crate::checkpoint::DROPPED;
-use crate::cli::finding::{Code, Finding};
-use crate::cli::page::count;
-use crate::codec::KeyHash;
-use crate::state::view::CheckpointView;
-use crate::state::{OperatorNumber, StateError};
+use crate::finding::{Code, Finding};
+use crate::page::count;
+use floodmark_base::codec::KeyHash;
+use floodmark_store::checkpoint::DROPPED;
+use floodmark_store::state::view::CheckpointView;
+use floodmark_store::state::{OperatorNumber, StateError};
 
 /// Into how many ranges the hashes of an operator are cut, so that threads can share it.
 const RANGES: u64 = 16;

@@ -15,16 +15,16 @@ use rand::seq::SliceRandom;
 use super::Depth;
 use super::entries::EntryRange;
 use super::work::{Done, Workers};
-use crate::checkpoint::{ChainFacts, CheckpointFiles, JobPoint, Manifest, Standing};
-use crate::cli::failure::Result;
-use crate::cli::finding::{Code, Finding};
-use crate::cli::location::Store;
-use crate::cli::operation::pins::{self, MANIFEST, PINNED};
-use crate::disk::LocalDisk;
-use crate::recovery::decide::Rejected;
-use crate::recovery::facts::{CHECKPOINTS, Facts};
-use crate::state::StateError;
-use crate::state::files::CheckpointFile;
+use crate::failure::Result;
+use crate::finding::{Code, Finding};
+use crate::location::Store;
+use crate::operation::pins::{self, MANIFEST, PINNED};
+use floodmark_base::disk::LocalDisk;
+use floodmark_store::checkpoint::{ChainFacts, CheckpointFiles, JobPoint, Manifest, Standing};
+use floodmark_store::recovery::decide::Rejected;
+use floodmark_store::recovery::facts::{CHECKPOINTS, Facts};
+use floodmark_store::state::StateError;
+use floodmark_store::state::files::CheckpointFile;
 
 const PIECE: usize = 1 << 20;
 

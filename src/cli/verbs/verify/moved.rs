@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use crate::checkpoint::ChainFacts;
-use crate::cli::finding::{Code, Finding};
-use crate::cli::frames::survey;
-use crate::cli::location::{MANIFESTS, Store};
-use crate::cli::view;
-use crate::id::ManifestSequence;
-use crate::recovery::facts::{CHECKPOINTS, WAL};
+use crate::finding::{Code, Finding};
+use crate::frames::survey;
+use crate::location::{MANIFESTS, Store};
+use crate::view;
+use floodmark_base::id::ManifestSequence;
+use floodmark_store::checkpoint::ChainFacts;
+use floodmark_store::recovery::facts::{CHECKPOINTS, WAL};
 
 /// The findings that are left when the chain has gone on: about files that it does not name any more nothing is said.
 pub(super) fn without_what_has_gone(

@@ -6,13 +6,13 @@ use super::Depth;
 use super::files::Checkpoints;
 use super::segments::Log;
 use super::work::Done;
-use crate::checkpoint::ChainFacts;
-use crate::cli::console::Report;
-use crate::cli::exit::Exit;
-use crate::cli::finding::{Finding, write_findings};
-use crate::cli::location::Store;
-use crate::cli::page::{Page, bytes, count, duration_ms};
-use crate::cli::start::Start;
+use crate::console::Report;
+use crate::exit::Exit;
+use crate::finding::{Finding, write_findings};
+use crate::location::Store;
+use crate::page::{Page, bytes, count, duration_ms};
+use crate::start::Start;
+use floodmark_store::checkpoint::ChainFacts;
 
 #[derive(Serialize)]
 pub(super) struct VerifyReport {

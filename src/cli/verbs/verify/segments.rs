@@ -4,17 +4,19 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use super::work::{Task, Workers};
-use crate::batch::event::BatchEvent;
-use crate::block::{AbsentHead, BlockHead};
-use crate::cli::finding::{Code, Finding};
-use crate::cli::frames::{oldest_needed, torn};
-use crate::cli::location::Store;
-use crate::cli::progress::Progress;
-use crate::disk::LocalDisk;
-use crate::id::Sequence;
-use crate::lock::Owner;
-use crate::recovery::facts::WAL;
-use crate::wal::{Ending, FrameHeader, FrameKind, LogSurvey, Lost, Seen, SurveyedSegment, Tail, WalDamage, WalError};
+use crate::finding::{Code, Finding};
+use crate::frames::{oldest_needed, torn};
+use crate::location::Store;
+use crate::progress::Progress;
+use floodmark_base::disk::LocalDisk;
+use floodmark_base::id::Sequence;
+use floodmark_store::batch::event::BatchEvent;
+use floodmark_store::block::{AbsentHead, BlockHead};
+use floodmark_store::lock::Owner;
+use floodmark_store::recovery::facts::WAL;
+use floodmark_store::wal::{
+    Ending, FrameHeader, FrameKind, LogSurvey, Lost, Seen, SurveyedSegment, Tail, WalDamage, WalError,
+};
 
 /// The log as its names and headers tell.
 pub(super) struct Log {

@@ -8,12 +8,12 @@ use super::entries::{CountedEntries, EntryRange};
 use super::files::{ReadFile, UniqueFile};
 use super::panicked;
 use super::segments::{Log, ReadSegment};
-use crate::cli::console::Interruption;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::finding::Finding;
-use crate::cli::location::Store;
-use crate::cli::progress::Progress;
-use crate::wal::SurveyedSegment;
+use crate::console::Interruption;
+use crate::failure::{Failure, Result};
+use crate::finding::Finding;
+use crate::location::Store;
+use crate::progress::Progress;
+use floodmark_store::wal::SurveyedSegment;
 
 /// Something to read.
 pub(super) enum Task {
@@ -81,8 +81,7 @@ impl Workers {
             let spawn = |number: usize| {
                 let builder = thread::Builder::new().name(format!("verify-{number}"));
                 let spawned = builder.spawn_scoped(scope, worker);
-                spawned
-                    .map_err(|error| Failure::new(crate::cli::Exit::Failed, format!("cannot start a thread: {error}")))
+                spawned.map_err(|error| Failure::new(crate::Exit::Failed, format!("cannot start a thread: {error}")))
             };
             let threads: Vec<_> = (1..self.threads).map(spawn).collect::<Result<_>>()?;
             let mut all = vec![worker()];

@@ -7,16 +7,16 @@ use serde::Serialize;
 
 use super::lines::{Lines, WithPayload};
 use super::{Args, Place};
-use crate::cli::console::Console;
-use crate::cli::exit::Exit;
-use crate::cli::failure::{Failure, Result};
-use crate::cli::frames::{ShownFrame, read_segment};
-use crate::cli::location::Store;
-use crate::cli::range::NumberRange;
-use crate::disk::LocalDisk;
-use crate::id::Sequence;
-use crate::recovery::facts::WAL;
-use crate::wal::{LogSurvey, Seen, SurveyedSegment};
+use crate::console::Console;
+use crate::exit::Exit;
+use crate::failure::{Failure, Result};
+use crate::frames::{ShownFrame, read_segment};
+use crate::location::Store;
+use crate::range::NumberRange;
+use floodmark_base::disk::LocalDisk;
+use floodmark_base::id::Sequence;
+use floodmark_store::recovery::facts::WAL;
+use floodmark_store::wal::{LogSurvey, Seen, SurveyedSegment};
 
 /// How often the log is looked at, in milliseconds.
 const EVERY_MS: u64 = 100;
@@ -60,7 +60,7 @@ impl Following {
     fn look(&mut self, store: &Store, console: &mut Console<'_>) -> Result<bool> {
         let survey = LogSurvey::of(&LocalDisk, &store.path().join(WAL), None)?;
         if let Some(damage) = survey.damage.first() {
-            return Err(Failure::from(crate::wal::WalError::from(damage.clone())));
+            return Err(Failure::from(floodmark_store::wal::WalError::from(damage.clone())));
         }
         self.tell_missed(&survey, console);
         let begin = self.place.map_or(0, |place| place.segment);
@@ -111,7 +111,7 @@ impl Following {
                 }
             }
             Seen::Frame(..) => Ok(()),
-            Seen::Damage(damage) => Err(Failure::from(crate::wal::WalError::from(damage))),
+            Seen::Damage(damage) => Err(Failure::from(floodmark_store::wal::WalError::from(damage))),
         }
     }
 }

@@ -2,11 +2,11 @@
 
 use serde::Serialize;
 
-use crate::cli::console::Console;
-use crate::cli::failure::Result;
-use crate::cli::frames::{Payload, ShownFrame};
-use crate::cli::page::count;
-use crate::wal::WalDamage;
+use crate::console::Console;
+use crate::failure::Result;
+use crate::frames::{Payload, ShownFrame};
+use crate::page::count;
+use floodmark_store::wal::WalDamage;
 
 /// Below so many columns a frame takes two lines.
 const NARROW: usize = 72;

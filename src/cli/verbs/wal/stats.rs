@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::cli::console::Report;
-use crate::cli::exit::Exit;
-use crate::cli::finding::{Finding, write_findings};
-use crate::cli::frames::ShownFrame;
-use crate::cli::page::{Page, bytes, count};
-use crate::wal::{FrameHeader, SurveyedSegment};
+use crate::console::Report;
+use crate::exit::Exit;
+use crate::finding::{Finding, write_findings};
+use crate::frames::ShownFrame;
+use crate::page::{Page, bytes, count};
+use floodmark_store::wal::{FrameHeader, SurveyedSegment};
 
 /// Sums under way.
 #[derive(Default)]

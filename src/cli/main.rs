@@ -1,0 +1,7 @@
+//! The command `floodmark`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    floodmark_cli::main()
+}

@@ -1,7 +1,0 @@
-//! The command `floodmark`.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    floodmark::cli::main()
-}
