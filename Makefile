@@ -6,7 +6,7 @@
 
 # The one selection of packages and features: another one has other features of dependencies, and compiles us and them again.
 # CI checks it. Each build names an example, since the features of dev-dependencies count only then.
-SELECTION := --release --workspace --features floodmark/cli,floodmark/aws
+SELECTION := --release --workspace --features floodmark/aws,floodmark-cli/aws
 BUILD := cargo build $(SELECTION) --example network_word_count
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 BENCHES := $(patsubst benches/%.rs,%,$(wildcard benches/*.rs))

@@ -1,6 +1,6 @@
 //! How fast the command looks: at a store with 1,000,000 keys and 1,000 log segments, half of them after the newest checkpoint.
 //!
-//! `cargo bench --features floodmark/cli,floodmark/aws --bench command [rounds]`, after `make command`. `status` and `get` are whole processes,
+//! `cargo bench --features floodmark/aws,floodmark-cli/aws --bench command [rounds]`, after `make command`. `status` and `get` are whole processes,
 //! from their start to their end; the medians are printed beside those of `floodmark --version`, which does nothing.
 #![allow(clippy::disallowed_methods)] // what is measured is real time
 

@@ -1,7 +1,7 @@
 //! How fast `floodmark verify --full` reads, beside a plain loop that reads the same files in pieces of 1 MiB and computes CRC-32, as
 //! `cksum` does.
 //!
-//! `cargo bench --bench verify --features cli,testing [pairs] [log MB] [keys] [cold]`: makes a store with a log and a checkpoint, then
+//! `cargo bench --bench verify [pairs] [log MB] [keys] [cold]`: makes a store with a log and a checkpoint, then
 //! measures in pairs, next to each other, and prints medians. With `cold` the files leave the page cache before each run.
 #![allow(clippy::disallowed_methods)] // a measurement reads the real clock
 

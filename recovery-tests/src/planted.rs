@@ -87,7 +87,7 @@ impl DoorBug {
 ///
 /// ```
 /// use floodmark::testing::disk::{Disk, Image, LocalDisk, Loss, SimulatedDisk, Step};
-/// use recovery_tests::planted::{BuggyDisk, DoorBug};
+/// use floodmark_chaos::planted::{BuggyDisk, DoorBug};
 /// use std::sync::Arc;
 ///
 /// let place = tempfile::tempdir()?;

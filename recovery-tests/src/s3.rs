@@ -26,7 +26,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// A server that runs, with nothing in it.
 ///
 /// ```no_run
-/// let Some(server) = recovery_tests::s3::Server::shared() else { return };
+/// let Some(server) = floodmark_chaos::s3::Server::shared() else { return };
 /// server.create_bucket("jobs");
 /// assert!(server.options().iter().any(|(key, _)| *key == "aws_endpoint"));
 /// ```

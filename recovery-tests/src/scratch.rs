@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// what a killed process or a simulated fault leaves is the same there, and a sync costs nothing; else the folder for temporary files.
 ///
 /// ```
-/// assert!(recovery_tests::scratch::folder().is_dir());
+/// assert!(floodmark_chaos::scratch::folder().is_dir());
 /// ```
 pub fn folder() -> PathBuf {
     let memory = Path::new("/dev/shm");
@@ -17,7 +17,7 @@ pub fn folder() -> PathBuf {
 /// A new directory in [`folder`], removed when it is dropped.
 ///
 /// ```
-/// let directory = recovery_tests::scratch::directory().unwrap();
+/// let directory = floodmark_chaos::scratch::directory().unwrap();
 /// assert!(directory.path().is_dir());
 /// ```
 ///

@@ -190,7 +190,7 @@ fn whoever_points_beside_the_store_is_shown_the_way() {
         assert_eq!(outcome.code, 10);
         assert!(outcome.stderr.contains(&format!("next: floodmark status {}", store.display())), "{}", outcome.stderr);
     }
-    let above = recovery_tests::scratch::directory().unwrap();
+    let above = floodmark_chaos::scratch::directory().unwrap();
     fs::rename(&store, above.path().join("my state")).unwrap();
     let outcome = on("status", above.path(), &[]);
     assert!(outcome.stderr.contains("my state'"), "quoted for a shell: {}", outcome.stderr);

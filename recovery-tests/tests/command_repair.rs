@@ -16,8 +16,8 @@ use floodmark_cli::{Outcome, run, run_on_disk};
 /// Batches of the store: 1 to 9, in three lives; checkpoints of 3 and 6; 10 is logged and not planned.
 const BATCHES: u64 = 10;
 
-fn original() -> &'static recovery_tests::damage::Store {
-    static ORIGINAL: OnceLock<recovery_tests::damage::Store> = OnceLock::new();
+fn original() -> &'static floodmark_chaos::damage::Store {
+    static ORIGINAL: OnceLock<floodmark_chaos::damage::Store> = OnceLock::new();
     ORIGINAL.get_or_init(|| {
         let place = Place::default();
         for batches in [1..=4, 5..=7] {
@@ -30,7 +30,7 @@ fn original() -> &'static recovery_tests::damage::Store {
         }
         job.handles.push(words(10)).unwrap();
         drop(job);
-        recovery_tests::damage::Store::read(&place.path(), Path::new("")).unwrap()
+        floodmark_chaos::damage::Store::read(&place.path(), Path::new("")).unwrap()
     })
 }
 

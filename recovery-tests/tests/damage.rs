@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::World;
 use common::stored::Stored;
 use floodmark::Error;
-use recovery_tests::damage::{ChangeKind, Damage, DamageError, DamageReport, Failure, FileKind, Progress, Recovered};
+use floodmark_chaos::damage::{ChangeKind, Damage, DamageError, DamageReport, Failure, FileKind, Progress, Recovered};
 
 /// The damages of a stored job, as the environment wants them.
 fn damage_of(stored: &Stored) -> Damage {
@@ -145,7 +145,7 @@ fn newest_segment(stored: &Stored) -> String {
     format!("wal/{}", newest.file_name().unwrap().to_str().unwrap())
 }
 
-/// Some minutes: `cargo test --release -p recovery-tests --test damage -- --ignored --nocapture`.
+/// Some minutes: `cargo test --release -p floodmark-chaos --test damage -- --ignored --nocapture`.
 #[test]
 #[ignore = "takes minutes"]
 fn every_byte_of_a_stored_job_may_be_flipped() {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use floodmark::testing::PlantedBug;
 use floodmark::testing::disk::Step;
-use recovery_tests::planted::{BuggyDisk, DoorBug};
-use recovery_tests::suite;
-use recovery_tests::sweep::{Fault, Oracle, Report, Sweep};
+use floodmark_chaos::planted::{BuggyDisk, DoorBug};
+use floodmark_chaos::suite;
+use floodmark_chaos::sweep::{Fault, Oracle, Report, Sweep};
 
 /// Runs of a sweep over a job with a bug; most are found by the first few of them.
 const SAMPLE: usize = 400;

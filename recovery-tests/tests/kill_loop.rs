@@ -1,6 +1,6 @@
 //! The kill loop, short; `make kill-loop` is the long one.
 
-use recovery_tests::process::kill_loop::{self, Plan};
+use floodmark_chaos::process::kill_loop::{self, Plan};
 
 const PLAN: Plan = Plan { kills: 4, seed: 0xf100d };
 
@@ -20,7 +20,7 @@ fn acknowledged_text_is_counted_exactly_once_across_kills() {
 
 #[test]
 fn the_example_that_is_killed_three_times_ends_with_the_right_counts() {
-    let program = recovery_tests::process::example("recoverable_word_count").unwrap_or_else(|error| panic!("{error}"));
+    let program = floodmark_chaos::process::example("recoverable_word_count").unwrap_or_else(|error| panic!("{error}"));
     let output = std::process::Command::new(program).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use floodmark::testing::disk::Step;
 use floodmark::{BatchId, Epoch, Lineage, PublishedBatch, Sink, SinkError, StreamingContext};
+use floodmark_chaos::sweep::{Env, Fault, Oracle, Restart, Sweep};
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode};
-use recovery_tests::sweep::{Env, Fault, Oracle, Restart, Sweep};
 use tokio::runtime::{Builder, Runtime};
 
 const BATCHES: &str = "batches";

@@ -9,7 +9,7 @@ use common::{BATCHES, Life, Plain, World};
 use floodmark::StreamingContextBuilder;
 use floodmark::testing::PlantedBug;
 use floodmark::testing::disk::LocalDisk;
-use recovery_tests::planted::{BuggyDisk, DoorBug};
+use floodmark_chaos::planted::{BuggyDisk, DoorBug};
 
 fn plain() -> Plain {
     let (world, place) = (World::default(), tempfile::tempdir().unwrap());

@@ -107,7 +107,7 @@ fn a_copy_that_may_only_be_read_can_be_replayed() {
     let (place, output) = (Place::among_temporary_files(), tempfile::tempdir().unwrap());
     drop(ten_batches(&place, &output.path().join("out")));
     let copy = tempfile::tempdir().unwrap();
-    let store = recovery_tests::damage::Store::read(&place.path(), Path::new("")).unwrap();
+    let store = floodmark_chaos::damage::Store::read(&place.path(), Path::new("")).unwrap();
     let job = copy.path().join("job");
     store.write_to(&job).unwrap();
     let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -132,7 +132,7 @@ fn a_store_on_another_file_system_is_replayed_by_symbolic_links() {
     if device(copy.path()) == device(&std::env::temp_dir()) {
         return; // no second file system here
     }
-    let store = recovery_tests::damage::Store::read(&place.path(), Path::new("")).unwrap();
+    let store = floodmark_chaos::damage::Store::read(&place.path(), Path::new("")).unwrap();
     let job = copy.path().join("job");
     store.write_to(&job).unwrap();
     let before = tree(&job);

@@ -18,7 +18,7 @@ type Batches = Vec<(BatchId, Vec<Vec<Entry>>)>;
 
 fn copy_of(stored: &Stored) -> (tempfile::TempDir, World) {
     let copy = tempfile::tempdir().unwrap();
-    let store = recovery_tests::damage::Store::read(stored.place.path(), Path::new("")).unwrap();
+    let store = floodmark_chaos::damage::Store::read(stored.place.path(), Path::new("")).unwrap();
     store.write_to(&copy.path().join("job")).unwrap();
     (copy, stored.world.copy())
 }

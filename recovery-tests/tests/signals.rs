@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use recovery_tests::process::example;
+use floodmark_chaos::process::example;
 
 /// Starts the word count over files and waits until it says what it recovered.
 fn start(directory: &Path, more: &[&str]) -> (Child, String) {

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use recovery_tests::process::{Job, Line, Watched};
-use recovery_tests::scratch;
+use floodmark_chaos::process::{Job, Line, Watched};
+use floodmark_chaos::scratch;
 
 const MOST_BYTES: u64 = 1 << 30;
 /// What a waiting block may take, with the ten bytes of its record.

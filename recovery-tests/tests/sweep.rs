@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use floodmark::{StreamingContext, Text, TextFiles};
-use recovery_tests::suite;
-use recovery_tests::sweep::{Env, Fault, Oracle, Restart, Run, Sweep};
+use floodmark_chaos::suite;
+use floodmark_chaos::sweep::{Env, Fault, Oracle, Restart, Run, Sweep};
 
 /// Every kind of step and every fault, but not every step: `make chaos` has all of them.
 #[test]

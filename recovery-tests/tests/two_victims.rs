@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use recovery_tests::process::Watched;
-use recovery_tests::process::parent::{Life, Witness};
-use recovery_tests::process::victim::{OWNED, Pace, Place, Until, Word};
+use floodmark_chaos::process::Watched;
+use floodmark_chaos::process::parent::{Life, Witness};
+use floodmark_chaos::process::victim::{OWNED, Pace, Place, Until, Word};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 

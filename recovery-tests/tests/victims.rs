@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 
 use floodmark::testing::disk::Step;
-use recovery_tests::process::parent::{KillReport, Kills, Phase, PointReport, Points, kills, points};
-use recovery_tests::process::victim::Planted;
+use floodmark_chaos::process::parent::{KillReport, Kills, Phase, PointReport, Points, kills, points};
+use floodmark_chaos::process::victim::Planted;
 
 const SEED: u64 = 0xf100d;
 
@@ -15,7 +15,7 @@ fn program() -> PathBuf {
 
 /// `make kill-loop` goes to the disk.
 fn scratch() -> tempfile::TempDir {
-    recovery_tests::scratch::directory().unwrap()
+    floodmark_chaos::scratch::directory().unwrap()
 }
 
 fn killed(count: u32, seed: u64) -> KillReport {

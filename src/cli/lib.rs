@@ -1,6 +1,6 @@
 //! The command `floodmark`: what is stored, what recovery would do, whether anything is lost, and what to type next.
 //!
-//! It lives inside of the library, behind the feature `cli`, so that it calls the engine's own `observe`, `decide` and decoders:
+//! It calls `observe`, `decide` and the decoders of `floodmark-store`, as a start of the job does:
 //! one truth, and no second parser of any format. `docs/cli.md` describes it for its users.
 //!
 //! # Invariants

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
+use floodmark_chaos::process::seed;
+use floodmark_chaos::suite;
+use floodmark_chaos::sweep::{REPLAY, Replay, Report, Sweep};
 use indicatif::{ProgressBar, ProgressStyle};
-use recovery_tests::process::seed;
-use recovery_tests::suite;
-use recovery_tests::sweep::{REPLAY, Replay, Report, Sweep};
 
 /// Pairs of faults for one seed.
 const NESTED: usize = 2_000;

@@ -11,10 +11,10 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use clap::Parser;
-use recovery_tests::process::kill_loop::{self, Plan, Survived};
-use recovery_tests::process::parent::{Kills, Points, Progress, kills, points};
-use recovery_tests::process::{ProcessError, seed};
-use recovery_tests::scratch;
+use floodmark_chaos::process::kill_loop::{self, Plan, Survived};
+use floodmark_chaos::process::parent::{Kills, Points, Progress, kills, points};
+use floodmark_chaos::process::{ProcessError, seed};
+use floodmark_chaos::scratch;
 
 /// Kills real jobs with SIGKILL, at random moments and at every named point, and compares what they end with.
 #[derive(Parser)]

@@ -1,8 +1,8 @@
-//! The program that is killed; see `recovery_tests::process::victim`.
+//! The program that is killed; see `floodmark_chaos::process::victim`.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    recovery_tests::process::victim::main()
+    floodmark_chaos::process::victim::main()
 }

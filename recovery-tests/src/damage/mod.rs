@@ -25,7 +25,7 @@
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use floodmark::{BatchId, ManualClock, Queue, StreamingContext};
-//! use recovery_tests::damage::{Damage, Recovered};
+//! use floodmark_chaos::damage::{Damage, Recovered};
 //! use std::path::Path;
 //! use std::time::Duration;
 //!

@@ -23,7 +23,7 @@ use super::upload::Upload;
 /// ```
 /// use object_store::path::Path;
 /// use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode};
-/// use recovery_tests::store::SimulatedStore;
+/// use floodmark_chaos::store::SimulatedStore;
 ///
 /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
 /// # runtime.block_on(async {

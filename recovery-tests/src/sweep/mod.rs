@@ -125,7 +125,7 @@ impl Setup {
 ///
 /// ```
 /// use floodmark::StreamingContext;
-/// use recovery_tests::sweep::{Env, Fault, Sweep};
+/// use floodmark_chaos::sweep::{Env, Fault, Sweep};
 ///
 /// fn totals(env: &Env) -> floodmark::Result<StreamingContext> {
 ///     let context = env.builder("totals").build()?;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use floodmark::testing::inspect;
-use recovery_tests::damage::{Case, Change, Damage, FileKind, Store};
+use floodmark_chaos::damage::{Case, Change, Damage, FileKind, Store};
 
 use crate::common::stored::Stored;
 use crate::{LINES, codes, flip, floodmark, json};
@@ -15,7 +15,7 @@ fn each_case(stored: &Stored, other: &Stored, flips: usize, mut look: impl FnMut
     let store = Store::read(stored.place.path(), Path::new("")).unwrap();
     let foreign = Store::read(other.place.path(), Path::new("")).unwrap();
     let damage = Damage::of(stored.place.path()).other_store(other.place.path()).flips_per_file(flips).seed(3);
-    let root = recovery_tests::scratch::directory().unwrap();
+    let root = floodmark_chaos::scratch::directory().unwrap();
     let copy = root.path().join("copy");
     for (index, case) in damage.cases().unwrap().iter().enumerate() {
         store.write_to(&copy).unwrap();
@@ -197,7 +197,7 @@ fn what_is_pinned_is_verified_and_never_needed() {
 fn bytes_that_are_flipped_in_the_log_are_all_found() {
     let stored = Stored::stopped();
     let store = Store::read(stored.place.path(), Path::new("")).unwrap();
-    let root = recovery_tests::scratch::directory().unwrap();
+    let root = floodmark_chaos::scratch::directory().unwrap();
     let copy = root.path().join("copy");
     let damage = Damage::of(stored.place.path()).kinds([FileKind::Segment, FileKind::NewestSegment]).flips_per_file(60);
     let (mut flips, mut silent) = (0, 0);

@@ -239,7 +239,7 @@ fn forty_columns_are_enough() {
 
 #[test]
 fn a_place_that_is_no_store_is_told_as_that() {
-    let empty = recovery_tests::scratch::directory().unwrap();
+    let empty = floodmark_chaos::scratch::directory().unwrap();
     let file = empty.path().join("file");
     for line in LINES {
         assert_eq!(floodmark(line, &empty.path().join("no")).code, 10, "{line}");

@@ -89,7 +89,7 @@ fn spawn(line: &str, store: &Path) -> Child {
     let binary = Path::new(env!("CARGO_BIN_EXE_victim")).with_file_name("floodmark");
     let mut command = Command::new(binary);
     command.args(crate::words(line, store)).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.spawn().expect("the command is built beside the tests: cargo build --release --features cli")
+    command.spawn().expect("the command is built beside the tests: make command")
 }
 
 /// Reads lines up to one that has this in it.

@@ -24,7 +24,7 @@ pub struct Started<H> {
 
 impl Default for Place {
     fn default() -> Self {
-        Self { directory: recovery_tests::scratch::directory().unwrap(), clock: ManualClock::at(START_MS) }
+        Self { directory: floodmark_chaos::scratch::directory().unwrap(), clock: ManualClock::at(START_MS) }
     }
 }
 

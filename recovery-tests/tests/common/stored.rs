@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use floodmark::testing::disk::LocalDisk;
 use floodmark::{BatchId, Error};
-use recovery_tests::damage::Recovered;
+use floodmark_chaos::damage::Recovered;
 
 use super::{BATCHES, Life, Plain, World};
 
@@ -36,12 +36,12 @@ impl Stored {
     }
 
     fn new() -> Self {
-        let (world, place) = (World::default(), recovery_tests::scratch::directory().unwrap());
+        let (world, place) = (World::default(), floodmark_chaos::scratch::directory().unwrap());
         let life = world.start(place.path(), Arc::new(LocalDisk)).unwrap();
         life.run_to(BATCHES).unwrap();
         let plain = Plain { totals: life.totals().unwrap(), published: world.published(), timed: world.timed() };
         drop(life);
-        Self { world: World::default(), place: recovery_tests::scratch::directory().unwrap(), plain }
+        Self { world: World::default(), place: floodmark_chaos::scratch::directory().unwrap(), plain }
     }
 
     fn live_to(&self, batch: u64) -> Life {

@@ -39,12 +39,12 @@ pub struct Stored {
 }
 
 /// The store that all tests begin with, run once.
-pub fn original() -> &'static recovery_tests::damage::Store {
-    static ORIGINAL: OnceLock<recovery_tests::damage::Store> = OnceLock::new();
+pub fn original() -> &'static floodmark_chaos::damage::Store {
+    static ORIGINAL: OnceLock<floodmark_chaos::damage::Store> = OnceLock::new();
     ORIGINAL.get_or_init(|| {
         let place = Place::default();
         run_batches(&place.start(|builder| builder, word_count).unwrap(), 1..=7);
-        recovery_tests::damage::Store::read(&place.path(), Path::new("")).unwrap()
+        floodmark_chaos::damage::Store::read(&place.path(), Path::new("")).unwrap()
     })
 }
 
@@ -54,10 +54,10 @@ impl Stored {
     }
 
     /// A copy of another store of the job.
-    pub fn of(store: &recovery_tests::damage::Store) -> Self {
+    pub fn of(store: &floodmark_chaos::damage::Store) -> Self {
         let place = Place::default();
         store.write_to(&place.path()).unwrap();
-        Self { place, backup: recovery_tests::scratch::directory().unwrap() }
+        Self { place, backup: floodmark_chaos::scratch::directory().unwrap() }
     }
 
     pub fn path(&self) -> String {

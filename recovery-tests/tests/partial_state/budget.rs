@@ -7,7 +7,7 @@ use floodmark::{
     BatchCompleted, KeyedState, MemorySink, Queue, StateSpec, StreamingContext, StreamingContextBuilder,
     StreamingListener, Text,
 };
-use recovery_tests::sweep::{Env, Fault, Restart, Sweep};
+use floodmark_chaos::sweep::{Env, Fault, Restart, Sweep};
 
 use crate::common::place::Place;
 use crate::common::scramble;

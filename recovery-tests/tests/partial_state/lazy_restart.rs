@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use floodmark::{BatchId, ErrorKind, MemorySink, Queue, StreamingContext, StreamingContextBuilder, TextFiles};
-use recovery_tests::sweep::{Env, Fault, Restart as SweptRestart, Sweep};
+use floodmark_chaos::sweep::{Env, Fault, Restart as SweptRestart, Sweep};
 
 use crate::common::place::Place;
 use crate::common::scramble;

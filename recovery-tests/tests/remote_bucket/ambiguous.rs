@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use floodmark::testing::remote::{Bucket, Created, RemoteError};
 use floodmark::{Clock, ErrorKind};
-use recovery_tests::store::Refusal::{Broken, Forbidden, Taken};
-use recovery_tests::store::Request::{Delete, Get, List, Put};
-use recovery_tests::store::Strike::{self, Deny, Refuse, Silence, Spare, Swallow};
-use recovery_tests::store::{SimulatedStore, StrikingStore};
+use floodmark_chaos::store::Refusal::{Broken, Forbidden, Taken};
+use floodmark_chaos::store::Request::{Delete, Get, List, Put};
+use floodmark_chaos::store::Strike::{self, Deny, Refuse, Silence, Spare, Swallow};
+use floodmark_chaos::store::{SimulatedStore, StrikingStore};
 
 use crate::kit::{QuickClock, names, on_quick_clock};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use floodmark::testing::remote::{Bucket, BucketSettings, Created, RemoteLocation};
 use floodmark::{Clock, Interrupt, ManualClock, Waited};
-use recovery_tests::s3::Server;
+use floodmark_chaos::s3::Server;
 
 /// Patience that no test needs to wait for, and the same jitter in every run.
 pub fn settings() -> BucketSettings {

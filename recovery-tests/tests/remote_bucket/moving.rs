@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use floodmark::testing::remote::{Bucket, BucketSettings, Download, RemoteError, Upload};
+use floodmark_chaos::store::Refusal::Broken;
+use floodmark_chaos::store::Request::{Complete, Get, Part, Put};
+use floodmark_chaos::store::Strike::{self, Deny, Refuse, Silence, Spare, Swallow};
+use floodmark_chaos::store::{Request, SimulatedStore, StrikingStore};
 use object_store::memory::InMemory;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path as ObjectPath;
 use object_store::{PutPayload, PutResult};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
-use recovery_tests::store::Refusal::Broken;
-use recovery_tests::store::Request::{Complete, Get, Part, Put};
-use recovery_tests::store::Strike::{self, Deny, Refuse, Silence, Spare, Swallow};
-use recovery_tests::store::{Request, SimulatedStore, StrikingStore};
 
 use crate::kit::{names, on_quick_clock, on_s3, open};
 
@@ -36,7 +36,7 @@ struct Files {
 
 impl Files {
     fn new(sizes: &[usize]) -> Self {
-        let directory = recovery_tests::scratch::directory().unwrap();
+        let directory = floodmark_chaos::scratch::directory().unwrap();
         fs::create_dir(directory.path().join("back")).unwrap();
         let mut chance = StdRng::seed_from_u64(7);
         let file = |(number, size): (usize, &usize)| {
@@ -117,7 +117,7 @@ fn files_come_back_as_they_went() {
     assert_eq!((place.script.asked(Part), place.script.asked(Complete)), (5 + 13, 2), "in parts");
     files.there_and_back(&place.bucket, "again, over themselves");
 
-    let directory = recovery_tests::scratch::directory().unwrap();
+    let directory = floodmark_chaos::scratch::directory().unwrap();
     files.there_and_back(&open(&format!("file://{}", directory.path().display())), "in a directory");
 }
 

@@ -6,6 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use floodmark::ErrorKind;
 use floodmark::testing::remote::{Bucket, BucketSettings, RemoteError, RemoteLocation};
+use floodmark_chaos::store::Refusal::{Broken, Forbidden, Unknown};
+use floodmark_chaos::store::Request::{Delete, List, Put};
+use floodmark_chaos::store::Strike::{self, Deny, Refuse};
+use floodmark_chaos::store::{Request, SimulatedStore, StrikingStore};
 use futures_util::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -13,10 +17,6 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
-use recovery_tests::store::Refusal::{Broken, Forbidden, Unknown};
-use recovery_tests::store::Request::{Delete, List, Put};
-use recovery_tests::store::Strike::{self, Deny, Refuse};
-use recovery_tests::store::{Request, SimulatedStore, StrikingStore};
 
 use crate::kit::{location, names, on_quick_clock, s3_location, server, settings};
 

@@ -65,7 +65,7 @@ fn sixteen_racers_have_one_winner_in_memory() {
 
 #[test]
 fn sixteen_racers_have_one_winner_in_a_directory() {
-    let directory = recovery_tests::scratch::directory().unwrap();
+    let directory = floodmark_chaos::scratch::directory().unwrap();
     let location = format!("file://{}/not/there/yet", directory.path().display());
     check(&open(&location), 10);
     assert_eq!(names(&open(&location), "log"), ["log/1", "log/2"]);

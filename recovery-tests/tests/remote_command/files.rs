@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use floodmark::testing::disk::{FaultyDisk, LocalDisk};
 use floodmark::{Error, StreamingContextBuilder};
+use floodmark_chaos::store::SimulatedStore;
 use floodmark_cli::{Outcome, run_on_store};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use recovery_tests::store::SimulatedStore;
 
 use crate::kit::{Life, Machine, Sent, World};
 

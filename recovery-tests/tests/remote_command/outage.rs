@@ -8,7 +8,7 @@ use floodmark::{
     Clock, Error, ErrorKind, ManualClock, ObjectStoreHealth, Receiver, ReceiverContext, ReceiverError, Running, Status,
     StopHandle, StreamingContext, StreamingListener,
 };
-use recovery_tests::store::{Refusal, Request, Strike, StrikingStore};
+use floodmark_chaos::store::{Refusal, Request, Strike, StrikingStore};
 
 use crate::files::start as start_elsewhere;
 use crate::kit::{Life, Machine, Sent, World};
@@ -136,7 +136,7 @@ impl Receiver for Flood {
 fn in_an_outage_receivers_are_held_back_and_memory_is_bounded() {
     let (world, taken) = (World::default(), Arc::new(AtomicU64::new(0)));
     let (store, clock) = (StrikingStore::around(Arc::new(world.store.clone())), ManualClock::at(1_700_000_000_000));
-    let place = recovery_tests::scratch::directory().unwrap();
+    let place = floodmark_chaos::scratch::directory().unwrap();
     let context = StreamingContext::builder("flood")
         .object_store(Arc::new(store.clone()), "jobs/flood")
         .working_directory(place.path())

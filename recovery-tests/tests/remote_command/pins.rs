@@ -40,7 +40,7 @@ fn a_pin_is_honoured_by_the_job_at_work_and_by_the_lives_after_it() {
 
     let of_pin = || files(&world).into_iter().filter(|name| name.contains("/2-1-")).count();
     assert!(of_pin() > 0);
-    let backup = recovery_tests::scratch::directory().unwrap();
+    let backup = floodmark_chaos::scratch::directory().unwrap();
     let line = format!("unpin URL 2 --apply --confirm counts --backup {}", backup.path().display());
     ok(&on(&world.store, &line));
     assert!(!world.store.objects().keys().any(|name| name.contains("/pins/")));
@@ -108,7 +108,7 @@ fn gc_moves_what_older_lives_have_left_and_nothing_that_a_driver_may_need() {
     let (dry, _) = json(&world.store, "gc URL");
     assert_eq!(dry["garbage"][0]["path"], old, "{dry}");
     assert_eq!(world.store.objects(), before);
-    let backup = recovery_tests::scratch::directory().unwrap();
+    let backup = floodmark_chaos::scratch::directory().unwrap();
     let line = format!("gc URL --apply --confirm counts --backup {}", backup.path().display());
     assert!(ok(&on(&world.store, &line)).contains("1 things"));
     let after = world.store.objects();

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use floodmark::testing::disk::{Fault, FaultyDisk, LocalDisk, Point, Step, TracedStep, Watcher};
+use floodmark_chaos::store::{Refusal, Request, Strike, StrikingStore};
 use floodmark_cli::{Outcome, run, run_on_store};
-use recovery_tests::store::{Refusal, Request, Strike, StrikingStore};
 
 use crate::files::{Job, URL, json, ok, on, start, stored};
 use crate::kit::{Machine, Sent, World};
@@ -68,7 +68,7 @@ fn text(outcome: &Outcome) -> String {
 
 #[test]
 fn every_verb_that_reads_says_of_a_url_what_it_says_of_the_working_copy_and_writes_nothing() {
-    let bucket = recovery_tests::scratch::directory().unwrap();
+    let bucket = floodmark_chaos::scratch::directory().unwrap();
     for location in [format!("file://{}", bucket.path().display()), "memory://reading/jobs/counts".to_string()] {
         let (machine, _) = live(&location);
         let copy = machine.path().join("copy").display().to_string();
@@ -188,7 +188,7 @@ fn verbs_that_read_beside_a_job_at_work_never_disturb_it() {
 
 #[test]
 fn where_no_job_is_or_nothing_can_be_read_the_exit_code_and_the_words_say_so() {
-    let place = recovery_tests::scratch::directory().unwrap();
+    let place = floodmark_chaos::scratch::directory().unwrap();
     let (empty, nowhere) = (place.path().join("empty"), place.path().join("nowhere"));
     std::fs::create_dir(&empty).unwrap();
     let (_, local) = stored_in_a_directory(place.path());
@@ -270,7 +270,7 @@ fn a_store_that_denies_or_does_not_answer_is_told_as_that() {
 #[test]
 fn with_a_cache_no_table_file_is_fetched_twice_and_one_that_has_rotted_there_is_fetched_again() {
     let (world, _) = stored(6);
-    let cache = recovery_tests::scratch::directory().unwrap();
+    let cache = floodmark_chaos::scratch::directory().unwrap();
     let get = |expected: &str| {
         let striking = StrikingStore::around(Arc::new(world.store.clone()));
         let line = ["get", URL, "counts", "second 1", "--cache", cache.path().to_str().unwrap()];

@@ -17,7 +17,7 @@ fn jump(life: &Life, world: &World, ms: u64, sent: &mut Sent) {
 
 #[test]
 fn checkpoints_of_the_last_second_stay_and_beyond_it_as_many_as_the_count_says_in_a_directory() {
-    let (world, mut sent, place) = (World::default(), Sent::default(), recovery_tests::scratch::directory().unwrap());
+    let (world, mut sent, place) = (World::default(), Sent::default(), floodmark_chaos::scratch::directory().unwrap());
     let builder = StreamingContext::builder("counts")
         .checkpoint(place.path().join("job"))
         .batch_interval(Duration::from_millis(100))
@@ -54,7 +54,7 @@ fn checkpoints_of_the_last_second_stay_in_a_bucket() {
 
 #[test]
 fn what_a_probe_has_left_an_hour_ago_is_deleted_by_the_next_one_and_a_younger_object_stays() {
-    let bucket = recovery_tests::scratch::directory().unwrap();
+    let bucket = floodmark_chaos::scratch::directory().unwrap();
     let probes = bucket.path().join("probe");
     std::fs::create_dir(&probes).unwrap();
     let (old, young) = (probes.join("00000000000000aa"), probes.join("00000000000000bb"));

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use recovery_tests::s3::Server;
+use floodmark_chaos::s3::Server;
 
 use crate::kit::{Machine, Sent, World};
 

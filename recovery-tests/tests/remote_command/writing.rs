@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use floodmark::ErrorKind;
 use floodmark::testing::disk::{Fault, FaultyDisk, LocalDisk, Step, TracedStep};
-use recovery_tests::store::SimulatedStore;
+use floodmark_chaos::store::SimulatedStore;
 
 use crate::files::{PREFIX, json, ok, on, start, store_of, stored, through, words};
 use crate::kit::{Sent, World};
@@ -43,7 +43,7 @@ fn a_rollback_of_a_job_in_a_bucket_fences_the_driver_and_pins_what_it_leaves() {
     assert!(ok(&dry).contains("would go back to batch 2"), "{dry:?}");
     assert!(dry.stderr.contains("epoch 1 is held by process"), "{dry:?}");
     assert_eq!(world.store.objects(), before);
-    let backup = recovery_tests::scratch::directory().unwrap();
+    let backup = floodmark_chaos::scratch::directory().unwrap();
     let outcome =
         through(&world.store, FaultyDisk::new(Arc::new(LocalDisk)), &applied("rollback URL --to 2", backup.path()));
     assert!(ok(&outcome).contains("is back at batch 2"), "{outcome:?}");
@@ -67,7 +67,7 @@ fn a_rollback_goes_to_a_pin_too() {
     let life = start(&world).unwrap();
     life.run_batches("first", 5, &mut sent).unwrap();
     drop(life);
-    let backup = recovery_tests::scratch::directory().unwrap();
+    let backup = floodmark_chaos::scratch::directory().unwrap();
     let door = || FaultyDisk::new(Arc::new(LocalDisk));
     ok(&through(&world.store, door(), &applied("rollback URL --to 2", backup.path()))); // pins 4
     has_all(&world_on(world.store.clone()), &sent, "back at 2");
@@ -89,7 +89,7 @@ fn an_export_becomes_a_job_in_another_bucket() {
     let life = start(&world).unwrap();
     life.running.stop(true).unwrap();
     let export = on(&world.store, "export URL");
-    let place = recovery_tests::scratch::directory().unwrap();
+    let place = floodmark_chaos::scratch::directory().unwrap();
     let file = place.path().join("state.jsonl");
     std::fs::write(&file, ok(&export)).unwrap();
     let other = world_on(SimulatedStore::new());
@@ -125,7 +125,7 @@ fn a_verb_that_dies_at_any_step_of_the_bucket_can_be_run_again() {
     let litter = format!("{PREFIX}files/9-1-00000000000000aa/000001.sst");
     let mut objects = world.store.objects();
     objects.insert(litter, "left".into());
-    let place = recovery_tests::scratch::directory().unwrap();
+    let place = floodmark_chaos::scratch::directory().unwrap();
     let pinned = store_of(&objects);
     ok(&on(&pinned, "pin URL 6 --apply --confirm counts"));
     let cases = [
@@ -164,7 +164,7 @@ fn a_verb_that_dies_at_any_step_of_the_bucket_can_be_run_again() {
 fn an_import_that_dies_at_any_step_of_the_bucket_can_be_run_again() {
     let (world, sent) = stored(3);
     start(&world).unwrap().running.stop(true).unwrap();
-    let place = recovery_tests::scratch::directory().unwrap();
+    let place = floodmark_chaos::scratch::directory().unwrap();
     let file = place.path().join("state.jsonl");
     std::fs::write(&file, ok(&on(&world.store, "export URL"))).unwrap();
     let line = applied(&format!("import URL {}", file.display()), place.path());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use floodmark::testing::disk::{FaultyDisk, LocalDisk, Step};
 use floodmark::{Clock, ManualClock, StreamingContext};
-use recovery_tests::store::SimulatedStore;
+use floodmark_chaos::store::SimulatedStore;
 
 const KEYS: u64 = 1_000_000;
 

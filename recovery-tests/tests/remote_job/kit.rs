@@ -10,7 +10,7 @@ use floodmark::testing::wal::WalSettings;
 use floodmark::{
     BatchId, Clock, Error, ManualClock, MemorySink, Queue, Running, StreamingContext, StreamingContextBuilder,
 };
-use recovery_tests::store::SimulatedStore;
+use floodmark_chaos::store::SimulatedStore;
 
 const START_MS: u64 = 1_700_000_000_000;
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -66,7 +66,7 @@ impl Machine {
     }
 
     pub fn behind(door: FaultyDisk) -> Self {
-        Self { directory: Arc::new(recovery_tests::scratch::directory().unwrap()), door }
+        Self { directory: Arc::new(floodmark_chaos::scratch::directory().unwrap()), door }
     }
 
     /// The same directory, in another process.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use floodmark::{StreamingListener, WorkingCopyFetched};
-use recovery_tests::store::{Request, StrikingStore};
+use floodmark_chaos::store::{Request, StrikingStore};
 
 use crate::kit::{Life, Machine, Sent, World};
 

@@ -94,7 +94,7 @@ fn a_working_copy_of_another_history_is_moved_aside_and_one_beside_an_empty_buck
 
 #[test]
 fn settings_of_object_storage_beside_a_directory_are_refused() {
-    let place = recovery_tests::scratch::directory().unwrap();
+    let place = floodmark_chaos::scratch::directory().unwrap();
     let builder = StreamingContext::builder("job").checkpoint(place.path().join("state")).log_in_object_storage(true);
     let refused = builder.build().expect_err("refused");
     assert!(refused.to_string().contains("is a directory"), "{refused}");

@@ -6,7 +6,7 @@ use floodmark::{
     Clock, ErrorKind, ManualClock, Queue, Receiver, ReceiverContext, ReceiverError, Running, StreamingContext,
     StreamingContextBuilder, SystemClock,
 };
-use recovery_tests::s3::Server;
+use floodmark_chaos::s3::Server;
 
 use crate::kit::{Machine, Sent, World};
 

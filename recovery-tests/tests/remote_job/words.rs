@@ -24,11 +24,11 @@ fn start(bucket: &str, copy: &std::path::Path, input: &std::path::Path, clock: &
 #[test]
 fn a_job_with_direct_sources_goes_on_on_an_empty_machine_without_its_blocks_in_object_storage() {
     let (bucket, input) =
-        (recovery_tests::scratch::directory().unwrap(), recovery_tests::scratch::directory().unwrap());
+        (floodmark_chaos::scratch::directory().unwrap(), floodmark_chaos::scratch::directory().unwrap());
     let location = format!("file://{}", bucket.path().display());
     let clock = ManualClock::at(1_700_000_000_000);
     for life in 0..4_u64 {
-        let copy = recovery_tests::scratch::directory().unwrap();
+        let copy = floodmark_chaos::scratch::directory().unwrap();
         let running = start(&location, copy.path(), input.path(), &clock);
         for batch in 0..5_u64 {
             let name = format!("{life}-{batch}.txt");

@@ -1,4 +1,4 @@
-//! `floodmark export`: the state of a checkpoint as JSON lines, whole and exact; `src/export.rs` says how.
+//! `floodmark export`: the state of a checkpoint as JSON lines, whole and exact; `src/store/export.rs` says how.
 
 use crate::checkpoints::{Opened, Question};
 use crate::console::Console;

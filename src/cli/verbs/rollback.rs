@@ -6,7 +6,7 @@
 //! | copies of the manifests, the line `begins` | the store as it was |
 //! | the checkpoint that is left is pinned | the same, and the pin or a leftover of it |
 //! | a pinned target is brought back | the same, and a checkpoint that no manifest names |
-//! | the rollback manifest (`manifest.create`) | the same, or the rollback: `src/recovery/rollback.rs` goes on from there |
+//! | the rollback manifest (`manifest.create`) | the same, or the rollback: `src/store/recovery/rollback.rs` goes on from there |
 //! | (object storage) the log is taken over | the rollback; a driver of before ends at its next manifest, at the latest |
 //! | the line `done` | the rollback |
 

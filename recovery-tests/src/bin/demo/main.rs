@@ -13,9 +13,9 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use floodmark_chaos::process::{Counts, Job, Line, Pace, ProcessError, Sender, Text, example, of_repository, seed};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use recovery_tests::process::{Counts, Job, Line, Pace, ProcessError, Sender, Text, example, of_repository, seed};
 
 use screen::{Screen, grouped, megabytes};
 

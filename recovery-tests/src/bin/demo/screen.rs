@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
-use recovery_tests::process::Connection;
+use floodmark_chaos::process::Connection;
 
 const BOLD: &str = "1";
 const RED: &str = "1;31";

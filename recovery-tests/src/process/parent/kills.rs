@@ -56,12 +56,12 @@ impl Kills {
 /// When something could not be played: a directory, a program. What a victim did wrong is in the report.
 ///
 /// ```no_run
-/// use recovery_tests::process::parent::{Kills, kills};
+/// use floodmark_chaos::process::parent::{Kills, kills};
 ///
 /// let report = kills(&Kills::new(500, 7)?, &|progress| eprint!("\r{} of {}", progress.kills, progress.of))?;
 /// println!("{report}");
 /// assert!(report.survived());
-/// # Ok::<(), recovery_tests::process::ProcessError>(())
+/// # Ok::<(), floodmark_chaos::process::ProcessError>(())
 /// ```
 pub fn kills(plan: &Kills, progress: &(dyn Fn(&Progress) + Sync)) -> Result<KillReport, ProcessError> {
     let started = Instant::now();

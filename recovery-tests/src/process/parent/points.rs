@@ -65,12 +65,12 @@ impl Points {
 /// When something could not be played: a directory, a program, the plain run. What a victim did wrong is in the report.
 ///
 /// ```no_run
-/// use recovery_tests::process::parent::{Points, points};
+/// use floodmark_chaos::process::parent::{Points, points};
 ///
 /// let report = points(&Points::new(7)?, &|progress| eprint!("\r{} of {}", progress.kills, progress.of))?;
 /// println!("{report}");
 /// assert!(report.survived());
-/// # Ok::<(), recovery_tests::process::ProcessError>(())
+/// # Ok::<(), floodmark_chaos::process::ProcessError>(())
 /// ```
 pub fn points(plan: &Points, progress: &(dyn Fn(&Progress) + Sync)) -> Result<PointReport, ProcessError> {
     let started = Instant::now();

@@ -17,9 +17,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// A victim, by all that is known of it.
 ///
 /// ```no_run
-/// use recovery_tests::process::program;
-/// use recovery_tests::process::parent::Witness;
-/// use recovery_tests::process::victim::{Options, Pace, Place, Until, Word};
+/// use floodmark_chaos::process::program;
+/// use floodmark_chaos::process::parent::Witness;
+/// use floodmark_chaos::process::victim::{Options, Pace, Place, Until, Word};
 /// use std::time::Duration;
 ///
 /// let directory = tempfile::tempdir().unwrap();
@@ -29,7 +29,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// life.kill()?;
 /// witness.note("killed behind a sync", life.sight())?;
 /// witness.finish(Until::Batches(12))?; // and everything is as it must be
-/// # Ok::<(), recovery_tests::process::ProcessError>(())
+/// # Ok::<(), floodmark_chaos::process::ProcessError>(())
 /// ```
 #[derive(Debug)]
 pub struct Witness {

@@ -64,13 +64,13 @@ impl Moment {
 /// A point at which a life stops for ever, as text: `[stage/]step[+operation]:nth[:moment]`.
 ///
 /// ```
-/// use recovery_tests::process::victim::{Moment, Point, Stage};
+/// use floodmark_chaos::process::victim::{Moment, Point, Stage};
 ///
 /// let point: Point = "wal.sync:17".parse()?;
 /// assert_eq!((point.stage, point.nth, point.moment), (None, 17, Moment::Before));
 /// let point: Point = "recovering/wal.roll+link:1:after".parse()?;
 /// assert_eq!((point.stage, point.to_string().as_str()), (Some(Stage::Recovering), "recovering/wal.roll+link:1:after"));
-/// # Ok::<(), recovery_tests::process::ProcessError>(())
+/// # Ok::<(), floodmark_chaos::process::ProcessError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {

@@ -2,7 +2,7 @@
 //! job's code.
 //!
 //! A [`Shape`] is parsed from a text that [`Schema`](super::schema::Schema) wrote. It decodes the crate's encoding
-//! (`src/codec.rs`) into JSON, and encodes JSON into the same bytes.
+//! (`src/base/codec.rs`) into JSON, and encodes JSON into the same bytes.
 //!
 //! # JSON
 //! As serde writes it, except where JSON cannot say it:

@@ -1,4 +1,4 @@
-//! Reading the text of a schema: the inverse of `render` in `src/state/schema.rs`.
+//! Reading the text of a schema: the inverse of `render` in `src/store/state/schema.rs`.
 
 use std::collections::HashMap;
 
