@@ -6,6 +6,8 @@
 #
 # and compiles RocksDB once for all clones on the machine (scripts/rocksdb.py), into ${FLOODMARK_CACHE:-~/.cache/floodmark}.
 # Needs no root, writes nowhere else, and does nothing where all is in place.
+#
+#   scripts/setup.sh --print-env    also prints the variables for a project that depends on this checkout, as `export` lines
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,7 +38,7 @@ fi
 if [ ! -s .tools/lib/libclang.so ]; then
     python3 -m pip --version >/dev/null 2>&1 ||
         fail "python3 has no pip: it fetches libclang from PyPI" "to get it: apt-get install python3-pip, or python3 -m ensurepip --user"
-    echo "setup: fetching libclang 18.1.1 (25 MB) into .tools"
+    echo "setup: fetching libclang 18.1.1 (25 MB) into .tools" >&2
     rm -rf .tools/python
     PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-deps \
         --only-binary=:all: --require-hashes --target .tools/python --requirement scripts/requirements.txt ||
@@ -49,3 +51,8 @@ fi
 
 # Written only when all of it is there: .cargo/rocksdb.toml, and before that the archive that it names.
 scripts/rocksdb.py
+
+if [ "${1:-}" = --print-env ]; then
+    printf 'export LIBCLANG_PATH=%q\nexport C_INCLUDE_PATH=%q\n' "$PWD/.tools/lib" "$PWD/.tools/include"
+    scripts/rocksdb.py --print-env
+fi

@@ -12,12 +12,10 @@ use timely::WorkerConfig;
 use timely::communication::Config as Communication;
 
 use crate::dataflow::blame::Sight;
-use crate::dataflow::freezing::FrozenOperators;
 use crate::dataflow::graph::Graph;
 use crate::dataflow::push::BatchContext;
-use crate::dataflow::report::WorkerReport;
 use crate::dataflow::task::{BlockReader, Task};
-use crate::dataflow::worker::{self, FromWorker, Presence, StateQuery, ToWorker, WorkerSeat};
+use crate::dataflow::worker::{self, Presence, StateQuery, ToWorker, WorkerEvent, WorkerSeat};
 use floodmark_base::error::{Error, ErrorKind, Result};
 use floodmark_store::state::loader::StateLoader;
 
@@ -26,25 +24,6 @@ use floodmark_store::state::loader::StateLoader;
 pub(crate) struct Width {
     pub workers: u32,
     pub partitions: u32,
-}
-
-/// What comes out of a running engine.
-pub(crate) enum EngineEvent {
-    Done {
-        execution: u64,
-        report: WorkerReport,
-    },
-    /// What one worker has for the checkpoint, after [`Engine::freeze`].
-    Frozen(FrozenOperators),
-    /// User code panicked, while this execution was worked on if it is known.
-    Panicked {
-        execution: Option<u64>,
-        operator: String,
-        panic: String,
-    },
-    SourceFailed(Error),
-    /// Stored state could not be read.
-    StateFailed(Error),
 }
 
 /// A running dataflow.
@@ -80,11 +59,11 @@ impl Engine {
         loader: StateLoader,
         blocks: BlockReader,
         patience: Duration,
-        tell: impl Fn(EngineEvent) + Send + Sync + 'static,
+        tell: impl Fn(WorkerEvent) + Send + Sync + 'static,
     ) -> Result<Self> {
         let (ready, readiness) = channel();
         let (here, present) = channel();
-        let tell = translated(ready, tell);
+        let tell: Arc<dyn Fn(WorkerEvent) + Send + Sync> = Arc::new(tell);
         let (mut inboxes, mut seats, mut workers) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..width.workers {
             let (inbox, outbox) = channel();
@@ -94,6 +73,7 @@ impl Engine {
                 loader: loader.clone(),
                 blocks: blocks.clone(),
                 inbox: outbox,
+                ready: ready.clone(),
                 tell: tell.clone(),
                 sight: Sight::default(),
                 presence: Arc::new(Presence(here.clone())),
@@ -102,7 +82,7 @@ impl Engine {
             workers.push(Watched { sight: seat.sight.clone(), presence: Arc::downgrade(&seat.presence) });
             seats.push(Some(seat));
         }
-        drop((here, loader));
+        drop((here, ready, loader));
         let communication =
             if width.workers == 1 { Communication::Thread } else { Communication::Process(width.workers as usize) };
         let config = timely::Config { communication, worker: WorkerConfig::default() };
@@ -204,32 +184,6 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// What a worker says, to whom it concerns: the start of the engine, or whoever runs it.
-fn translated(
-    ready: Sender<Result<Thread>>,
-    tell: impl Fn(EngineEvent) + Send + Sync + 'static,
-) -> Arc<dyn Fn(FromWorker) + Send + Sync> {
-    Arc::new(move |message| match message {
-        FromWorker::Ready(thread) => drop(ready.send(Ok(thread))),
-        FromWorker::NotReady(error) => drop(ready.send(Err(error))),
-        FromWorker::Done { execution, report } => tell(EngineEvent::Done { execution, report }),
-        FromWorker::Frozen(frozen) => tell(EngineEvent::Frozen(frozen)),
-        FromWorker::Panicked { execution, operator, panic } => {
-            tell(EngineEvent::Panicked { execution, operator, panic })
-        }
-        FromWorker::SourceFailed(error) => tell(EngineEvent::SourceFailed(error)),
-        FromWorker::StateFailed(error) => tell(EngineEvent::StateFailed(error)),
-        FromWorker::Gone => {
-            drop(ready.send(Err(Error::new(ErrorKind::Environment, "a worker ended before it was ready"))));
-            tell(EngineEvent::Panicked {
-                execution: None,
-                operator: "the dataflow".into(),
-                panic: "a worker thread ended".into(),
-            });
-        }
-    })
 }
 
 /// Spreads tasks over workers, each to the one with the fewest bytes so far. Results do not depend on it (I-3).

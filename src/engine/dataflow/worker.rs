@@ -60,24 +60,18 @@ pub(crate) struct SelectedKey {
     pub key: Vec<u8>,
 }
 
-/// What a worker tells the driver.
-pub(crate) enum FromWorker {
-    /// The dataflow stands, its state is loaded; from now on `thread` must be unparked after a message.
-    Ready(Thread),
-    /// The state could not be loaded.
-    NotReady(Error),
-    /// All workers are through with this execution; this is what this one did.
+/// What a worker reports to the driver once its state is loaded.
+pub(crate) enum WorkerEvent {
+    /// All workers have finished this execution; `report` is this worker's part in it.
     Done { execution: u64, report: WorkerReport },
-    /// What this worker has for the checkpoint, once it was told to freeze.
+    /// This worker's part of the checkpoint, once it was told to freeze.
     Frozen(FrozenOperators),
-    /// User code panicked; the worker has dropped its dataflow.
+    /// User code panicked, during this execution if it is known. The worker never steps its dataflow again.
     Panicked { execution: Option<u64>, operator: String, panic: String },
-    /// The input of a task could not be had.
+    /// The input of a task could not be read.
     SourceFailed(Error),
-    /// Stored state could not be read; the worker has dropped its dataflow.
+    /// Stored state could not be read. The worker never steps its dataflow again.
     StateFailed(Error),
-    /// The thread is about to end without having been told to.
-    Gone,
 }
 
 /// What a worker needs to build and run its dataflow.
@@ -87,7 +81,10 @@ pub(crate) struct WorkerSeat {
     pub loader: StateLoader,
     pub blocks: BlockReader,
     pub inbox: Receiver<ToWorker>,
-    pub tell: Arc<dyn Fn(FromWorker) + Send + Sync>,
+    /// Gets the worker's thread once its state is loaded, or the reason why it cannot be loaded. The thread must be unparked after
+    /// each message to the worker.
+    pub ready: Sender<Result<Thread, Error>>,
+    pub tell: Arc<dyn Fn(WorkerEvent) + Send + Sync>,
     pub sight: Sight,
     /// Dropped when the worker has ended.
     pub presence: Arc<Presence>,
@@ -96,24 +93,32 @@ pub(crate) struct WorkerSeat {
 /// Says that a worker has not ended. All of an engine's workers have ended when nothing can be sent on the channel any more.
 pub(crate) struct Presence(#[allow(dead_code)] pub Sender<()>);
 
-/// Tells the driver that the thread ends, unless it was told to.
+/// Reports the end of the thread, unless the worker was told to stop.
 struct Farewell {
-    tell: Arc<dyn Fn(FromWorker) + Send + Sync>,
+    ready: Sender<Result<Thread, Error>>,
+    tell: Arc<dyn Fn(WorkerEvent) + Send + Sync>,
     expected: bool,
 }
 
 impl Drop for Farewell {
     fn drop(&mut self) {
         if !self.expected {
-            (self.tell)(FromWorker::Gone);
+            let error = Error::new(ErrorKind::Environment, "a worker ended before it was ready");
+            // Nobody listens once the engine has started.
+            drop(self.ready.send(Err(error)));
+            (self.tell)(WorkerEvent::Panicked {
+                execution: None,
+                operator: "the dataflow".into(),
+                panic: "a worker thread ended".into(),
+            });
         }
     }
 }
 
 /// Runs a worker until it is told to stop, or fails. The dataflow is dropped before this returns.
 pub(crate) fn run(worker: &mut Worker, seat: WorkerSeat) {
-    let WorkerSeat { graph, partitions, loader, blocks, inbox, tell, sight, presence } = seat;
-    let mut farewell = Farewell { tell: tell.clone(), expected: false };
+    let WorkerSeat { graph, partitions, loader, blocks, inbox, ready, tell, sight, presence } = seat;
+    let mut farewell = Farewell { ready: ready.clone(), tell: tell.clone(), expected: false };
     sight.watch_this_thread();
     let (index, workers) = (worker.index() as u32, worker.peers() as u32);
     let dataflow = worker.next_dataflow_index();
@@ -123,14 +128,14 @@ pub(crate) fn run(worker: &mut Worker, seat: WorkerSeat) {
     drop(lowering);
     match built.unwrap_or_else(|panic| Err(not_loaded(panic))) {
         Ok(mut lowered) => {
-            tell(FromWorker::Ready(std::thread::current()));
+            drop(ready.send(Ok(std::thread::current())));
             if let Err(failure) = serve(worker, &graph, &inbox, &*tell, &mut lowered) {
                 tell(failure);
                 wait_for_stop(&inbox);
             }
         }
         Err(error) => {
-            tell(FromWorker::NotReady(error));
+            drop(ready.send(Err(error)));
             // The dataflow is incomplete, so it is never stepped.
             wait_for_stop(&inbox);
         }
@@ -147,9 +152,9 @@ fn serve(
     worker: &mut Worker,
     graph: &Graph,
     inbox: &Receiver<ToWorker>,
-    tell: &dyn Fn(FromWorker),
+    tell: &dyn Fn(WorkerEvent),
     lowered: &mut Lowered,
-) -> Result<(), FromWorker> {
+) -> Result<(), WorkerEvent> {
     let mut next_done = 0_u64;
     loop {
         loop {
@@ -157,7 +162,7 @@ fn serve(
                 Ok(ToWorker::Run { batch, tasks }) => begin_batch(lowered, batch, tasks),
                 Ok(ToWorker::Freeze) => {
                     let frozen = catch_unwind(AssertUnwindSafe(|| lowered.freezing.finish())).map_err(failure_of)?;
-                    tell(FromWorker::Frozen(frozen));
+                    tell(WorkerEvent::Frozen(frozen));
                 }
                 Ok(ToWorker::Query(query)) => {
                     blame::enter(&graph.node(query.node).name);
@@ -169,23 +174,23 @@ fn serve(
         }
         catch_unwind(AssertUnwindSafe(|| worker.step_or_park(None))).map_err(failure_of)?;
         if let Some(failure) = lowered.failure.borrow_mut().take() {
-            return Err(FromWorker::SourceFailed(failure.0));
+            return Err(WorkerEvent::SourceFailed(failure.0));
         }
         while lowered.batches.borrow().contains_key(&next_done) && !lowered.probe.less_equal(&next_done) {
             lowered.batches.borrow_mut().remove(&next_done);
-            tell(FromWorker::Done { execution: next_done, report: lowered.reports.take(next_done) });
+            tell(WorkerEvent::Done { execution: next_done, report: lowered.reports.take(next_done) });
             next_done += 1;
         }
     }
 }
 
 /// What a caught panic was: the user's, or a read of stored state that failed in the middle of a batch.
-fn failure_of(panic: Box<dyn Any + Send>) -> FromWorker {
+fn failure_of(panic: Box<dyn Any + Send>) -> WorkerEvent {
     match panic.downcast::<StateFailure>() {
-        Ok(failure) => FromWorker::StateFailed(failure.0),
+        Ok(failure) => WorkerEvent::StateFailed(failure.0),
         Err(panic) => {
             let (execution, operator) = blame::running();
-            FromWorker::Panicked { execution, operator, panic: panic_message(&*panic) }
+            WorkerEvent::Panicked { execution, operator, panic: panic_message(&*panic) }
         }
     }
 }
@@ -193,8 +198,8 @@ fn failure_of(panic: Box<dyn Any + Send>) -> FromWorker {
 /// What a caught panic was while the dataflow was built.
 fn not_loaded(panic: Box<dyn Any + Send>) -> Error {
     match failure_of(panic) {
-        FromWorker::StateFailed(error) => error,
-        FromWorker::Panicked { operator, panic, .. } => {
+        WorkerEvent::StateFailed(error) => error,
+        WorkerEvent::Panicked { operator, panic, .. } => {
             Error::new(ErrorKind::UserCode, format!("\"{operator}\" panicked while its state was loaded: {panic}"))
         }
         _ => unreachable!("a panic is the user's or a read that failed"),
@@ -218,12 +223,12 @@ fn begin_batch(lowered: &mut Lowered, batch: BatchContext, tasks: Vec<Task>) {
 /// # Errors
 /// When stored state could not be read.
 #[allow(clippy::result_large_err)] // made once in the life of a worker
-fn answer(lowered: &Lowered, query: &StateQuery) -> Result<Result<Vec<EncodedEntry>, Error>, FromWorker> {
+fn answer(lowered: &Lowered, query: &StateQuery) -> Result<Result<Vec<EncodedEntry>, Error>, WorkerEvent> {
     match catch_unwind(AssertUnwindSafe(|| look_up(lowered, query))) {
-        Ok(Err(error)) if error.kind() != ErrorKind::UserCode => Err(FromWorker::StateFailed(error)),
+        Ok(Err(error)) if error.kind() != ErrorKind::UserCode => Err(WorkerEvent::StateFailed(error)),
         Ok(found) => Ok(found),
         Err(panic) => match failure_of(panic) {
-            FromWorker::Panicked { panic, .. } => {
+            WorkerEvent::Panicked { panic, .. } => {
                 Ok(Err(Error::new(ErrorKind::UserCode, format!("the code of a key or a state panicked: {panic}"))))
             }
             failure => Err(failure),

@@ -12,8 +12,8 @@
 //! | after the file, before the event | a file that is written again | the same |
 //! | after the event | a plan with dead letters | recomputed without them |
 
-use crate::dataflow::engine::EngineEvent;
 use crate::dataflow::graph::Operator;
+use crate::dataflow::worker::WorkerEvent;
 use crate::driver::Driver;
 use crate::driver::inputs::Trial;
 use crate::driver::message::DriverMessage;
@@ -162,23 +162,23 @@ impl Driver {
             let on_trial = self.in_flight.back().is_some_and(|last| last.batch == batch);
             match self.inbox.recv().expect("the driver holds a sender itself") {
                 DriverMessage::Engine { generation, .. } if generation != self.generation => {}
-                DriverMessage::Engine { event: EngineEvent::Done { report, .. }, .. } if on_trial => {
+                DriverMessage::Engine { event: WorkerEvent::Done { report, .. }, .. } if on_trial => {
                     let front = self.in_flight.front_mut().expect("the trial is under way");
                     front.reports.push(report);
                     if front.reports.len() == self.settings.width.workers as usize {
                         break;
                     }
                 }
-                DriverMessage::Engine { event: EngineEvent::Done { execution, report }, .. } => {
+                DriverMessage::Engine { event: WorkerEvent::Done { execution, report }, .. } => {
                     self.worker_done(execution, report)?;
                 }
-                DriverMessage::Engine { event: EngineEvent::Panicked { operator, panic, .. }, .. } => {
+                DriverMessage::Engine { event: WorkerEvent::Panicked { operator, panic, .. }, .. } => {
                     outcome = Some(Panic { operator, message: panic });
                     break;
                 }
-                DriverMessage::Engine { event: EngineEvent::SourceFailed(error), .. } => return Err(error),
+                DriverMessage::Engine { event: WorkerEvent::SourceFailed(error), .. } => return Err(error),
                 // Where an older checkpoint is there, all begins again from that one.
-                DriverMessage::Engine { event: EngineEvent::StateFailed(error), .. } => self.state_failed(error)?,
+                DriverMessage::Engine { event: WorkerEvent::StateFailed(error), .. } => self.state_failed(error)?,
                 DriverMessage::Checkpoint(done) => self.checkpoint_done(done)?,
                 DriverMessage::Stop { graceful: false } => return Err(self.interrupted()),
                 message => later.push(message),

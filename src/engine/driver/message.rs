@@ -1,6 +1,6 @@
 //! What reaches the driver: one channel, so that everything it does has one order.
 
-use crate::dataflow::engine::EngineEvent;
+use crate::dataflow::worker::WorkerEvent;
 use crate::driver::questions::Question;
 use floodmark_base::error::Error;
 use floodmark_store::checkpoint::{CheckpointDone, CheckpointError};
@@ -11,7 +11,7 @@ pub(crate) enum DriverMessage {
     /// From the engine of this generation; from an older one it is void.
     Engine {
         generation: u64,
-        event: EngineEvent,
+        event: WorkerEvent,
     },
     /// The background load of the engine of this generation is through, or has found damage.
     Loaded {

@@ -52,12 +52,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 
-use crate::dataflow::engine::{Engine, EngineEvent};
+use crate::dataflow::engine::Engine;
 use crate::dataflow::freezing::FrozenOperators;
 use crate::dataflow::graph::{Deliver, Graph, NodeId};
 use crate::dataflow::push::BatchContext;
 use crate::dataflow::report::WorkerReport;
 use crate::dataflow::task::BlockReader;
+use crate::dataflow::worker::WorkerEvent;
 use crate::driver::fallback::LazyStart;
 use crate::driver::guard::guarded;
 use crate::driver::history::History;
@@ -250,13 +251,13 @@ impl Driver {
         }
     }
 
-    fn engine_event(&mut self, event: EngineEvent) -> Result<()> {
+    fn engine_event(&mut self, event: WorkerEvent) -> Result<()> {
         match event {
-            EngineEvent::Done { execution, report } => self.worker_done(execution, report),
-            EngineEvent::Frozen(frozen) => self.worker_frozen(frozen),
-            EngineEvent::Panicked { execution, operator, panic } => self.attempt_failed(execution, operator, panic),
-            EngineEvent::SourceFailed(error) => Err(error),
-            EngineEvent::StateFailed(error) => self.state_failed(error),
+            WorkerEvent::Done { execution, report } => self.worker_done(execution, report),
+            WorkerEvent::Frozen(frozen) => self.worker_frozen(frozen),
+            WorkerEvent::Panicked { execution, operator, panic } => self.attempt_failed(execution, operator, panic),
+            WorkerEvent::SourceFailed(error) => Err(error),
+            WorkerEvent::StateFailed(error) => self.state_failed(error),
         }
     }
 
