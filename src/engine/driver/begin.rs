@@ -54,7 +54,7 @@ impl Driver {
             tracing::error!(%error, "a start that failed ended in a second error");
         }
         // Nobody has a handle on the job yet, so nothing but words of the life that has ended can wait here.
-        while self.inbox.try_recv().is_ok() {}
+        self.inbox.clear();
         self.wal.abandon();
         self.runtime.shutdown_background();
         Job {
@@ -64,7 +64,6 @@ impl Driver {
             directs: self.inputs.directs,
             shared: self.shared,
             events: self.events,
-            sender: self.sender,
             inbox: self.inbox,
             watch: self.code_watch,
             deliveries: self.deliveries,
@@ -122,7 +121,7 @@ impl Driver {
             if self.history.all_given() && self.in_flight.is_empty() {
                 return Ok(());
             }
-            let message = self.inbox.recv().expect("the driver holds a sender itself");
+            let message = self.inbox.next();
             self.handle(message)?;
         }
     }

@@ -3,6 +3,7 @@
 use crate::dataflow::freezing::FrozenOperators;
 use crate::driver::Driver;
 use crate::driver::done::BatchResult;
+use crate::driver::message::DriverMessage;
 use crate::driver::settings::{JobSettings, KEY_GROUPS};
 use crate::driver::{CheckpointClock, Stopping};
 use crate::listener::events::CheckpointCompleted;
@@ -137,22 +138,19 @@ impl Driver {
 
     /// Waits until no checkpoint is being written: the store then holds what the newest published one holds.
     pub(super) fn settle_checkpoint(&mut self) -> Result<()> {
-        use crate::driver::message::DriverMessage;
         if self.checkpoint.point.is_some() {
             // Not asked for yet: what was, or was to be, frozen is gone with the dataflow.
             self.thaw_sources();
             self.checkpoint = CheckpointClock { newest: self.checkpoint.newest, ..CheckpointClock::default() };
         }
-        let mut later = Vec::new();
+        let wanted = |message: &DriverMessage| {
+            matches!(message, DriverMessage::Checkpoint(_) | DriverMessage::Stop { graceful: false })
+        };
         while self.checkpoint.pending.is_some() {
-            match self.inbox.recv().expect("the driver holds a sender itself") {
+            match self.inbox.next_of(wanted) {
                 DriverMessage::Checkpoint(done) => self.checkpoint_done(done)?,
-                DriverMessage::Stop { graceful: false } => return Err(self.interrupted()),
-                message => later.push(message),
+                _ => return Err(self.interrupted()),
             }
-        }
-        for message in later {
-            self.sender.send(message).expect("the driver holds the receiver itself");
         }
         Ok(())
     }

@@ -136,7 +136,7 @@ impl Driver {
     /// Starts reading what the new dataflow began without.
     pub(super) fn start_background(&mut self, tasks: &LoadTasks) -> Result<()> {
         let Some(lazy) = &mut self.lazy else { return Ok(()) };
-        let (sender, generation) = (self.sender.clone(), self.generation);
+        let (sender, generation) = (self.inbox.sender(), self.generation);
         let done = move |outcome| drop(sender.send(DriverMessage::Loaded { generation, outcome }));
         let load = BackgroundLoad::start(tasks, lazy.unverified.clone(), self.settings.load_held.clone(), done);
         lazy.load = Some(load.map_err(|error| environment("start the background load", error))?);
@@ -188,7 +188,8 @@ impl Driver {
         let store = Arc::new(open_store(&self.settings, older.checkpoint.as_ref(), true)?);
         self.store = Some(store.clone());
         let parent = older.checkpoint.map(|files| files.files).unwrap_or_default();
-        let writer = start_checkpointer(&self.settings, &self.sender, &store, chain, (self.epoch, nonce), parent);
+        let writer =
+            start_checkpointer(&self.settings, &self.inbox.sender(), &store, chain, (self.epoch, nonce), parent);
         self.checkpointer = Some(writer?);
         self.checkpoint = CheckpointClock { newest: point.batch, ..CheckpointClock::default() };
         for (uid, entries) in entries_of(&point) {

@@ -150,7 +150,10 @@ impl Driver {
     /// One attempt at (a part of) a batch on a new dataflow, with all batches before it; nothing of it is committed.
     fn attempt(&mut self, batch: BatchId, trial: Trial) -> Result<Option<Panic>> {
         self.restart_engine()?;
-        let mut later = Vec::new();
+        let wanted = |message: &DriverMessage| {
+            use DriverMessage::{Checkpoint, Engine, Stop};
+            matches!(message, Engine { .. } | Checkpoint(_) | Stop { graceful: false })
+        };
         let mut outcome = None;
         loop {
             if self.in_flight.is_empty() {
@@ -160,7 +163,7 @@ impl Driver {
                 }
             }
             let on_trial = self.in_flight.back().is_some_and(|last| last.batch == batch);
-            match self.inbox.recv().expect("the driver holds a sender itself") {
+            match self.inbox.next_of(wanted) {
                 DriverMessage::Engine { generation, .. } if generation != self.generation => {}
                 DriverMessage::Engine { event: WorkerEvent::Done { report, .. }, .. } if on_trial => {
                     let front = self.in_flight.front_mut().expect("the trial is under way");
@@ -180,14 +183,10 @@ impl Driver {
                 // Where an older checkpoint is there, all begins again from that one.
                 DriverMessage::Engine { event: WorkerEvent::StateFailed(error), .. } => self.state_failed(error)?,
                 DriverMessage::Checkpoint(done) => self.checkpoint_done(done)?,
-                DriverMessage::Stop { graceful: false } => return Err(self.interrupted()),
-                message => later.push(message),
+                _ => return Err(self.interrupted()),
             }
         }
         self.drop_engine();
-        for message in later {
-            self.sender.send(message).expect("the driver holds the receiver itself");
-        }
         Ok(outcome)
     }
 

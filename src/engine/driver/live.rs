@@ -16,7 +16,7 @@ use floodmark_store::wal::{FrameAt, FrameKind, NewFrame, Wal};
 impl Driver {
     /// Receives and ticks from now on.
     pub(super) fn go_live(&mut self, receivers: Vec<ReceiverSource>) -> Result<()> {
-        let sender = self.sender.clone();
+        let sender = self.inbox.sender();
         let intake = Intake::new(Arc::new(WalBlocks(self.wal.clone())), self.inputs.tracker.clone(), move |error| {
             drop(sender.send(DriverMessage::ReceivingFailed(error)));
         });
@@ -28,7 +28,7 @@ impl Driver {
             self.shared.receiving(&supervisor);
             self.supervisor = Some(supervisor);
         }
-        let sender = self.sender.clone();
+        let sender = self.inbox.sender();
         let tick = move || drop(sender.send(DriverMessage::Tick));
         self.ticker = Some(Ticker::start(self.settings.clock.clone(), self.settings.interval_ms, tick)?);
         Ok(())

@@ -10,6 +10,7 @@
 mod begin;
 mod checkpoints;
 mod done;
+mod engine;
 mod failure;
 mod fallback;
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod full_disk_tests;
 mod given_up;
 pub(crate) mod guard;
 mod history;
+pub(crate) mod inbox;
 pub(crate) mod inputs;
 mod joining;
 mod letters;
@@ -50,7 +52,6 @@ mod user_code_tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
 
 use crate::dataflow::engine::Engine;
 use crate::dataflow::freezing::FrozenOperators;
@@ -62,6 +63,7 @@ use crate::dataflow::worker::WorkerEvent;
 use crate::driver::fallback::LazyStart;
 use crate::driver::guard::guarded;
 use crate::driver::history::History;
+use crate::driver::inbox::Inbox;
 use crate::driver::inputs::{Inputs, Trial};
 use crate::driver::memory::FrozenMemory;
 use crate::driver::message::DriverMessage;
@@ -88,8 +90,7 @@ pub(crate) struct Driver {
     graph: Arc<Graph>,
     shared: Arc<Shared>,
     events: Events,
-    inbox: Receiver<DriverMessage>,
-    sender: Sender<DriverMessage>,
+    inbox: Inbox,
     code_watch: Watch,
 
     wal: Wal,
@@ -223,7 +224,7 @@ impl Driver {
             if self.stopping == Stopping::Done {
                 break;
             }
-            let message = self.inbox.recv().expect("the driver holds a sender itself");
+            let message = self.inbox.next();
             self.handle(message)?;
         }
         Ok(())

@@ -18,15 +18,14 @@
 //! Then the batches since the checkpoint are recomputed, and only after that receivers start.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use crate::dataflow::graph::{Deliver, Graph, NodeId};
 use crate::driver::Driver;
 use crate::driver::fallback::Fallback;
 use crate::driver::guard::guarded;
+use crate::driver::inbox::Inbox;
 use crate::driver::inputs::DirectInput;
-use crate::driver::message::DriverMessage;
 use crate::driver::room::with_room;
 use crate::driver::settings::JobSettings;
 use crate::driver::status::Shared;
@@ -59,8 +58,7 @@ pub(crate) struct Job {
     pub directs: Vec<DirectInput>,
     pub shared: Arc<Shared>,
     pub events: Events,
-    pub sender: Sender<DriverMessage>,
-    pub inbox: Receiver<DriverMessage>,
+    pub inbox: Inbox,
     pub watch: Watch,
     /// The outputs, where an earlier attempt at starting has taken them from the graph; empty at first.
     pub deliveries: Vec<(NodeId, Box<dyn Deliver>)>,

@@ -30,7 +30,7 @@ impl Driver {
             return Ok(());
         };
         self.stopping = Stopping::Receiving;
-        let sender = self.sender.clone();
+        let sender = self.inbox.sender();
         // No user code runs in this task: it waits for the receivers, and no longer than the grace period for theirs.
         self.runtime.spawn(async move {
             let stopped = supervisor.stop().await.map_err(Error::from);

@@ -122,7 +122,8 @@ impl Job {
         // Last, since it holds the store in a thread of its own: what fails from here on must end it.
         let lazy = fallback.and_then(|fallback| LazyStart::new(&self.settings, decision, fallback, nonce));
         let parent = checkpoint.map(|files| files.files).unwrap_or_default();
-        let checkpointer = start_checkpointer(&self.settings, &self.sender, &store, chain, (epoch, nonce), parent)?;
+        let checkpointer =
+            start_checkpointer(&self.settings, &self.inbox.sender(), &store, chain, (epoch, nonce), parent)?;
         let driver = Driver {
             estimator: PidRateEstimator::new(self.settings.interval_ms, PidSettings::default()),
             rate: None,
@@ -133,7 +134,6 @@ impl Job {
             shared: self.shared,
             events: self.events,
             inbox: self.inbox,
-            sender: self.sender,
             code_watch: self.watch,
             wal,
             log,

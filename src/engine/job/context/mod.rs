@@ -11,9 +11,10 @@ use std::cell::RefCell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::Sender;
 
 use crate::dataflow::graph::Graph;
+use crate::driver::inbox::Inbox;
 use crate::driver::inputs::DirectInput;
 use crate::driver::message::DriverMessage;
 use crate::driver::replay::ReplaySettings;
@@ -299,7 +300,8 @@ impl StreamingContext {
             (None, _) => batches(wish.smallest_ms),
             (Some(every), given_ms) => given_ms.map_or(every, |given_ms| every.min(batches(given_ms))),
         };
-        let (sender, inbox) = channel();
+        let inbox = Inbox::new();
+        let sender = inbox.sender();
         let (graph, shared) = (Arc::new(graph), Arc::default());
         let watch = Watch::new(Arc::clone(&shared), settings.clock.clone(), settings.stop_grace);
         let job = Job {
@@ -309,7 +311,6 @@ impl StreamingContext {
             directs,
             shared,
             events: Events::default(),
-            sender: sender.clone(),
             inbox,
             watch,
             deliveries: Vec::new(),
