@@ -2,7 +2,6 @@
 //!
 //! `cargo bench --bench checkpoint [rounds]`: for two sizes of state, 1,000 changed keys per checkpoint; median, mean and
 //! largest of time and new bytes, the restart, and the speed of the table by itself.
-#![allow(clippy::disallowed_methods)] // a measurement reads the real clock
 
 mod common;
 

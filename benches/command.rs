@@ -2,7 +2,6 @@
 //!
 //! `cargo bench --features floodmark/aws,floodmark-cli/aws --bench command [rounds]`, after `make command`. `status` and `get` are whole processes,
 //! from their start to their end; the medians are printed beside those of `floodmark --version`, which does nothing.
-#![allow(clippy::disallowed_methods)] // what is measured is real time
 
 mod common;
 

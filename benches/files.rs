@@ -4,7 +4,6 @@
 //! `/dev/shm`, where that is there: the figures are then ours and the system's, not the disk's), has a job take them all, and restarts
 //! it. Then it measures batches of the job with all files known: with nothing new in an unchanged directory; after a change of the
 //! directory, so that it is listed, with nothing new; and with one new file. A million files take about 5 GB of `/dev/shm`.
-#![allow(clippy::disallowed_methods)] // a measurement reads the real clock
 
 mod common;
 

@@ -3,7 +3,6 @@
 //!
 //! `cargo bench --bench floor [rounds]`, after `cargo build --release --examples`: medians of five unless told, the programs in turn. Two
 //! threads; keys are kept inline, in 24 bytes. The counts of all are compared with the truth.
-#![allow(clippy::disallowed_methods)] // what is measured is real time
 
 mod common;
 

@@ -3,7 +3,6 @@
 //!
 //! `cargo bench --bench latency [seconds]`: each load runs for so long, 20 unless told. The clock of a record starts when the log
 //! has acknowledged its block, and stops when the output has the batch in which it was counted. All durability is on.
-#![allow(clippy::disallowed_methods)] // a measurement reads the real clock
 
 mod common;
 

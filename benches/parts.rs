@@ -3,7 +3,6 @@
 //!
 //! `cargo bench --bench parts [filter]`: criterion's statistics; with `-- --save-baseline x` and `-- --baseline x` one build is compared with
 //! another.
-#![allow(clippy::disallowed_methods)] // what is measured is real time
 
 use std::hint::black_box;
 use std::path::Path;

@@ -4,7 +4,6 @@
 //! ended by SIGKILL. By operator: `map_with_state`, which looks up what it touches and reads the rest beside the batches; the
 //! same so that it reads everything first; `update_state_by_key`, which has to. Then the word count of the examples with 1,000,000
 //! keys, whose restarts also write files; that needs `cargo build --release --examples`.
-#![allow(clippy::disallowed_methods)] // what is measured is real time
 
 mod common;
 

@@ -6,7 +6,6 @@
 //! is computing, and the way between the threads); and so that something downstream reads what the operator puts out, which for
 //! some is every key. The first row is a job without state: what a batch costs anyhow. In brackets: how many times cheaper than
 //! `update_state_by_key` an operator is, beyond that. In the end: `map_with_state` with 10,000 keys, and with up to 10 million.
-#![allow(clippy::disallowed_methods)] // a measurement reads the real clock
 
 mod common;
 

@@ -4,7 +4,6 @@
 //! its own, with two workers, the log and checkpoints on; memory is the most that the process ever had. Records are pairs of u64 in
 //! blocks of 100,000; first every key comes once, then `map_with_state` uses random keys: all alike, or nine in ten records on
 //! a tenth of the keys.
-#![allow(clippy::disallowed_methods)] // what is measured is real time
 
 mod common;
 

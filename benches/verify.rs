@@ -3,7 +3,6 @@
 //!
 //! `cargo bench --bench verify [pairs] [log MB] [keys] [cold]`: makes a store with a log and a checkpoint, then
 //! measures in pairs, next to each other, and prints medians. With `cold` the files leave the page cache before each run.
-#![allow(clippy::disallowed_methods)] // a measurement reads the real clock
 
 mod common;
 

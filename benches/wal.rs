@@ -3,7 +3,6 @@
 //! Last, how fast a log is scanned and its blocks are read again.
 //!
 //! `cargo bench --bench wal`; `FLOODMARK_BENCH_DIR` chooses the directory, and with it the disk.
-#![allow(clippy::disallowed_methods)] // what is measured is real time
 
 mod common;
 

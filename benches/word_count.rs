@@ -1,7 +1,6 @@
 //! Word count from files and through a socket, everything durable: words a second, memory, bytes written.
 //!
 //! `cargo bench --bench word_count [rounds]`, after `cargo build --release --examples`; medians of the rounds.
-#![allow(clippy::disallowed_methods)] // what is measured is real time
 
 mod common;
 

@@ -2,7 +2,6 @@
 //!
 //! The jobs themselves are whole in their own files.
 #![allow(dead_code)] // each example uses its part
-#![allow(clippy::disallowed_methods)] // examples measure real time
 
 pub mod arguments;
 pub mod report;

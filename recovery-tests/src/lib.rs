@@ -9,7 +9,6 @@
 //! - [`scratch`]: where directories for tests are made.
 //! - [`process`]: real processes, killed with SIGKILL at random moments, whose results are compared with a plain count.
 #![forbid(unsafe_code)]
-#![allow(clippy::disallowed_methods)] // real processes run on the real clock
 
 pub mod damage;
 pub mod planted;

@@ -1,6 +1,5 @@
 //! A receiver that stores one record per block: a million blocks that wait take little memory and little time, when they come in,
 //! when a batch takes them, and when a start finds them in the log.
-#![allow(clippy::disallowed_methods)] // real processes run on the real clock
 
 use std::path::Path;
 use std::process::Command;

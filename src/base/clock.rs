@@ -352,7 +352,6 @@ impl ClockWatch {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)] // tests start threads of their own
 mod tests {
     use super::*;
     use std::thread;

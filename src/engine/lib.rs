@@ -5,6 +5,8 @@
 //!
 //! It knows nothing of the command.
 #![forbid(unsafe_code)]
+// Tests make files and threads of their own; what they test is linted without them.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 // The job: how it is declared, the handle on it while it runs, questions about its state, and its past computed again.
 mod job;

@@ -6,6 +6,8 @@
 //! It knows nothing of sources, operators, workers and the driver: a stored job can be read, and what a start would do be decided,
 //! without the program that wrote it.
 #![forbid(unsafe_code)]
+// Tests make files and threads of their own; what they test is linted without them.
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
 // Rules for interfaces that are offered to others.
 #![allow(clippy::len_without_is_empty, clippy::new_without_default)]
 #![allow(rustdoc::private_intra_doc_links)] // its documentation is for those who work on it

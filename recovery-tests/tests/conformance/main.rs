@@ -1,7 +1,5 @@
 //! The suites for sinks, direct sources and receivers: Floodmark's own pass them, and each rule finds one that breaks it.
 
-#![allow(clippy::disallowed_methods)] // senders are threads of their own
-
 mod direct;
 mod receivers;
 mod sender;

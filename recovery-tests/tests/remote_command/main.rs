@@ -5,7 +5,6 @@ mod files;
 #[allow(dead_code)] // the jobs of another binary
 #[path = "../remote_job/kit.rs"]
 mod kit;
-#[allow(clippy::disallowed_methods)] // stops on threads of their own: the tests see whether they end
 mod outage;
 mod pins;
 mod reading;

@@ -1,4 +1,5 @@
 //! `floodmark man`: the manual pages, from the same definitions.
+#![allow(clippy::disallowed_methods)] // writes manual pages where the user wants them
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -239,7 +239,6 @@ impl Shared {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)] // tests start threads of their own
 mod tests {
     use std::sync::mpsc::channel;
     use std::thread;

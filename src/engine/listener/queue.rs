@@ -200,7 +200,6 @@ impl Queue {
 }
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)] // tests start threads of their own
 mod tests {
     use std::sync::mpsc::{Receiver, Sender, channel};
 

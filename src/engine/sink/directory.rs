@@ -22,6 +22,7 @@
 //! | syncing them, before the rename | `.batch-…`, whole | the same |
 //! | the rename, before the directory's sync | the batch, or after a power cut `.batch-…` | finds the batch equal and syncs the directory; or writes it anew |
 //! | the directory's sync | the batch | finds it equal, changes nothing |
+#![allow(clippy::disallowed_methods)] // locks a directory
 
 //!
 //! Every durable step passes the door to the disk ([`Step::SinkFence`], [`Step::SinkPublish`]); the lock does not, since it means

@@ -1,4 +1,5 @@
 //! Reading a batch that `save_as_object_files` has written.
+#![allow(clippy::disallowed_methods)] // reads files that are published, without a job
 
 use std::fs;
 use std::io;

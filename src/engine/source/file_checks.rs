@@ -1,5 +1,6 @@
 //! Whether files that were taken are still what was read: a few are looked at with each offer, and those of which only the time is
 //! another are read again.
+#![allow(clippy::disallowed_methods)] // looks at files of the user
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;

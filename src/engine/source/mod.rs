@@ -46,14 +46,12 @@ mod text_range;
 mod text_stream;
 
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)] // tests start threads of their own
 mod tests;
 #[cfg(test)]
 mod order_tests;
 #[cfg(test)]
 mod binary_files_tests;
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)] // as above
 mod framing_tests;
 #[cfg(test)]
 mod given_up_files_tests;

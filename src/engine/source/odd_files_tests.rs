@@ -172,7 +172,6 @@ fn a_file_that_was_taken_in_part_is_waited_for_while_it_is_away() {
 
 /// Runs a test on a thread to which the permissions of files apply, also where it is root's.
 #[cfg(target_os = "linux")]
-#[allow(clippy::disallowed_methods)] // a thread of its own, whose privileges go with it
 pub(super) fn without_privileges(test: impl FnOnce() + Send + 'static) {
     use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
     let unprivileged = move || {

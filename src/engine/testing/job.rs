@@ -1,4 +1,5 @@
 //! `TestJob`: a job on a manual clock, in a directory of its own.
+#![allow(clippy::disallowed_methods)] // makes and removes the directory of a test
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

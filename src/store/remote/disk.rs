@@ -14,6 +14,7 @@
 //! first manifest of each epoch stays for ever, so that a driver that was stalled before creating it never finds the name free (I-8),
 //! and so does every 64th, by which the newest is found without believing a list.
 //! All other paths, such as those of sinks, are those of the local disk.
+#![allow(clippy::disallowed_methods)] // reads a note of the working copy
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, IoSlice};

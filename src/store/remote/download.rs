@@ -3,6 +3,7 @@
 //! A download is written under a temporary name, compared with the checksum, synced and renamed; then the directories are synced. A
 //! crash leaves temporary files, which mean nothing, and whole ones, whose names may be lost: what is there under its name and has
 //! the checksum need not be downloaded again.
+#![allow(clippy::disallowed_methods)] // writes the working copy, which can be fetched again
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -47,7 +47,6 @@ mod shared;
 mod survey;
 mod tail;
 #[cfg(test)]
-#[allow(clippy::disallowed_methods)] // tests start threads of their own
 mod tests;
 mod truncation;
 mod version;

@@ -4,7 +4,6 @@
 //! with SIGKILL at random moments, starts it again, resends what it had not acknowledged, and compares every count with a
 //! plain count of what was sent.
 #![forbid(unsafe_code)]
-#![allow(clippy::disallowed_methods)] // a real process on the real clock
 
 mod screen;
 

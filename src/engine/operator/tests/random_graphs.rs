@@ -27,7 +27,6 @@ fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
 
 fn random_graphs<K: TestKey>() {
     let cases: u32 = setting("FLOODMARK_GRAPH_CASES").unwrap_or(CASES).div_ceil(TYPES);
-    #[allow(clippy::disallowed_methods)] // a seed, which is printed
     let seed: u64 = setting("FLOODMARK_GRAPH_SEED").unwrap_or_else(|| u64::from(rand::random::<u32>()));
     let keys = std::any::type_name::<K>();
     println!("{cases} random graphs over {keys}, seed {seed}");

@@ -1,4 +1,5 @@
 //! A scripted job around one receiver: its lives, what is in its log, and what its sender was told.
+#![allow(clippy::disallowed_methods)] // waits for code of the user, in real time
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
