@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use floodmark::{StreamingContext, Text, TextFiles};
 use floodmark_chaos::suite;
-use floodmark_chaos::sweep::{Env, Fault, Oracle, Restart, Run, Sweep};
+use floodmark_chaos::sweep::{Env, Fault, Oracle, Replay, Restart, Run, Sweep};
 
 /// Every kind of step and every fault, but not every step: `make chaos` has all of them.
 #[test]
@@ -31,6 +31,41 @@ fn overlapping_calls_with_positions_and_a_limited_rate_survive_a_sample_of_all_f
 fn a_job_in_object_storage_survives_a_sample_of_all_faults() {
     for log_blocks in [true, false] {
         suite::everything_in_object_storage(log_blocks).seed(20_261_121).sample(60).nested(15).run().assert_survived();
+    }
+}
+
+/// The program of docs/testing.md.
+fn totals(env: &Env) -> floodmark::Result<StreamingContext> {
+    let context = env.builder("totals").build()?;
+    env.input::<(String, u64)>(&context, "payments")
+        .update_state_by_key("totals", |new: &[u64], old: Option<u64>| Some(old.unwrap_or(0) + new.iter().sum::<u64>()))
+        .sink("out", env.sink("totals"));
+    Ok(context)
+}
+
+/// A life died after its log had a name and before that name was durable. The next one found the log and published the first
+/// manifest, which names it; then came a power cut, and every later start was refused, because that log was gone.
+#[test]
+fn the_log_of_an_interrupted_first_start_is_durable_before_a_manifest_names_it() {
+    let sweep = || {
+        Sweep::new("totals", totals)
+            .input("payments", (1..=12_u64).map(|n| vec![("ann".to_string(), n), ("bob".to_string(), 2 * n)]))
+    };
+    let place = tempfile::tempdir().unwrap();
+    for second in [
+        "wal.roll:1/io-error",
+        "wal.roll:6/io-error",
+        "wal.roll:7/io-error",
+        "wal.roll:7/crash-before",
+        "sink.fence:1/crash-before",
+    ] {
+        let schedule = format!("1/wal.roll:4/crash-after+2/{second}");
+        let file = place.path().join("replay.json");
+        let replay = format!(
+            r#"{{"schema":"floodmark.replay/1","sweep":"totals","seed":1,"schedule":"{schedule}","shrunk":{{"batches":null,"without_restarts":true,"every":null}}}}"#
+        );
+        fs::write(&file, replay).unwrap();
+        sweep().replay(&Replay::read(&file).unwrap()).assert_survived();
     }
 }
 

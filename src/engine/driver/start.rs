@@ -7,7 +7,7 @@
 //! | apply, in this order | a crash after it leaves |
 //! |---|---|
 //! | the live directory is built | a directory that is built afresh each time |
-//! | (fresh only) the log's first segment | a log with nothing in it, which the next start takes over |
+//! | (fresh only) the log's first segment | a log with nothing in it, which the next start takes over: it syncs the log's directory first, since the segment's name may not be durable yet |
 //! | rejections, then the claim of the epoch | a chain that says the same with a larger epoch; the next start claims the next one |
 //! | (object storage) the log is taken over | a claim; the life before may still put groups, which the next start finds |
 //! | sinks are fenced | sinks that wait for this epoch or a larger one |

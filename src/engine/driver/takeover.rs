@@ -21,6 +21,7 @@ use crate::driver::start::{Job, chain_failed, environment};
 use crate::driver::{CheckpointClock, Driver, Stopping, Tick};
 use crate::source::{ErasedDirect, PidRateEstimator, PidSettings, SourceError};
 use floodmark_base::clock::ClockWatch;
+use floodmark_base::disk::Step;
 use floodmark_base::error::{Error, ErrorKind, Result};
 use floodmark_base::id::{BatchId, BatchTime, Epoch, Lineage, LogId, Uid, WriterNonce};
 use floodmark_base::planted::PlantedBug;
@@ -71,6 +72,11 @@ impl Job {
         }
         let create = |epoch| Wal::create(disk.clone(), &directory, epoch, self.settings.wal.clone());
         let mut wal = if fresh_log { Some(create(epoch).map_err(Error::from)?) } else { None };
+        if !fresh_log && decision.from.is_none() {
+            // The life that began this log may have ended before its name was durable, and the first manifest will name it.
+            let synced = disk.sync_directory(Step::WalRoll, &directory);
+            synced.map_err(|error| environment(&format!("sync {}", directory.display()), error))?;
+        }
         let log = wal.as_ref().map_or_else(|| scan.as_ref().expect("there is a log").log_id, Wal::log_id);
         let stored = decision.from.as_ref().map(|from| from.point.operators.as_slice()).unwrap_or_default();
         let operators = self.number_operators(stored, decision);
