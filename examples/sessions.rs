@@ -96,7 +96,8 @@ fn start(simulation: &Simulation, place: &Path, sessions: Sessions) -> Result<(R
 
 fn print(session: &Session) {
     let Session { user, first_ms, last_ms, pages } = session;
-    println!("{user} from {} to {}: {} views", clock_time(*first_ms), clock_time(*last_ms), pages.len());
+    let views = if pages.len() == 1 { "view" } else { "views" };
+    println!("{user} from {} to {}: {} {views}", clock_time(*first_ms), clock_time(*last_ms), pages.len());
 }
 
 #[cfg(test)]

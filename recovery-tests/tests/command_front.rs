@@ -45,7 +45,7 @@ fn the_status_of_a_job_that_died_says_where_it_stands_and_what_a_start_would_do(
     assert_eq!((&status["batches"]["planned"], &status["checkpoint"]["batch"]), (&Value::from(7), &Value::from(6)));
     assert_eq!((&status["recovery"]["batches"], &status["job"]["epoch"]), (&Value::from(1), &Value::from(2)));
     let text = on("status", stored.place.path(), &[]).stdout;
-    for words in ["healthy", "not running, epoch 2", "planned 7", "of batch 6", "recompute 1 batches"] {
+    for words in ["healthy", "not running, epoch 2", "planned 7", "of batch 6", "recompute 1 batch"] {
         assert!(text.contains(words), "{words}: {text}");
     }
 }
@@ -63,7 +63,7 @@ fn the_plan_is_what_the_next_start_does() {
     assert_eq!(plan["fallback"]["batch"], 3, "the older checkpoint: {plan}");
     let recovered = stored.finish(stored.place.path()).unwrap();
     recovered.outcome.unwrap();
-    assert!(recovered.report.contains("batch 6") && recovered.report.contains("1 batches"), "{}", recovered.report);
+    assert!(recovered.report.contains("batch 6") && recovered.report.contains("1 batch"), "{}", recovered.report);
 }
 
 #[test]

@@ -367,7 +367,7 @@ fn a_source_with_blocks_in_no_batch_is_refused_unless_it_is_dropped() {
     error_of(
         place.start(dropped, word_count),
         ErrorKind::Incompatible,
-        &["source \"more\" has 1 blocks", "drop_state(\"more\")"],
+        &["source \"more\" has 1 block", "drop_state(\"more\")"],
     );
     let life = place.start(|builder| dropped(builder).drop_state("more"), word_count).unwrap();
     life.count("a", 1).unwrap();

@@ -75,8 +75,8 @@ fn a_store_of_version_1_goes_on_and_becomes_one_of_version_2() {
 
     let life = store.start().unwrap();
     let report = life.running.recovery().to_string();
-    assert!(report.contains("checkpoint of batch 6") && report.contains("1 batches replayed"), "{report}");
-    assert!(report.contains("1 logged blocks wait"), "block 8 was acknowledged: {report}");
+    assert!(report.contains("checkpoint of batch 6") && report.contains("1 batch replayed"), "{report}");
+    assert!(report.contains("1 logged block waits"), "block 8 was acknowledged: {report}");
     let (manifests, segments) = store.versions();
     assert_eq!((manifests, segments), (vec![1, 1, 1, 2], vec![1, 1, 1, 2]), "the claim and the new segment");
     let new = contents(store.place.path());

@@ -12,6 +12,7 @@
 #![allow(rustdoc::private_intra_doc_links)] // its documentation is for those who work on it
 
 pub mod text;
+pub mod plural;
 pub mod bytes;
 pub mod error;
 pub mod clock;

@@ -12,6 +12,7 @@ use super::page::count;
 use super::view;
 use floodmark_base::disk::LocalDisk;
 use floodmark_base::id::Sequence;
+use floodmark_base::plural::counted;
 use floodmark_store::batch::event::{BatchEvent, PlannedTask};
 use floodmark_store::block::{AbsentHead, BlockHead};
 use floodmark_store::recovery::facts::WAL;
@@ -83,7 +84,7 @@ impl ShownFrame {
     fn take_block(&mut self, head: &BlockHead) -> String {
         (self.source, self.records) = (Some(head.source.to_string()), Some(head.records));
         let position = head.position.map(|position| format!("#{position}")).unwrap_or_default();
-        format!("Block {}{position} {} records", head.source, head.records)
+        format!("Block {}{position} {}", head.source, counted(head.records, "record"))
     }
 
     fn take_event(&mut self, event: &BatchEvent) -> String {
@@ -101,7 +102,15 @@ fn event_text(event: &BatchEvent) -> (Option<u64>, String) {
             let tasks = || plan.inputs.iter().flat_map(|input| &input.tasks);
             let blocks = plan.blocks().count();
             let ranges = tasks().filter(|task| matches!(task, PlannedTask::Range(_))).count();
-            (Some(plan.batch.0), format!("Planned batch {}: {blocks} blocks, {ranges} ranges", plan.batch))
+            (
+                Some(plan.batch.0),
+                format!(
+                    "Planned batch {}: {}, {}",
+                    plan.batch,
+                    counted(blocks as u64, "block"),
+                    counted(ranges as u64, "range")
+                ),
+            )
         }
         BatchEvent::AttemptStarted { batch, attempt } => {
             (Some(batch.0), format!("AttemptStarted batch {batch}, attempt {attempt}"))
@@ -110,15 +119,22 @@ fn event_text(event: &BatchEvent) -> (Option<u64>, String) {
             (Some(batch.0), format!("AttemptFailed batch {batch}, attempt {attempt}: {operator}: {panic}"))
         }
         BatchEvent::DeadLettered { batch, letters } => {
-            (Some(batch.0), format!("DeadLettered batch {batch}: {} records", letters.len()))
+            (Some(batch.0), format!("DeadLettered batch {batch}: {}", counted(letters.len() as u64, "record")))
         }
         BatchEvent::Committed(commit) => {
             let records: u64 = commit.records.iter().map(|(_, records)| records).sum();
-            let text = format!("Committed batch {}: {records} records, {} ms", commit.batch, commit.processing_ms);
+            let text = format!(
+                "Committed batch {}: {}, {} ms",
+                commit.batch,
+                counted(records, "record"),
+                commit.processing_ms
+            );
             (Some(commit.batch.0), text)
         }
         BatchEvent::Published { batch } => (Some(batch.0), format!("Published batch {batch}")),
-        BatchEvent::GivenUp { blocks } => (None, format!("GivenUp {} blocks that no batch had taken", blocks.len())),
+        BatchEvent::GivenUp { blocks } => {
+            (None, format!("GivenUp {} that no batch had taken", counted(blocks.len() as u64, "block")))
+        }
         BatchEvent::SourceDecided { source, batch, decision } => {
             let text = format!("SourceDecided by {source} about batch {batch}: {} bytes", decision.len());
             (Some(batch.0), text)

@@ -1,6 +1,7 @@
 //! The text of a report: fields, tables and findings, for a terminal of any width.
 
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table};
+use floodmark_base::plural::noun_for;
 
 use super::exit::Exit;
 
@@ -174,6 +175,11 @@ fn whole_columns(headers: &[&str], rows: &[Vec<String>], width: usize) -> usize 
 /// A number with its thousands apart: `1,234,567`.
 pub(crate) fn count(number: u64) -> String {
     indicatif::HumanCount(number).to_string()
+}
+
+/// A number with its noun: `1 batch`, `1,024 batches`.
+pub(crate) fn counted(number: u64, noun: &str) -> String {
+    format!("{} {}", count(number), noun_for(number, noun))
 }
 
 /// Bytes for people, in powers of ten: `1.54 MB`.

@@ -1,5 +1,6 @@
 //! What a start would do with a store, in a few words: the end of every verb that looks for damage.
 
+use crate::page::counted;
 use serde::Serialize;
 
 use super::exit::Exit;
@@ -59,8 +60,7 @@ impl Start {
                 };
                 let replay = match replay_batches {
                     0 => "recomputes nothing".to_string(),
-                    1 => "recomputes 1 batch".to_string(),
-                    batches => format!("recomputes {batches} batches"),
+                    batches => format!("recomputes {}", counted(batches as u64, "batch")),
                 };
                 let instead = if rejected.is_empty() { "" } else { " (an older one: the newest is damaged)" };
                 format!("A start takes {from}{instead} and {replay}; nothing is lost.")

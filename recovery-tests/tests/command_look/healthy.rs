@@ -148,10 +148,7 @@ fn frames_are_told_one_by_one_and_in_sums() {
     assert_eq!(stats["kinds"]["event"]["bytes"], bytes("event"));
     assert_eq!(stats["sources"]["blocks"]["records"], 280);
     let text = floodmark("wal 2..3 --records", place).stdout;
-    assert!(
-        text.contains("Block blocks#1 40 records") && text.contains("Planned batch 1: 1 blocks, 1 ranges"),
-        "{text}"
-    );
+    assert!(text.contains("Block blocks#1 40 records") && text.contains("Planned batch 1: 1 block, 1 range"), "{text}");
     assert_eq!(text.lines().filter(|line| line.contains("Planned") || line.contains("Block")).count(), 2);
     let (report, _) = json("wal 2 --records", place);
     assert!(report["frames"][0]["payload"]["hex"].as_str().unwrap().len() > 600);

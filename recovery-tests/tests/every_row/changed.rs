@@ -63,7 +63,7 @@ where
     let life = place.start(|builder| builder, ledger::<A>).unwrap();
     life.handles.push(vec![record.clone()]).unwrap();
     drop(life);
-    let words = ["source \"moves\" has 1 blocks", found, expected, "graceful stop", "drop_state(\"moves\")"];
+    let words = ["source \"moves\" has 1 block", found, expected, "graceful stop", "drop_state(\"moves\")"];
     error_of(place.start(|builder| builder, ledger::<B>), ErrorKind::Incompatible, &words);
 
     let life = place.start(|builder| builder, ledger::<A>).unwrap();
@@ -128,7 +128,7 @@ fn another_framing_of_a_socket_is_refused_while_its_bytes_wait() {
         context.socket_stream("in", &address, floodmark::Framing::length_prefixed()).print(1);
         other_source(context)
     };
-    let words = ["source \"in\" has 1 blocks of lines", "frames behind their lengths now", "drop_state(\"in\")"];
+    let words = ["source \"in\" has 1 block of lines", "frames behind their lengths now", "drop_state(\"in\")"];
     error_of(place.start(|builder| builder, frames), ErrorKind::Incompatible, &words);
     let life = place.start(|builder| builder, lines).unwrap();
     life.running.stop(true).unwrap();

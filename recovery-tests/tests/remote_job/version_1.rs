@@ -68,7 +68,7 @@ fn a_bucket_of_version_1_goes_on_and_its_envelopes_are_of_version_2_from_then_on
 
     let job = world.start(&Machine::new()).unwrap();
     let report = job.running.recovery().to_string();
-    assert!(report.contains("checkpoint of batch 6") && report.contains("1 batches replayed"), "{report}");
+    assert!(report.contains("checkpoint of batch 6") && report.contains("1 batch replayed"), "{report}");
     let new = versions(&world);
     assert_eq!(new.iter().filter(|version| **version == 2).count(), 1, "the claim: {new:?}");
     let objects = world.store.objects();

@@ -10,7 +10,7 @@ use crate::failure::Result;
 use crate::finding::{Code, Finding, write_findings};
 use crate::location::Store;
 use crate::operation::{journal, pins};
-use crate::page::{Page, bytes, count, time};
+use crate::page::{Page, bytes, count, counted, time};
 use crate::view;
 use floodmark_base::disk::LocalDisk;
 use floodmark_store::checkpoint::{ChainFacts, CheckpointFiles, Link, Manifest, ManifestKind, Standing};
@@ -252,7 +252,9 @@ impl Report for LogReport {
             }
         }
         if !self.superseded.is_empty() {
-            page.line(&format!("{} manifests below {} are superseded.", self.superseded.len(), self.boundary));
+            let superseded = self.superseded.len() as u64;
+            let verb = if superseded == 1 { "is" } else { "are" };
+            page.line(&format!("{} below {} {verb} superseded.", counted(superseded, "manifest"), self.boundary));
         }
         for batch in &self.pinned_only {
             page.line(&format!("The checkpoint of batch {batch} is pinned."));

@@ -8,7 +8,7 @@ use crate::failure::{Failure, Result};
 use crate::location::Store;
 use crate::operation::pins::{Pin, pins};
 use crate::operation::{Operation, WriteArgs, refuse_the_owned};
-use crate::page::{Page, bytes, count};
+use crate::page::{Page, bytes, count, counted};
 use crate::view;
 use floodmark_base::id::BatchId;
 use floodmark_store::recovery::rollback;
@@ -140,10 +140,10 @@ impl Report for PinReport {
                 (false, _) => "would be pinned; nothing was written",
             };
             page.line(&format!(
-                "The checkpoint of batch {} ({}, {} keys) {done}.",
+                "The checkpoint of batch {} ({}, {}) {done}.",
                 count(pinned.batch),
                 bytes(pinned.bytes),
-                count(pinned.keys)
+                counted(pinned.keys, "key")
             ));
             if let Some(next) = &self.next {
                 page.next(next);

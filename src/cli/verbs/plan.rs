@@ -6,7 +6,7 @@ use crate::console::{Console, Report};
 use crate::exit::Exit;
 use crate::failure::{Failure, Result};
 use crate::location::Store;
-use crate::page::{Mood, Page, bytes, count, duration_ms};
+use crate::page::{Mood, Page, bytes, count, counted, duration_ms};
 use crate::verbs::status::owner_text;
 use crate::view;
 use floodmark_store::lock::Owner;
@@ -235,7 +235,7 @@ impl Report for PlanReport {
         }
         fields.push((
             "waiting",
-            format!("{} blocks ({} records)", count(self.waiting_blocks as u64), count(self.waiting_records)),
+            format!("{} ({})", counted(self.waiting_blocks as u64, "block"), counted(self.waiting_records, "record")),
         ));
         fields.push(("lost", "nothing".to_string()));
         fields.push(("takes", format!("about {}", duration_ms(self.estimated_ms))));
@@ -250,7 +250,7 @@ impl PlanReport {
             None => "nothing is stored: a first start".to_string(),
             Some(Source { directory: None, .. }) => "empty, before the first checkpoint".to_string(),
             Some(Source { batch, keys, bytes: size, .. }) => {
-                format!("the checkpoint of batch {}: {} keys, {}", count(*batch), count(*keys), bytes(*size))
+                format!("the checkpoint of batch {}: {}, {}", count(*batch), counted(*keys, "key"), bytes(*size))
             }
         }
     }
@@ -258,13 +258,14 @@ impl PlanReport {
     fn recompute(&self) -> String {
         let (Some(first), Some(last)) = (self.replay.first(), self.replay.last()) else { return "nothing".to_string() };
         let deaths = self.replay.iter().map(|batch| batch.attempts.saturating_sub(batch.failed_attempts));
-        let (deaths, records) = (deaths.max().unwrap_or_default(), count(self.replay_records));
-        let mut text = format!(
-            "batches {} to {} ({records} logged records, {})",
-            first.batch,
-            last.batch,
-            bytes(self.replay_bytes)
-        );
+        let deaths = deaths.max().unwrap_or_default();
+        let batches = if first.batch == last.batch {
+            format!("batch {}", first.batch)
+        } else {
+            format!("batches {} to {}", first.batch, last.batch)
+        };
+        let records = counted(self.replay_records, "logged record");
+        let mut text = format!("{batches} ({records}, {})", bytes(self.replay_bytes));
         let failed: u32 = self.replay.iter().map(|batch| batch.failed_attempts).sum();
         if failed > 0 {
             text += &format!("; {failed} attempts at them have failed");
@@ -291,9 +292,11 @@ impl PlanReport {
     fn fallback_text(&self) -> String {
         match &self.fallback {
             None => "none: no older checkpoint with its log".to_string(),
-            Some(Fallback { batch: 0, replay_batches }) => format!("the empty state and {replay_batches} batches"),
+            Some(Fallback { batch: 0, replay_batches }) => {
+                format!("the empty state and {}", counted(*replay_batches as u64, "batch"))
+            }
             Some(Fallback { batch, replay_batches }) => {
-                format!("the checkpoint of batch {batch} and {replay_batches} batches")
+                format!("the checkpoint of batch {batch} and {}", counted(*replay_batches as u64, "batch"))
             }
         }
     }

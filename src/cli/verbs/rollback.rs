@@ -20,7 +20,7 @@ use crate::failure::{Failure, Result};
 use crate::location::{Store, quoted};
 use crate::operation::pins::{Pin, bring_back, pins};
 use crate::operation::{BackupArgs, Operation, WriteArgs, refuse_the_owned, warn_of_fencing};
-use crate::page::{Mood, Page, count, time};
+use crate::page::{Mood, Page, count, counted, time};
 use crate::view;
 use floodmark_base::disk::LocalDisk;
 use floodmark_base::id::BatchId;
@@ -87,9 +87,9 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     warn_of_fencing(&store, console);
     if args.write.apply {
         let question = format!(
-            "Take the job \"{job}\" back to batch {}, and publish {} batches again?",
+            "Take the job \"{job}\" back to batch {}, and publish {} again?",
             args.to,
-            plan.report.again.len()
+            counted(plan.report.again.len() as u64, "batch")
         );
         let backup = Some(&args.backup);
         let operation = Operation::begin(console, &store, &job, "rollback", &args.write, backup, &question)?;

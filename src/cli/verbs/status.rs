@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::failure::{Result, exit_of};
 use crate::finding::Code;
 use crate::location::Store;
-use crate::page::{Mood, Page, bytes, count, duration_ms, time};
+use crate::page::{Mood, Page, bytes, count, counted, duration_ms, time};
 use crate::remote::RemoteStore;
 use crate::sizes::Sizes;
 use crate::view;
@@ -124,8 +124,8 @@ impl Report for StatusReport {
                 recovery.rejected.iter().chain(&recovery.unneeded_damage).map(|damage| ("damaged", damage.clone())),
             );
         }
-        let (parts, place) = if self.in_bucket { ("objects", "in the bucket") } else { ("segments", "on disk") };
-        fields.push(("log", format!("{} in {} {parts}", bytes(self.sizes.log), count(self.sizes.segments))));
+        let (part, place) = if self.in_bucket { ("object", "in the bucket") } else { ("segment", "on disk") };
+        fields.push(("log", format!("{} in {}", bytes(self.sizes.log), counted(self.sizes.segments, part))));
         fields.push(("checkpoints", bytes(self.sizes.checkpoints)));
         fields.push((place, bytes(self.sizes.total)));
         page.fields(fields);
@@ -141,9 +141,9 @@ impl Report for StatusReport {
 impl CheckpointStatus {
     fn text(&self) -> String {
         format!(
-            "of batch {}, {} keys, {} old ({} retained)",
+            "of batch {}, {}, {} old ({} retained)",
             count(self.batch),
-            count(self.keys),
+            counted(self.keys, "key"),
             duration_ms(self.age_ms),
             self.retained
         )
@@ -155,18 +155,19 @@ impl RecoveryStatus {
         let replay = match self.batches {
             0 => "recompute nothing".to_string(),
             batches => format!(
-                "recompute {} batches ({} records, {})",
-                count(batches as u64),
-                count(self.records),
+                "recompute {} ({}, {})",
+                counted(batches as u64, "batch"),
+                counted(self.records, "record"),
                 bytes(self.bytes)
             ),
         };
         match self.waiting_blocks {
             0 => replay,
             blocks => format!(
-                "{replay}; {} blocks ({} records) wait for a batch",
-                count(blocks as u64),
-                count(self.waiting_records)
+                "{replay}; {} ({}) {} for a batch",
+                counted(blocks as u64, "block"),
+                counted(self.waiting_records, "record"),
+                if blocks == 1 { "waits" } else { "wait" }
             ),
         }
     }

@@ -147,7 +147,7 @@ fn a_life_is_told_in_order_with_a_restart_a_failed_attempt_and_a_graceful_stop()
     job.run_batch().unwrap();
     job.running().stop(true).unwrap();
     let second_life = [
-        "job started: epoch 2, recovering: checkpoint of batch 0, 1 batches to replay; 1 committed batches to publish",
+        "job started: epoch 2, recovering: checkpoint of batch 0, 1 batch to replay; 1 committed batch to publish",
         "1 started: attempt 1, replay",
         "1 to output", // its publication was not on record yet
         "1 at output: done",

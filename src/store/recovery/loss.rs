@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::block::BlockRef;
 use floodmark_base::id::{BatchId, Sequence, Uid};
+use floodmark_base::plural::counted;
 
 /// What of one source's blocks nobody can read again.
 ///
@@ -123,7 +124,8 @@ impl fmt::Display for Listed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, LostBlocks { source, blocks, records, bytes }) in self.0.iter().enumerate() {
             let separator = if index > 0 { ", " } else { "" };
-            write!(f, "{separator}{blocks} blocks of \"{source}\" ({records} records, {bytes} bytes)")?;
+            let (blocks, records) = (counted(*blocks, "block"), counted(*records, "record"));
+            write!(f, "{separator}{blocks} of \"{source}\" ({records}, {bytes} bytes)")?;
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::recovery::loss::{Batches, Listed, LostBlocks};
 use crate::wal::{FrameAt, WalError};
 use floodmark_base::error::{Error, ErrorKind};
 use floodmark_base::id::{BatchId, LogId, Sequence, Uid};
+use floodmark_base::plural::counted;
 
 /// A start that is refused.
 ///
@@ -24,7 +25,8 @@ pub enum Refusal {
     #[error("frame {} in segment {} at offset {} is whole but cannot be decoded: {reason}", .at.sequence, .at.segment, .at.offset)]
     UnreadableFrame { at: FrameAt, reason: String },
     #[error(
-        "the manifests are gone, but the log holds {batches} batches and {blocks} blocks: restore the manifests directory"
+        "the manifests are gone, but the log holds {} and {}: restore the manifests directory",
+        counted(*batches as u64, "batch"), counted(*blocks as u64, "block")
     )]
     ManifestsGone { batches: usize, blocks: usize },
     #[error(
@@ -70,7 +72,8 @@ pub enum Refusal {
     )]
     OperatorGone { uid: Uid },
     #[error(
-        "source \"{uid}\" has {blocks} blocks that no batch has taken, and is not in the program: put it back, or give them up by drop_state(\"{uid}\")"
+        "source \"{uid}\" has {} that no batch has taken, and is not in the program: put it back, or give them up by drop_state(\"{uid}\")",
+        counted(*blocks as u64, "block")
     )]
     SourceGone { uid: Uid, blocks: usize },
     #[error(
@@ -86,7 +89,8 @@ pub enum Refusal {
     )]
     PlannedSourceKind { uid: Uid, batch: BatchId, expected: String, found: String },
     #[error(
-        "source \"{uid}\" has {blocks} blocks of {found} that no batch has taken, and its blocks are of {expected} now: run the old program to a graceful stop first, change the type back, or give the blocks up by drop_state(\"{uid}\")"
+        "source \"{uid}\" has {} of {found} that no batch has taken, and its blocks are of {expected} now: run the old program to a graceful stop first, change the type back, or give the blocks up by drop_state(\"{uid}\")",
+        counted(*blocks as u64, "block")
     )]
     RecordType { uid: Uid, blocks: usize, expected: String, found: String },
     #[error(

@@ -7,6 +7,7 @@ use crate::recovery::loss::{Loss, LostBlocks};
 use crate::recovery::sources::SourceChanges;
 use crate::wal::Tail;
 use floodmark_base::id::{BatchId, Epoch};
+use floodmark_base::plural::counted;
 
 /// What recovery found and did.
 ///
@@ -124,23 +125,33 @@ impl fmt::Display for RecoveryReport {
         let Some(checkpoint) = self.checkpoint else { return f.write_str("started fresh") };
         match self.milliseconds {
             Some(ms) => {
-                write!(f, "recovered: checkpoint of batch {checkpoint}, {} batches replayed, {ms} ms", self.replayed)?;
+                write!(
+                    f,
+                    "recovered: checkpoint of batch {checkpoint}, {} replayed, {ms} ms",
+                    counted(self.replayed, "batch")
+                )?;
             }
-            None => write!(f, "recovering: checkpoint of batch {checkpoint}, {} batches to replay", self.replayed)?,
+            None => write!(
+                f,
+                "recovering: checkpoint of batch {checkpoint}, {} to replay",
+                counted(self.replayed, "batch")
+            )?,
         }
         if self.republished > 0 {
             let done = if self.milliseconds.is_some() { "published" } else { "to publish" };
-            write!(f, "; {} committed batches {done}", self.republished)?;
+            write!(f, "; {} {done}", counted(self.republished, "committed batch"))?;
         }
         if self.taken_back > 0 {
             let done = if self.milliseconds.is_some() { "published again" } else { "to publish again" };
-            write!(f, "; after a rollback {} batches {done}, as a new lineage", self.taken_back)?;
+            write!(f, "; after a rollback {} {done}, as a new lineage", counted(self.taken_back, "batch"))?;
         }
         if self.deaths > 0 {
-            write!(f, "; {} batches were being computed when the process ended", self.deaths)?;
+            let verb = if self.deaths == 1 { "was" } else { "were" };
+            write!(f, "; {} {verb} being computed when the process ended", counted(self.deaths, "batch"))?;
         }
         if self.unplanned_blocks > 0 {
-            write!(f, "; {} logged blocks wait for the next batch", self.unplanned_blocks)?;
+            let verb = if self.unplanned_blocks == 1 { "waits" } else { "wait" };
+            write!(f, "; {} {verb} for the next batch", counted(self.unplanned_blocks, "logged block"))?;
         }
         if let Tail::Interrupted {
             segment, offset, bytes, reason, whole_frames_beyond_proven, whole_frames_cut, ..

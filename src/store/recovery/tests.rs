@@ -205,7 +205,7 @@ fn a_log_without_manifests_is_taken_over_only_while_it_is_unused() {
     (facts.chain, facts.candidates) = (ChainFacts::default(), Vec::new());
     assert!(decided(&facts).from.is_none());
     log(&mut facts).blocks.insert(block(9, "words"));
-    refused(&facts, &declared(), ErrorKind::Damaged, &["manifests are gone", "1 blocks"]);
+    refused(&facts, &declared(), ErrorKind::Damaged, &["manifests are gone", "1 block"]);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn a_planned_batch_is_recomputed() {
         [Sequence(69), Sequence(79)]
     );
     let report = RecoveryReport::new(&decision).to_string();
-    assert!(report.contains("1 batches were being computed when the process ended"), "{report}");
+    assert!(report.contains("1 batch was being computed when the process ended"), "{report}");
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn a_committed_batch_is_recomputed_and_published() {
     assert_eq!(replayed(&decision), [7]);
     assert!(decision.replay[0].commit.is_some() && !decision.replay[0].published);
     let report = RecoveryReport::new(&decision).to_string();
-    assert!(report.contains("1 committed batches to publish"), "{report}");
+    assert!(report.contains("1 committed batch to publish"), "{report}");
 }
 
 #[test]
@@ -424,7 +424,7 @@ fn blocks_of_a_lost_machine_are_named_and_given_up_only_when_the_program_says_so
         log(&mut facts).blocks.insert(block(waiting, "words"));
     }
     let words =
-        ["batch 8 cannot", "1 blocks of \"words\" (4 records, 100 bytes)", "batch 6", "go_on_without_log", "batch 10"];
+        ["batch 8 cannot", "1 block of \"words\" (4 records, 100 bytes)", "batch 6", "go_on_without_log", "batch 10"];
     refused(&facts, &declared(), ErrorKind::Damaged, &words);
     let go_on = Declared { goes_on_without_log: true, ..declared() };
     let decision = decide(&facts, &go_on, &[]).unwrap();
@@ -513,7 +513,7 @@ fn a_source_that_the_program_does_not_know_is_refused_unless_dropped_or_used_up(
     refused(&facts([published(7)]), &renamed, ErrorKind::Incompatible, &["batch 7", "\"words\"", "graceful stop"]);
     let mut facts = facts([]);
     log(&mut facts).blocks.insert(block(85, "words"));
-    refused(&facts, &renamed, ErrorKind::Incompatible, &["\"words\" has 1 blocks", "drop_state(\"words\")"]);
+    refused(&facts, &renamed, ErrorKind::Incompatible, &["\"words\" has 1 block", "drop_state(\"words\")"]);
     let dropping = Declared { dropped: vec![Uid::from("words")], ..renamed };
     assert!(decide(&facts, &dropping, &[]).unwrap().unplanned.is_empty());
 }

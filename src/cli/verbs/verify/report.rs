@@ -10,7 +10,7 @@ use crate::console::Report;
 use crate::exit::Exit;
 use crate::finding::{Finding, write_findings};
 use crate::location::Store;
-use crate::page::{Page, bytes, count, duration_ms};
+use crate::page::{Page, bytes, count, counted, duration_ms};
 use crate::start::Start;
 use floodmark_store::checkpoint::ChainFacts;
 
@@ -78,17 +78,20 @@ impl Looked {
 
     fn words(&self) -> Vec<(&'static str, String)> {
         let log = match self.frames {
-            0 => format!("{} segments", count(self.segments as u64)),
-            frames => format!("{} frames in {} segments, {}", count(frames), self.segments, bytes(self.log_bytes)),
+            0 => counted(self.segments as u64, "segment"),
+            frames => {
+                let segments = counted(self.segments as u64, "segment");
+                format!("{} in {segments}, {}", counted(frames, "frame"), bytes(self.log_bytes))
+            }
         };
         let unread = match self.unread_tables {
             0 => String::new(),
             tables => format!("; of {} table files sizes and ends only", count(tables as u64)),
         };
         let files = format!(
-            "{} files of {} checkpoints; {} of them read whole, {}{unread}",
-            count(self.files as u64),
-            self.checkpoints,
+            "{} of {}; {} of them read whole, {}{unread}",
+            counted(self.files as u64, "file"),
+            counted(self.checkpoints as u64, "checkpoint"),
             count(self.read_files as u64),
             bytes(self.read_bytes)
         );

@@ -74,7 +74,7 @@ fn blocks_of_another_type_are_refused_unless_dropped_or_used_up() {
     log(&mut facts).blocks.insert(typed(85, "u64"));
     log(&mut facts).blocks.insert(typed(86, "str"));
     facts.chain = chain_that_names(receiver("words", "u64"));
-    let words = ["\"words\" has 1 blocks of u64", "are of str now", "graceful stop", "drop_state(\"words\")"];
+    let words = ["\"words\" has 1 block of u64", "are of str now", "graceful stop", "drop_state(\"words\")"];
     refused(&facts, &declared(), ErrorKind::Incompatible, &words);
     let left = |facts: &Facts, program: &Declared| decide(facts, program, &[]).unwrap().unplanned.len();
     assert_eq!(left(&facts, &dropping(declared(), "words")), 1, "what fits stays");
