@@ -11,6 +11,7 @@
 //!     let context = StreamingContext::builder("word-count")
 //!         .checkpoint("./state")
 //!         .batch_interval(Duration::from_secs(1))
+//!         .install_signal_handlers() // SIGTERM and Ctrl-C stop it gracefully
 //!         .build()?;
 //!
 //!     context
@@ -22,7 +23,9 @@
 //!         })
 //!         .print(10);
 //!
-//!     context.start()?.await_termination()
+//!     let running = context.start()?;
+//!     println!("{}", running.recovery()); // what it found and did
+//!     running.await_termination()
 //! }
 //! ```
 //!

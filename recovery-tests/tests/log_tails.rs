@@ -62,7 +62,7 @@ impl Log {
         let (bytes, segment, offset) = (tail.len(), self.header.number, self.bytes.len());
         let kept = self.unproven(said_beyond);
         let expected = format!(
-            "; {bytes} bytes of an interrupted append cut, never acknowledged: segment {segment}, byte {offset}: {reason} \
+            "; {bytes} bytes of an interrupted append cut, never acknowledged as far as anything proves: segment {segment}, byte {offset}: {reason} \
              ({kept} whole frames before it kept, {whole_frames_cut} after it cut)"
         );
         let place = self.stored.place.path();

@@ -12,7 +12,15 @@ use std::fmt;
 ///     matches!(error.kind(), ErrorKind::Environment)
 /// }
 /// ```
-#[derive(Debug)]
+///
+/// `Debug` writes the message, too, so that a `main` that returns it ends with words:
+///
+/// ```
+/// # extern crate floodmark_base as floodmark;
+/// # fn ended_by(error: &floodmark::Error) {
+/// assert!(format!("{error:?}").starts_with(&error.to_string()));
+/// # }
+/// ```
 pub struct Error {
     kind: ErrorKind,
     message: String,
@@ -32,7 +40,7 @@ pub enum ErrorKind {
     Configuration,
     /// Stored state does not fit this program: give a migration, drop the state, or run the old program.
     Incompatible,
-    /// The environment failed (disk, network, permission): mend it, then restart; nothing acknowledged is lost.
+    /// The environment failed (disk, network, permission): fix it, then restart; nothing acknowledged is lost.
     Environment,
     /// Stored bytes are damaged beyond what recovery repairs: look with `floodmark verify`, then restore.
     Damaged,
@@ -51,6 +59,12 @@ pub enum ErrorKind {
 
 /// The result of everything in Floodmark that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} ({})", self.kind)
+    }
+}
 
 impl Error {
     #[doc(hidden)] // for Floodmark's own crates

@@ -234,7 +234,10 @@ pub(crate) fn torn(store: &Path, segment: &SurveyedSegment, ending: &Ending) -> 
     let Tail::Interrupted { offset, bytes, reason, whole_frames_cut, .. } = &ending.tail else { return finding };
     let (expected, found) = reason.expected_and_found();
     let finding = finding.offset(*offset).differs(expected, found);
-    let finding = finding.concerning(format!("{} B that were never acknowledged; recovery cuts them", count(*bytes)));
+    let finding = finding.concerning(format!(
+        "{} B that were never acknowledged as far as anything proves; recovery cuts them",
+        count(*bytes)
+    ));
     match whole_frames_cut {
         0 => finding,
         frames => finding.concerning(format!("{frames} whole frames behind it are cut with it")),

@@ -230,7 +230,10 @@ impl Report for PlanReport {
             let place = format!("segment {segment} at byte {}", count(*offset));
             fields.push((
                 "cut",
-                format!("{} of an interrupted append, never acknowledged ({place}: {reason})", bytes(*cut)),
+                format!(
+                    "{} of an interrupted append, never acknowledged as far as anything proves ({place}: {reason})",
+                    bytes(*cut)
+                ),
             ));
         }
         fields.push((

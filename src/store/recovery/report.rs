@@ -159,7 +159,7 @@ impl fmt::Display for RecoveryReport {
         {
             write!(
                 f,
-                "; {bytes} bytes of an interrupted append cut, never acknowledged: segment {segment}, byte {offset}: {reason} \
+                "; {bytes} bytes of an interrupted append cut, never acknowledged as far as anything proves: segment {segment}, byte {offset}: {reason} \
                  ({whole_frames_beyond_proven} whole frames before it kept, {whole_frames_cut} after it cut)"
             )?;
         }
