@@ -122,7 +122,7 @@ def build(crate, lz4, destination):
     sources.append(crate / "build_version.cc")
     cores, jobs = cores_and_jobs()
     parts = chunks(sources, min(MOST_CHUNKS, max(LEAST_CHUNKS, 2 * jobs if jobs > 2 else 0)))
-    tell(f"compiling RocksDB from {len(sources)} C++ files in {len(parts)} chunks, {jobs} at a time; about 4 minutes on two cores,")
+    tell(f"compiling RocksDB from {len(sources)} C++ files in {len(parts)} chunks, {jobs} at a time; about 3 minutes on two cores,")
     tell(f"once a machine: it is kept in {destination}")
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="building-", dir=destination.parent) as folder:
