@@ -404,6 +404,43 @@ fn a_damaged_header_of_the_newest_segment_costs_nothing_where_all_frames_are_the
     }
 }
 
+#[test]
+fn a_log_of_one_segment_is_judged_alike() {
+    for offset in [0, 13, 20, 33, 50, 63] {
+        let stored = Stored::new();
+        assert_eq!(segments(&stored).len(), 1);
+        flip(&segments(&stored)[0], offset);
+        let dry = stored.dry(&["repair"]);
+        assert_eq!(dry.code, 3, "byte {offset}: {dry:?}");
+        ok(&stored.apply(&["repair"]));
+        stored.starts_with(1..=7);
+    }
+    for bytes in [0, 30] {
+        let stored = Stored::new();
+        let segment = segments(&stored).pop().unwrap();
+        let whole = fs::read(&segment).unwrap();
+        replace(&segment, &whole[..bytes]);
+        let dry = stored.dry(&["repair"]);
+        assert_eq!(dry.code, 4, "{bytes} bytes: {dry:?}");
+        assert!(dry.stdout.contains("nobody knows how much"), "{bytes} bytes: {dry:?}");
+        assert_eq!(repaired_with_loss(&stored, &format!("{bytes} bytes")), (1..=6).collect());
+    }
+}
+
+#[test]
+fn the_end_of_a_log_is_not_called_clean_where_an_older_segment_was_cut() {
+    let stored = stored();
+    assert_eq!(stored.dry(&["tail"]).code, 0);
+    let older = segments(&stored).remove(1);
+    let whole = fs::read(&older).unwrap();
+    replace(&older, &whole[..whole.len() - 100]);
+    for verb in ["verify", "tail"] {
+        let outcome = stored.dry(&[verb]);
+        assert_eq!(outcome.code, 4, "{verb}: {outcome:?}");
+        assert!(!outcome.stdout.contains("Clean"), "{verb}: {outcome:?}");
+    }
+}
+
 /// Damages of the log and of the chain, of each kind that there is, by their names.
 fn damages(store: &floodmark_chaos::damage::Store) -> Vec<String> {
     let mut names = vec!["remove wal/".to_string()];

@@ -156,7 +156,7 @@ struct Read {
 
 impl Read {
     fn of(disk: &dyn Disk, directory: &Path, wanted: LogId, known: Sequence) -> Result<Self> {
-        let mut survey = LogSurvey::of(disk, directory, None)?;
+        let mut survey = LogSurvey::of_log(disk, directory, None, Some(wanted))?;
         if let Some(error) = survey.unreadable.first() {
             return Err(Failure::from(error.clone()));
         }
