@@ -354,8 +354,9 @@ fn repaired_with_loss(stored: &Stored, what: &str) -> BTreeSet<u64> {
 
 #[test]
 fn a_newest_segment_of_which_nothing_can_be_read_is_a_loss_that_nobody_can_measure() {
+    type Change = fn(&mut Vec<u8>);
     let lineage_before = lineage(&stored());
-    let damages: [(&str, fn(&mut Vec<u8>)); 7] = [
+    let damages: [(&str, Change); 7] = [
         ("empty", |bytes| bytes.clear()),
         ("one byte", |bytes| bytes.truncate(1)),
         ("cut in its header", |bytes| bytes.truncate(30)),
