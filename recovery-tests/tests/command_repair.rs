@@ -153,7 +153,7 @@ fn a_flipped_byte_in_any_frame_costs_that_block_at_most() {
             let (dry, batches) = repaired(&stored, &what);
             repairs += u64::from(dry.stdout.contains("start is refused"));
             // Whether the last group was synced nothing behind it tells: a cut there is told as that.
-            let is_told = dry.code == 4 || (dry.code == 3 && dry.stdout.contains("interrupted append"));
+            let is_told = dry.code == 4 || dry.stdout.contains("interrupted append");
             assert!(is_told || batches == all(), "{what}: lost without a word\n{dry:?}");
             let missing: BTreeSet<u64> = all().difference(&batches).copied().collect();
             assert!(missing.is_subset(&could_be_lost), "{what}: {missing:?} are lost, not {could_be_lost:?}\n{dry:?}");
@@ -327,4 +327,222 @@ fn a_repair_that_dies_at_any_durable_step_can_be_run_again() {
             assert_eq!(all().difference(&batches).copied().collect::<Vec<_>>(), [8], "{what}");
         }
     }
+}
+
+/// The segments of the log, the oldest first.
+fn segments(stored: &Stored) -> Vec<PathBuf> {
+    let found = files(&stored.place.path().join("wal"));
+    found.into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "log")).collect()
+}
+
+fn lineage(stored: &Stored) -> serde_json::Value {
+    let told = json(&run(["status".to_string(), stored.path(), "--json".into()]));
+    assert!(told["job"]["lineage"].is_string(), "{told}");
+    told["job"]["lineage"].clone()
+}
+
+/// Repairs without leave to lose anything, which must be refused, and writes nothing; then with it.
+fn repaired_with_loss(stored: &Stored, what: &str) -> BTreeSet<u64> {
+    let before = tree(&stored.place.path());
+    let refused = stored.apply(&["repair"]);
+    assert_eq!(refused.code, 4, "{what}: {refused:?}");
+    assert!(refused.stderr.contains("--accept-loss"), "{what}: {refused:?}");
+    assert_eq!(tree(&stored.place.path()), before, "{what}: refused, and something was written");
+    ok(&run(apply_line(stored)));
+    batches_after_a_start(stored, what)
+}
+
+#[test]
+fn a_newest_segment_of_which_nothing_can_be_read_is_a_loss_that_nobody_can_measure() {
+    type Change = fn(&mut Vec<u8>);
+    let lineage_before = lineage(&stored());
+    let damages: [(&str, Change); 7] = [
+        ("empty", |bytes| bytes.clear()),
+        ("one byte", |bytes| bytes.truncate(1)),
+        ("cut in its header", |bytes| bytes.truncate(30)),
+        ("cut before the end of its header", |bytes| bytes.truncate(63)),
+        ("damaged header, cut behind it", |bytes| {
+            bytes.truncate(70);
+            bytes[20] ^= 0xff;
+        }),
+        ("damaged header, cut in a later frame", |bytes| {
+            bytes.truncate(bytes.len() - 5);
+            bytes[20] ^= 0xff;
+        }),
+        ("header and first frame zeroed", |bytes| bytes[..200].fill(0)),
+    ];
+    for (what, damage) in damages {
+        let stored = stored();
+        let newest = segments(&stored).pop().unwrap();
+        let mut bytes = fs::read(&newest).unwrap();
+        damage(&mut bytes);
+        replace(&newest, &bytes);
+        for verb in ["plan", "verify"] {
+            assert_eq!(run([verb.to_string(), stored.path()]).code, 4, "{what}: {verb}");
+        }
+        let dry = stored.dry(&["repair"]);
+        assert_eq!(dry.code, 4, "{what}: {dry:?}");
+        assert!(dry.stdout.contains("nobody knows how much"), "{what}: {dry:?}");
+        let told = json(&run(["repair".to_string(), stored.path(), "--json".into()]));
+        assert_eq!((&told["verdict"], &told["new_lineage"]), (&"repairable with loss".into(), &true.into()), "{told}");
+        assert_eq!(told["lost"]["segments"], serde_json::json!([3]), "{what}: {told}");
+        assert!(told["lost"]["unknown_from"].is_u64(), "{what}: {told}");
+        let batches = repaired_with_loss(&stored, what);
+        assert!(batches.is_superset(&(1..=7).collect()), "{what}: {batches:?}");
+        assert_ne!(lineage(&stored), lineage_before, "{what}: batches 8 and 9 will be others");
+    }
+}
+
+#[test]
+fn a_damaged_header_of_the_newest_segment_costs_nothing_where_all_frames_are_there() {
+    for offset in [0, 9, 13, 20, 33, 41, 50, 60, 63] {
+        let stored = stored();
+        flip(&segments(&stored).pop().unwrap(), offset);
+        let told = json(&run(["repair".to_string(), stored.path(), "--json".into()]));
+        assert_eq!((&told["verdict"], &told["new_lineage"]), (&"repairable".into(), &false.into()), "{told}");
+        let (dry, batches) = repaired(&stored, &format!("byte {offset} of the header"));
+        assert_eq!((dry.code, batches), (3, all()));
+    }
+}
+
+#[test]
+fn a_log_of_one_segment_is_judged_alike() {
+    for offset in [0, 13, 20, 33, 50, 63] {
+        let stored = Stored::new();
+        assert_eq!(segments(&stored).len(), 1);
+        flip(&segments(&stored)[0], offset);
+        let dry = stored.dry(&["repair"]);
+        assert_eq!(dry.code, 3, "byte {offset}: {dry:?}");
+        ok(&stored.apply(&["repair"]));
+        stored.starts_with(1..=7);
+    }
+    for bytes in [0, 30] {
+        let stored = Stored::new();
+        let segment = segments(&stored).pop().unwrap();
+        let whole = fs::read(&segment).unwrap();
+        replace(&segment, &whole[..bytes]);
+        let dry = stored.dry(&["repair"]);
+        assert_eq!(dry.code, 4, "{bytes} bytes: {dry:?}");
+        assert!(dry.stdout.contains("nobody knows how much"), "{bytes} bytes: {dry:?}");
+        assert_eq!(repaired_with_loss(&stored, &format!("{bytes} bytes")), (1..=6).collect());
+    }
+}
+
+#[test]
+fn the_end_of_a_log_is_not_called_clean_where_an_older_segment_was_cut() {
+    let stored = stored();
+    assert_eq!(stored.dry(&["tail"]).code, 0);
+    let older = segments(&stored).remove(1);
+    let whole = fs::read(&older).unwrap();
+    replace(&older, &whole[..whole.len() - 100]);
+    for verb in ["verify", "tail"] {
+        let outcome = stored.dry(&[verb]);
+        assert_eq!(outcome.code, 4, "{verb}: {outcome:?}");
+        assert!(!outcome.stdout.contains("Clean"), "{verb}: {outcome:?}");
+    }
+}
+
+/// Damages of the log and of the chain, of each kind that there is, by their names.
+fn damages(store: &floodmark_chaos::damage::Store) -> Vec<String> {
+    let mut names = vec!["remove wal/".to_string()];
+    let files = |directory| {
+        let stored = Stored::of(store);
+        let root = stored.place.path();
+        let found = self::files(&root.join(directory)).into_iter().filter(|file| !file.ends_with("reserve"));
+        let found =
+            found.map(|file| (file.strip_prefix(&root).unwrap().display().to_string(), fs::read(file).unwrap()));
+        found.collect::<Vec<_>>()
+    };
+    for (directory, extension, header) in [("wal", ".log", 64), ("manifests", "", 20)] {
+        let files = files(directory);
+        for (index, (name, bytes)) in files.iter().enumerate() {
+            let len = bytes.len();
+            names.push(format!("remove {name}"));
+            let cuts = [0, 1, 30, header, header + 6, len / 2, len - 500.min(len - 1), len - 8, len - 1];
+            let cuts: BTreeSet<usize> = cuts.into_iter().filter(|cut| *cut < len).collect();
+            names.extend(cuts.iter().map(|cut| format!("cut {name}@{cut}")));
+            let flips = [0, header / 4, header - 1, header + 4, header + 40, len / 3, len - 1];
+            names.extend(flips.iter().map(|at| format!("flip {name}@{at}^ff")));
+            names.extend(
+                [(0, header), (0, 200), (header, 40), (len / 2, 40)]
+                    .map(|(at, zero)| format!("zero {name}@{at}+{}", zero.min(len - at))),
+            );
+            names.push(format!("duplicate {name} as {directory}/{:020}{extension}", 90));
+            let next = format!(
+                "duplicate {name} as {directory}/{:020}{extension}",
+                files.len() + usize::from(directory == "wal")
+            );
+            names.extend((directory == "wal").then_some(next));
+            names.extend(files.get(index + 1).map(|(other, _)| format!("swap {name} with {other}")));
+            names.push(format!("foreign {name} from {name}"));
+        }
+    }
+    names
+}
+
+#[test]
+fn whatever_is_damaged_a_repair_that_asks_for_no_leave_loses_nothing() {
+    // The same job elsewhere: its files are of another log and another chain.
+    let foreign = {
+        let place = Place::default();
+        for batches in [1..=4, 5..=7, 8..=9] {
+            run_batches(&place.start(|builder| builder, word_count).unwrap(), batches);
+        }
+        floodmark_chaos::damage::Store::read(&place.path(), Path::new("")).unwrap()
+    };
+    let (mut without_loss, mut with_loss) = (0, 0);
+    let mut wrong = Vec::new();
+    for name in damages(original()) {
+        let case = floodmark_chaos::damage::parse(&name, original());
+        let stored = stored();
+        let done = case.map(|case| case.apply(original(), Some(&foreign), &stored.place.path()));
+        let Ok(Ok(())) = done else { continue };
+        let dry = stored.dry(&["repair"]);
+        let says_nothing_is_lost = dry.stdout.contains("without loss") || dry.stdout.contains("lost   nothing");
+        match dry.code {
+            // A start takes it: what it cuts was never acknowledged as far as anything proves.
+            0 if dry.stdout.contains("interrupted append") || dry.stdout.contains("Nothing is to be repaired") => {
+                let plan = run(["plan".to_string(), stored.path()]);
+                if ![0, 3].contains(&plan.code) {
+                    wrong.push(format!("{name}: plan says {plan:?}\n{dry:?}"));
+                }
+            }
+            3 => {
+                let applied = stored.apply(&["repair"]);
+                if ![0, 3].contains(&applied.code) {
+                    wrong.push(format!("{name}: {applied:?}"));
+                    continue;
+                }
+                let batches = batches_after_a_start(&stored, &format!("{name}: {dry:?}"));
+                if batches != all() {
+                    wrong.push(format!("{name}: only {batches:?} are left, and it said:\n{}", dry.stdout));
+                }
+                without_loss += 1;
+            }
+            4 if says_nothing_is_lost => wrong.push(format!("{name}: {dry:?}")),
+            4 if dry.stdout.contains("nothing that is here repairs it") => {}
+            4 => {
+                repaired_with_loss(&stored, &name);
+                with_loss += 1;
+            }
+            _ if dry.code != 0 => assert!([5, 10].contains(&dry.code), "{name}: {dry:?}"),
+            _ => wrong.push(format!("{name}: {dry:?}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{} cases:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(without_loss > 10 && with_loss > 10, "{without_loss} without loss, {with_loss} with loss");
+}
+
+#[test]
+fn a_torn_end_alone_is_no_damage() {
+    let stored = stored();
+    let newest = segments(&stored).pop().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    bytes.extend([7; 20]);
+    replace(&newest, &bytes);
+    let outcome = stored.dry(&["repair"]);
+    let text = ok(&outcome);
+    assert!(text.contains("Nothing is to be repaired") && text.contains("interrupted append"), "{outcome:?}");
+    assert!(!text.contains("damage"), "{outcome:?}");
+    assert_eq!(batches_after_a_start(&stored, "a torn end"), all());
 }

@@ -7,7 +7,8 @@
 //!   manifest behind the hole as the boundary.
 //! - **A log** is written anew, under a new id, from every frame that is whole and still needed after the newest usable checkpoint: blocks
 //!   that no plan has taken, and the plans, commits and publications of the batches since, as far as they stand without a hole. Blocks of
-//!   plans behind that are free again: the next batch takes them. So only the frames that cannot be read are lost.
+//!   plans behind that are free again: the next batch takes them. So only the frames that cannot be read are lost. Where the end of the
+//!   log cannot be read, and nothing behind it says how far it went, nobody knows how many these are.
 //!
 //! Where a plan may be lost, the batches from there on are others than those that outputs may have got under these numbers (I-2): the job
 //! goes on as a new lineage then, as after a rollback.
@@ -77,7 +78,7 @@ pub(crate) enum LogPlace {
 impl Repair {
     /// Whether anything that was acknowledged is lost by it, or may be.
     pub fn loses(&self) -> bool {
-        self.log.as_ref().is_some_and(|log| !log.lost.is_empty())
+        self.log.as_ref().is_some_and(|log| !log.lost.is_empty() || log.lost_end.is_some())
     }
 
     /// Whether the job goes on as a new lineage.
@@ -147,7 +148,8 @@ pub(crate) fn diagnose(disk: &dyn Disk, store: &Store) -> Result<Diagnosis> {
         None => None,
         Some(_) => {
             let directory = log_directory(store, &log_place);
-            Some(Salvage::of(disk, &directory, &from, chain.lineage().unwrap_or(from.point.lineage))?)
+            let known = chain.newest().map_or(from.point.log, |newest| newest.point.log);
+            Some(Salvage::of(disk, &directory, &from, chain.lineage().unwrap_or(from.point.lineage), known)?)
         }
     };
     Ok(Diagnosis::Repairable(Box::new(Repair { why, chain, from, log, log_place })))

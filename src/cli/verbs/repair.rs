@@ -55,10 +55,30 @@ struct RepairReport {
 struct Lost {
     /// Frames that cannot be read: first and last of each run.
     frames: Vec<(u64, u64)>,
+    /// Where the end of the log cannot be read: its first frame. How many frames it had nobody knows.
+    unknown_from: Option<u64>,
+    /// The segments that this end was in, as far as they have names.
+    segments: Vec<u64>,
     /// Blocks that plans name and that are among them.
     blocks: Vec<u64>,
     /// Batches whose plans are given up; what is left of their blocks goes into new batches.
     batches: Vec<u64>,
+}
+
+impl Lost {
+    /// The end of the log that cannot be read, in words.
+    fn end_text(&self) -> String {
+        let numbers: Vec<_> = self.segments.iter().map(|number| count(*number)).collect();
+        let held = match numbers.as_slice() {
+            [] => "what the log held".to_string(),
+            [only] => format!("what segment {only} of the log held"),
+            [..] => format!("what segments {} of the log held", numbers.join(", ")),
+        };
+        match self.unknown_from {
+            Some(from) if from > 0 => format!("{held} from frame {} on; nobody knows how much", count(from)),
+            _ => format!("{held}; nobody knows how much"),
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
@@ -119,14 +139,15 @@ impl RepairReport {
                 report.recomputed = decision.replay.iter().map(|batch| batch.plan.batch.0).collect();
                 let rejected = decision.rejected.iter().map(|rejected| rejected.reason.clone());
                 report.why = rejected.chain(decision.unneeded_damage.iter().cloned()).collect();
+                if !report.why.is_empty() {
+                    (report.verdict, report.exit_code) = ("mends itself", Exit::Degraded);
+                }
+                // What every crash leaves is no damage.
                 if let Some(Tail::Interrupted { segment, offset, bytes, reason, .. }) = &decision.tail {
                     report.why.push(format!(
                         "{bytes} bytes of an interrupted append are cut, never acknowledged as far as anything proves: segment \
                          {segment}, byte {offset}: {reason}"
                     ));
-                }
-                if !report.why.is_empty() {
-                    (report.verdict, report.exit_code) = ("mends itself", Exit::Degraded);
                 }
                 report.next = Some(format!("floodmark plan {}", store.shown()));
             }
@@ -156,6 +177,8 @@ impl RepairReport {
             self.recomputed = log.kept.iter().map(|batch| batch.0).collect();
             self.lost = Lost {
                 frames: log.lost.iter().map(|(first, last)| (first.0, last.0)).collect(),
+                unknown_from: log.lost_end.as_ref().map(|end| end.from.0),
+                segments: log.lost_end.iter().flat_map(|end| &end.segments).map(|number| number.0).collect(),
                 blocks: log.lost_blocks.iter().map(|block| block.0).collect(),
                 batches: log.given_up.iter().map(|batch| batch.0).collect(),
             };
@@ -230,7 +253,10 @@ impl Report for RepairReport {
                 fields
                     .push(("among them", format!("received blocks that planned batches read: {}", blocks.join(", "))));
             }
-        } else if self.checkpoint.is_some() {
+        }
+        if self.lost.unknown_from.is_some() {
+            fields.push(("lost", self.lost.end_text()));
+        } else if self.lost.frames.is_empty() && self.checkpoint.is_some() {
             fields.push(("lost", "nothing".to_string()));
         }
         if !self.lost.batches.is_empty() {

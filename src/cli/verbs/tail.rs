@@ -15,7 +15,8 @@ use floodmark_base::id::Sequence;
 use floodmark_store::checkpoint::ChainFacts;
 use floodmark_store::lock::Owner;
 use floodmark_store::recovery::decide::decide_without_program;
-use floodmark_store::wal::{Ending, LogSurvey, Seen, SurveyedSegment, Tail};
+use floodmark_store::recovery::refusal::Refusal;
+use floodmark_store::wal::{Ending, LogSurvey, Seen, SurveyedSegment, Tail, WalError};
 
 /// Why the log ends where it ends.
 ///
@@ -75,6 +76,12 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result {
     findings.extend(unreadable.map(|error| Finding::new(Code::of_wal(error)).concerning(error.to_string())));
     let end = look(&survey, &mut findings, &store, console)?;
     findings.extend(lost_end(&store, chain.as_ref(), end.as_ref()));
+    if findings.is_empty()
+        && let Err(Refusal::Log(WalError::Damage(damage))) = view::skim(store.path())
+    {
+        // The end is whole, and a start is refused because of something before it.
+        findings.push(Finding::of_damage(store.path(), &damage));
+    }
     let report = TailReport::of(&store, owner, end, findings);
     console.show(&report)?;
     Ok(report.exit_code)

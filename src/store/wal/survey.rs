@@ -74,13 +74,26 @@ impl LogSurvey {
     /// # Errors
     /// When the directory cannot be listed.
     pub fn of(disk: &dyn Disk, directory: &Path, oldest_needed: Option<Sequence>) -> Result<Self, WalError> {
+        Self::of_log(disk, directory, oldest_needed, None)
+    }
+
+    /// As [`of`](Self::of), for who knows from elsewhere which log it is: then also the first segments are read where their headers are
+    /// damaged.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn of_log(
+        disk: &dyn Disk,
+        directory: &Path,
+        oldest_needed: Option<Sequence>,
+        mut log: Option<LogId>,
+    ) -> Result<Self, WalError> {
         let names = match disk.list(directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             other => other.map_err(|error| WalError::io(directory, 0, error))?,
         };
         let mut survey = Self { directory: directory.to_path_buf(), ..Self::default() };
         let numbers: Vec<SegmentNumber> = names.iter().filter_map(|name| segment_number(name)).collect();
-        let mut log = None;
         for number in numbers {
             match survey.look_at(disk, number, log) {
                 Ok(segment) => {
