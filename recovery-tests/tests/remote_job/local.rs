@@ -67,7 +67,7 @@ fn lose(number: u64, fault: Fault) -> (bool, bool) {
     let lost: BTreeSet<u64> = report.batches_lost().iter().map(|batch| batch.0).collect();
     if let Some(refused) = &refused {
         let words = refused.to_string();
-        let named = ["cannot be computed again", "blocks of \"words\"", "records", "bytes", "go_on_without_log()"];
+        let named = ["cannot be computed again", " of \"words\" (", " record", " bytes)", "go_on_without_log()"];
         assert!(named.iter().all(|part| words.contains(part)), "step {number}: {words}");
         assert!(!lost.is_empty(), "step {number}: {report}");
         assert!(report.to_string().contains("a new lineage begins without batch"), "step {number}: {report}");

@@ -51,7 +51,7 @@ pub enum Refusal {
     #[error("batch {batch} is missing from the log: expected every batch from {first} to {last}")]
     BatchMissing { batch: BatchId, first: BatchId, last: BatchId },
     #[error(
-        "{} cannot be computed again: {} were only in the log of the machine that took them in. Start the job there, in its working \
+        "{} cannot be computed again: only the log of the machine that took them in had {}. Start the job there, in its working \
          copy; or go on from the checkpoint of batch {checkpoint} without them by \
          StreamingContextBuilder::go_on_without_log(), as a new lineage that begins with batch {next}",
         Batches(.batches), Listed(.lost)
