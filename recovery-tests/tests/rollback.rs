@@ -52,7 +52,8 @@ fn after_a_rollback_the_same_plans_are_computed_and_published_as_a_new_lineage()
         assert_eq!((inspection.checkpoint(), inspection.committed()), (Some(BatchId(target)), vec![]));
         let life = finish(&world, &job, Arc::new(LocalDisk)).unwrap();
         let report = life.running.recovery().to_string();
-        let words = format!("after a rollback {} batches published again, as a new lineage", last - target);
+        let batches = if last - target == 1 { "batch" } else { "batches" };
+        let words = format!("after a rollback {} {batches} published again, as a new lineage", last - target);
         assert!(report.contains(&format!("checkpoint of batch {target}")) && report.contains(&words), "{report}");
         assert_eq!(life.totals().unwrap(), stored.plain.totals);
         check(&world, &stored.plain.published, target, last);
