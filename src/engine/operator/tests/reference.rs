@@ -255,8 +255,8 @@ fn a_job_whose_reference_cannot_be_loaded_at_first_stops_and_names_it() {
         numbers
     })
     .unwrap();
-    let error = format!("{:?}", job.run_batch().unwrap_err());
-    assert!(error.contains("source \\\"names\\\"") && error.contains("/nowhere/names"), "{error}");
+    let error = job.run_batch().unwrap_err().to_string();
+    assert!(error.contains("source \"names\"") && error.contains("/nowhere/names"), "{error}");
 }
 
 #[test]
