@@ -1,4 +1,4 @@
-//! A second name for a file that never changes, for who reads it elsewhere.
+//! A second name for a file that never changes, for readers elsewhere.
 #![allow(clippy::disallowed_methods)] // part of the door: scratch links that need not survive
 
 use std::fs;

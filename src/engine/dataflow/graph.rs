@@ -14,6 +14,7 @@ use crate::dataflow::report::{OutputTray, Port};
 use crate::dataflow::tables::OperatorState;
 use crate::dataflow::task::{BlockReader, SourceFailure, Task, TaskPayload, TaskReport};
 use crate::sink::SinkError;
+use floodmark_base::error::Result;
 use floodmark_base::id::{BatchId, BatchTime, Epoch, Lineage, Uid};
 use floodmark_store::batch::timing::Slide;
 use floodmark_store::recovery::descriptor::SourceDescriptor;
@@ -86,12 +87,7 @@ pub(crate) trait Source: Send + Sync {
     fn stage(&self, context: &WorkerContext, downstream: Downstream) -> Box<dyn RunTask>;
 
     /// The encoding of one record of a task, read again.
-    fn record(
-        &self,
-        payload: &TaskPayload,
-        record: u64,
-        blocks: &BlockReader,
-    ) -> Result<Vec<u8>, floodmark_base::error::Error>;
+    fn record(&self, payload: &TaskPayload, record: u64, blocks: &BlockReader) -> Result<Vec<u8>>;
 }
 
 /// The first stage of a dataflow on one worker.
@@ -116,11 +112,7 @@ pub(crate) trait Wide: Send + Sync {
     fn map_side(&self, side: u32, context: &WorkerContext, port: Port) -> ErasedPush;
 
     /// The root of the stage after: the operator itself, for all partitions of one worker, with its state loaded.
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error>;
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>>;
 
     /// The way in when its records are in their partitions already (they come from an operator by the same key): no shuffle,
     /// the partition is handed to `reduce` as it is. Only for an operator that [takes keys](Self::takes_keys).

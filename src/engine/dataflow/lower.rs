@@ -24,6 +24,7 @@ use crate::dataflow::graph::{Graph, NodeId, Operator, RunTask, SharedReduce, Wor
 use crate::dataflow::push::{BatchContext, Downstream, ErasedPush, Unit};
 use crate::dataflow::report::{OutputTray, Port, Reports};
 use crate::dataflow::task::{BlockReader, SourceFailure, Task};
+use floodmark_base::error::Result;
 use floodmark_store::batch::timing::Slide;
 use floodmark_store::state::StateFailure;
 use floodmark_store::state::loader::StateLoader;
@@ -69,7 +70,7 @@ impl Lowering<'_> {
     ///
     /// # Errors
     /// When the state of an operator cannot be loaded.
-    pub fn build(&self, scope: Scope<'_, u64>) -> Result<Lowered, floodmark_base::error::Error> {
+    pub fn build(&self, scope: Scope<'_, u64>) -> Result<Lowered> {
         let mut lowered = Lowered {
             inputs: HashMap::new(),
             probe: probe::Handle::new(),
@@ -124,12 +125,7 @@ impl Lowering<'_> {
     }
 
     /// What follows a node inside of its stage, down to the next shuffles and outputs.
-    fn downstream(
-        &self,
-        parent: NodeId,
-        reports: &Reports,
-        chain: &mut Chain,
-    ) -> Result<Downstream, floodmark_base::error::Error> {
+    fn downstream(&self, parent: NodeId, reports: &Reports, chain: &mut Chain) -> Result<Downstream> {
         let children: Vec<(NodeId, u32)> = self.graph.children(parent).collect();
         let mut downstream = Downstream::default();
         for (child, side) in children {
@@ -142,13 +138,7 @@ impl Lowering<'_> {
         Ok(downstream)
     }
 
-    fn receiver(
-        &self,
-        id: NodeId,
-        side: u32,
-        reports: &Reports,
-        chain: &mut Chain,
-    ) -> Result<ErasedPush, floodmark_base::error::Error> {
+    fn receiver(&self, id: NodeId, side: u32, reports: &Reports, chain: &mut Chain) -> Result<ErasedPush> {
         let context = self.context(id);
         Ok(match &self.graph.node(id).operator {
             Operator::Source(_) => unreachable!("a source has no parents"),

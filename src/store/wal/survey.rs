@@ -77,7 +77,7 @@ impl LogSurvey {
         Self::of_log(disk, directory, oldest_needed, None)
     }
 
-    /// As [`of`](Self::of), for who knows from elsewhere which log it is: then also the first segments are read where their headers are
+    /// As [`of`](Self::of), where the caller knows which log it is: then the first segments are read, too, although their headers are
     /// damaged.
     ///
     /// # Errors

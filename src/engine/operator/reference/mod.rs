@@ -23,6 +23,7 @@ use crate::dstream::DStream;
 use crate::operator::shapes::group::Groups;
 use crate::source::Joins;
 use floodmark_base::codec::{Key, Record, encode_into};
+use floodmark_base::error::Result;
 use floodmark_base::id::Uid;
 use floodmark_base::types::as_key;
 use floodmark_store::batch::timing::Slide;
@@ -111,11 +112,7 @@ where
         true
     }
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         Ok(Box::new(LookUpReduce::<K, V, W, U, F> {
             tables: Tables::load(context, &self.spec)?,
             slide: self.slide,

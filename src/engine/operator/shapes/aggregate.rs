@@ -13,6 +13,7 @@ use crate::dataflow::report::Port;
 use crate::dataflow::shuffle::{Keyed, LocalPush, Shuffle};
 use crate::dstream::DStream;
 use floodmark_base::codec::{Key, Record};
+use floodmark_base::error::Result;
 use floodmark_base::types::{Keys, as_key};
 
 /// After so many records of a task it is decided whether combining pays in it.
@@ -82,11 +83,7 @@ impl<K: Key, V: Record, A: Aggregate<V>> Wide for ByKey<K, V, A> {
         as_key::<K>().problem
     }
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         Ok(Box::new(CombineReduce {
             name: context.name.clone(),
             aggregate: self.aggregate.clone(),

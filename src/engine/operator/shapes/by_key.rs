@@ -5,6 +5,7 @@ use crate::dataflow::push::{Downstream, ErasedPush};
 use crate::dataflow::report::Port;
 use crate::dataflow::shuffle::{LocalPush, ShufflePush};
 use floodmark_base::codec::{Key, Record};
+use floodmark_base::error::Result;
 use floodmark_base::types::as_key;
 use floodmark_store::state::FrozenRun;
 use floodmark_store::state::descriptor::StateDescriptor;
@@ -17,11 +18,7 @@ pub(crate) trait ByKey: Send + Sync + 'static {
     const KEEPS_KEYS: bool = true;
 
     /// As [`Wide::reduce_side`].
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error>;
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>>;
 
     /// As [`Wide::state`].
     fn state(&self) -> Option<StateDescriptor> {
@@ -69,11 +66,7 @@ impl<O: ByKey> Wide for Shuffled<O> {
         O::KEEPS_KEYS
     }
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         self.0.reduce_side(context, downstream)
     }
 

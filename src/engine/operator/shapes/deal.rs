@@ -14,6 +14,7 @@ use crate::dataflow::push::{Downstream, ErasedPush, Push, Unit};
 use crate::dataflow::report::Port;
 use crate::dstream::DStream;
 use floodmark_base::codec::{KeyHasher, Record};
+use floodmark_base::error::Result;
 
 impl<'c, T: Record> DStream<'c, T> {
     /// Adds a wide operator that deals records out to so many partitions. The function says to which one a record goes; it gets
@@ -53,11 +54,7 @@ impl<T: Record, F: Fn(usize, &T) -> usize + Send + Sync + 'static> Wide for Deal
         })
     }
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         let home = Home { count: self.count, partitions: context.partitions };
         Ok(Box::new(DealReduce { home, emit: Emit::<T>::new(context.name.clone(), downstream.into_typed()) }))
     }

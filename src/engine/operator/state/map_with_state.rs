@@ -16,6 +16,7 @@ use crate::dstream::DStream;
 use crate::operator::shapes::by_key::{ByKey, Shuffled};
 use crate::operator::state::keyed_state::KeyedState;
 use floodmark_base::codec::{Key, KeyHash, Record, encode};
+use floodmark_base::error::Result;
 use floodmark_base::id::BatchTime;
 use floodmark_store::state::descriptor::{StateDescriptor, initial_problem, initial_run};
 use floodmark_store::state::spec::{StateSpec, Timed};
@@ -183,11 +184,7 @@ where
     type Value = V;
     const KEEPS_KEYS: bool = false;
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         let seen = |timed: &Timed<S>| Some(encode(&timed.state));
         // A timeout wants to know of every key when it was used, a snapshot wants every state: then all of it is read at once.
         let touches_all = !self.begins_partial() || !downstream.snapshots.is_empty();

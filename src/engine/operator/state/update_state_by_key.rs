@@ -15,6 +15,7 @@ use crate::dstream::DStream;
 use crate::operator::shapes::by_key::{ByKey, Shuffled};
 use crate::operator::shapes::group::Groups;
 use floodmark_base::codec::{Key, KeyHash, Record};
+use floodmark_base::error::Result;
 use floodmark_base::id::BatchTime;
 use floodmark_store::state::FrozenRun;
 use floodmark_store::state::Slot;
@@ -113,11 +114,7 @@ where
     type Key = K;
     type Value = V;
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         Ok(Box::new(UpdateReduce::<K, V, S, F> {
             name: context.name.clone(),
             update: self.update.clone(),

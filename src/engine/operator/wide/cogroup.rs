@@ -13,6 +13,7 @@ use crate::dataflow::report::Port;
 use crate::dataflow::shuffle::{Keyed, ShufflePush};
 use crate::dstream::DStream;
 use floodmark_base::codec::{Key, Record};
+use floodmark_base::error::Result;
 use floodmark_base::types::as_key;
 
 impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
@@ -77,11 +78,7 @@ impl<K: Key, V: Record, W: Record> Wide for Cogroup<K, V, W> {
         as_key::<K>().problem
     }
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         Ok(Box::new(CogroupReduce {
             name: context.name.clone(),
             groups: Combiner::<K, Both<V, W>>::new(),

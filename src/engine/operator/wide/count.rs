@@ -7,6 +7,7 @@ use crate::dataflow::push::{Downstream, ErasedPush, Push, Unit};
 use crate::dataflow::report::Port;
 use crate::dstream::DStream;
 use floodmark_base::codec::Record;
+use floodmark_base::error::Result;
 
 /// The partition that holds the one result.
 const RESULT_PARTITION: u32 = 0;
@@ -45,11 +46,7 @@ impl<T: Record> Wide for Count<T> {
         ErasedPush::new::<T>(CountPush { port, unit: None, count: 0 })
     }
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         Ok(Box::new(CountReduce { emit: Emit::new(context.name.clone(), downstream.into_typed()) }))
     }
 }

@@ -13,6 +13,7 @@ use crate::dataflow::shuffle::Keyed;
 use crate::dstream::DStream;
 use crate::operator::shapes::by_key::{ByKey, Shuffled};
 use floodmark_base::codec::{Key, Record};
+use floodmark_base::error::Result;
 
 impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
     /// All values of each key within a batch, in the order of the source. Spark: `PairDStreamFunctions.groupByKey`.
@@ -47,11 +48,7 @@ impl<K: Key, V: Record> ByKey for GroupByKey<K, V> {
     type Key = K;
     type Value = V;
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         Ok(Box::new(GroupReduce {
             name: context.name.clone(),
             groups: Combiner::<K, Vec<V>>::new(),

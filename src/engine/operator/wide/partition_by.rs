@@ -13,6 +13,7 @@ use crate::dataflow::shuffle::Keyed;
 use crate::dstream::DStream;
 use crate::operator::shapes::by_key::{ByKey, Shuffled};
 use floodmark_base::codec::{Key, Record};
+use floodmark_base::error::Result;
 
 impl<'c, K: Key, V: Record> DStream<'c, (K, V)> {
     /// Brings every pair to the partition of its key. What follows by the same key (`reduce_by_key`, `group_by_key`,
@@ -85,11 +86,7 @@ impl<K: Key, V: Record> ByKey for PartitionBy<K, V> {
     type Key = K;
     type Value = V;
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         let emit = Emit::new(context.name.clone(), downstream.into_typed());
         Ok(Box::new(PartitionReduce::<K, V> { name: context.name.clone(), records: Vec::new(), emit }))
     }

@@ -11,6 +11,7 @@ use crate::dataflow::push::{Downstream, ErasedPush, Push, Unit};
 use crate::dataflow::report::Port;
 use crate::dstream::DStream;
 use floodmark_base::codec::Record;
+use floodmark_base::error::Result;
 
 /// The partition that holds the one result.
 const RESULT_PARTITION: u32 = 0;
@@ -61,11 +62,7 @@ impl<T: Record, F: Fn(T, T) -> T + Send + Sync + 'static> Wide for ReduceAll<T, 
         })
     }
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         Ok(Box::new(MergeReduce {
             name: context.name.clone(),
             combine: self.combine.clone(),

@@ -13,6 +13,7 @@ use crate::dstream::DStream;
 use crate::operator::shapes::gather::{GATHERED_IN, GatherPush};
 use crate::rdd::Rdd;
 use floodmark_base::codec::Record;
+use floodmark_base::error::Result;
 use floodmark_base::id::BatchTime;
 
 impl<'c, T: Record> DStream<'c, T> {
@@ -115,11 +116,7 @@ impl<T: Record, W: Record, U: Record> Wide for Transform<T, W, U> {
         }
     }
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         Ok(Box::new(TransformReduce {
             name: context.name.clone(),
             function: self.function.clone(),

@@ -16,6 +16,7 @@ use crate::dstream::DStream;
 use crate::operator::shapes::by_key::{ByKey, Shuffled};
 use crate::operator::windows::panes::{Panes, drop_through, fold};
 use floodmark_base::codec::{Key, Record};
+use floodmark_base::error::Result;
 use floodmark_base::id::{BatchTime, Uid};
 use floodmark_store::batch::timing::Window;
 use floodmark_store::state::descriptor::StateDescriptor;
@@ -95,11 +96,7 @@ impl<K: Key, V: Record, F: Fn(V, V) -> V + Send + Sync + 'static> ByKey for Redu
     type Key = K;
     type Value = V;
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         Ok(Box::new(ReduceWindowReduce::<K, V, F> {
             name: context.name.clone(),
             window: self.window,

@@ -18,6 +18,7 @@ use crate::dstream::DStream;
 use crate::operator::shapes::by_key::{ByKey, Shuffled};
 use crate::operator::windows::panes::{Panes, drop_through, fold};
 use floodmark_base::codec::{Key, KeyHash, Record, encode};
+use floodmark_base::error::Result;
 use floodmark_base::id::{BatchTime, Uid};
 use floodmark_store::batch::timing::Window;
 use floodmark_store::state::descriptor::StateDescriptor;
@@ -158,11 +159,7 @@ where
     type Key = K;
     type Value = V;
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         let seen = |state: &Sliding<V>| state.value.as_ref().map(encode);
         let tables = Tables::load_seen_as(context, &self.spec, seen)?;
         let calendars = tables.iter().map(|(partition, table)| (partition, Calendar::of(entries_of(table)))).collect();

@@ -14,6 +14,7 @@ use crate::dataflow::shuffle::{Keyed, Shuffle};
 use crate::dataflow::tables::{OperatorState, Tables};
 use crate::dstream::DStream;
 use floodmark_base::codec::{KeyHasher, Record};
+use floodmark_base::error::Result;
 use floodmark_base::id::{BatchTime, Uid};
 use floodmark_store::batch::timing::Window;
 use floodmark_store::state::descriptor::StateDescriptor;
@@ -89,11 +90,7 @@ impl<T: Record> Wide for WindowOperator<T> {
         })
     }
 
-    fn reduce_side(
-        &self,
-        context: &WorkerContext,
-        downstream: Downstream,
-    ) -> Result<Box<dyn Reduce>, floodmark_base::error::Error> {
+    fn reduce_side(&self, context: &WorkerContext, downstream: Downstream) -> Result<Box<dyn Reduce>> {
         Ok(Box::new(WindowReduce::<T> {
             window: self.window,
             tables: Tables::load(context, &self.spec)?,
